@@ -1,0 +1,43 @@
+//! The bounds every backend keeps, checked before anything is queued or written.
+
+use crate::{MAX_AGENT_NAME_BYTES, MAX_KEY_BYTES, StoreError, TaskWrite};
+
+/// Largest head, event or state value. Callers have tighter limits of their own; this one keeps a mistake
+/// of theirs from filling the disk.
+const MAX_VALUE_BYTES: usize = 64 << 20;
+/// Most bytes of one write, so that the queue's bound means something.
+const MAX_WRITE_BYTES: usize = 128 << 20;
+
+pub(crate) fn check_agent(name: &str) -> Result<(), StoreError> {
+    within("the agent name", name.len(), MAX_AGENT_NAME_BYTES)
+}
+
+pub(crate) fn check_write(write: &TaskWrite) -> Result<(), StoreError> {
+    check_agent(&write.index.agent)?;
+    within("the owner", write.index.owner.len(), MAX_KEY_BYTES)?;
+    within("the context", write.index.context.len(), MAX_KEY_BYTES)?;
+    within("the task's head", write.head.len(), MAX_VALUE_BYTES)?;
+    let mut total = write.head.len();
+    for (_, event) in &write.events {
+        within("the event", event.len(), MAX_VALUE_BYTES)?;
+        total += event.len();
+    }
+    for (key, value) in &write.state {
+        within("the state key", key.len(), MAX_KEY_BYTES)?;
+        let bytes = value.as_ref().map_or(0, Vec::len);
+        within("the state value", bytes, MAX_VALUE_BYTES)?;
+        total += bytes;
+    }
+    within("the task write", total, MAX_WRITE_BYTES)
+}
+
+fn within(what: &'static str, actual: usize, limit: usize) -> Result<(), StoreError> {
+    if actual > limit {
+        return Err(StoreError::LimitExceeded {
+            what,
+            limit,
+            actual,
+        });
+    }
+    Ok(())
+}
