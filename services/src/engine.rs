@@ -1,0 +1,433 @@
+//! The task engine as requests see it: begin, continue, get, list, cancel, subscribe, recover.
+
+use crate::call::Call;
+use crate::error::{TaskError, state_word};
+use crate::live::{Change, LiveTask, Shelf};
+use crate::model::{
+    AgentMessage, FailureClass, Message, Role, Task, TaskState, TaskStatus, is_interrupted,
+};
+use crate::reader::TaskReader;
+use crate::record::{Encoded, LogEntry, TaskHead, blank, fold, millis, now, state_byte};
+use chrono::{DateTime, Utc};
+use dormouse_store::{TaskId, TaskQuery, TaskStore};
+use serde_json::{Map, Value};
+use std::sync::Arc;
+use uuid::Uuid;
+
+/// Owns every task. Cheap to clone.
+#[derive(Clone)]
+pub struct TaskEngine(pub(crate) Arc<Inner>);
+
+pub(crate) struct Inner {
+    pub(crate) store: Arc<dyn TaskStore>,
+    pub(crate) limits: TaskLimits,
+    pub(crate) shelf: Arc<Shelf>,
+}
+
+/// Bounds on what one task may keep. Over one of them a call gets [`TaskError::Limit`].
+#[derive(Debug, Clone)]
+pub struct TaskLimits {
+    /// Bytes of one encoded event.
+    pub event_bytes: u64,
+    /// Bytes of all events of one task.
+    pub task_bytes: u64,
+    /// Events of one task.
+    pub events: u64,
+    /// Bytes of one value of task or context state.
+    pub state_value_bytes: u64,
+    /// State keys that one call may write.
+    pub state_keys: u64,
+}
+
+impl Default for TaskLimits {
+    fn default() -> Self {
+        Self {
+            event_bytes: 4 << 20,
+            task_bytes: 32 << 20,
+            events: 10_000,
+            state_value_bytes: 64 << 10,
+            state_keys: 256,
+        }
+    }
+}
+
+/// Whose task: it belongs to the agent and to the principal that made it. Everybody else is told
+/// that it does not exist (A2A 1.0 §3.3.2).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TaskScope {
+    pub agent: String,
+    pub principal: String,
+}
+
+/// The first message of a task.
+#[derive(Debug, Clone)]
+pub struct NewTask {
+    pub scope: TaskScope,
+    pub version: u32,
+    pub skill: String,
+    pub message: Message,
+}
+
+/// A waiting task that has been given its input and now needs a call.
+pub struct Continuation {
+    pub call: Call,
+    pub version: u32,
+    pub skill: String,
+    pub slot: Value,
+    pub message: Message,
+}
+
+/// Which tasks to list (A2A 1.0 §3.1.4).
+#[derive(Debug, Clone, Default)]
+pub struct TaskFilter {
+    pub context_id: Option<String>,
+    pub state: Option<TaskState>,
+    pub status_after: Option<DateTime<Utc>>,
+    /// 1 to 100.
+    pub page_size: usize,
+    pub page_token: Option<String>,
+}
+
+/// One page of tasks, newest status first.
+#[derive(Debug)]
+pub struct Listing {
+    pub tasks: Vec<Task>,
+    /// Empty at the end.
+    pub next_page_token: String,
+    /// Tasks that match, on all pages.
+    pub total: u64,
+}
+
+impl TaskEngine {
+    /// Opens the engine over a store and ends what a stopped server left running: such a task is
+    /// failed with a reason, never "working" for ever. Blocks on the disk.
+    pub async fn open(
+        store: Arc<dyn TaskStore>,
+        limits: TaskLimits,
+    ) -> Result<(Self, u64), TaskError> {
+        let engine = Self(Arc::new(Inner {
+            store,
+            limits,
+            shelf: Shelf::new(),
+        }));
+        let open = engine.0.store.open_tasks()?;
+        let mut interrupted = 0;
+        for id in open {
+            let Some(live) = engine.0.load(id)? else {
+                continue;
+            };
+            let seq = engine.0.fail(
+                &live,
+                FailureClass::Interrupted,
+                "The server stopped while this task was running. Send the message again.",
+            )?;
+            live.durable(seq).await?;
+            interrupted += 1;
+        }
+        Ok((engine, interrupted))
+    }
+
+    /// A new task, known to nobody but its call until that call accepts it: an agent that answers
+    /// with a plain message leaves no task behind, and a quick one costs a single commit.
+    pub fn begin(&self, new: NewTask) -> Call {
+        let id = Uuid::now_v7();
+        let id_text = id.to_string();
+        let time = now();
+        let mut message = new.message;
+        let context = message
+            .context_id
+            .clone()
+            .unwrap_or_else(|| Uuid::now_v7().to_string());
+        message.context_id = Some(context.clone());
+        message.task_id = Some(id_text.clone());
+        let head = TaskHead {
+            agent: new.scope.agent,
+            version: new.version,
+            principal: new.scope.principal,
+            context: context.clone(),
+            skill: new.skill,
+            state: TaskState::Submitted,
+            status_ms: millis(time),
+            last_seq: 0,
+            slot: None,
+        };
+        let task = blank(id_text, context, time);
+        let live = LiveTask::new(id, head, task, Arc::clone(&self.0.shelf));
+        Call::new(Arc::clone(&self.0), live, Some(message))
+    }
+
+    /// Gives a waiting task its input. Durable when it returns.
+    ///
+    /// # Errors
+    /// NotFound, Terminal, NotWaiting, ContextMismatch, Store.
+    pub async fn resume(
+        &self,
+        scope: &TaskScope,
+        id: &str,
+        mut message: Message,
+    ) -> Result<Continuation, TaskError> {
+        let live = self.0.find(scope, id).await?;
+        let mut slot = Value::Null;
+        let mut context = String::new();
+        let seq = live.write(&*self.0.store, &self.0.limits, |log| {
+            let state = &log.head.state;
+            if let Some(given) = message
+                .context_id
+                .as_ref()
+                .filter(|c| **c != log.head.context)
+            {
+                return Err(TaskError::ContextMismatch {
+                    id: id.to_owned(),
+                    given: given.clone(),
+                    actual: log.head.context.clone(),
+                });
+            }
+            if state.is_terminal() {
+                return Err(TaskError::Terminal {
+                    id: id.to_owned(),
+                    state: state_word(state),
+                });
+            }
+            if !is_interrupted(state) {
+                return Err(TaskError::NotWaiting {
+                    id: id.to_owned(),
+                    state: state_word(state),
+                });
+            }
+            slot = log.head.slot.clone().unwrap_or_default();
+            context.clone_from(&log.head.context);
+            message.context_id = Some(context.clone());
+            message.task_id = Some(id.to_owned());
+            Ok(Change {
+                entries: vec![
+                    LogEntry::Turn(message.clone()),
+                    status(TaskState::Working, None),
+                ],
+                ..Change::default()
+            })
+        })?;
+        live.durable(seq).await?;
+        let (version, skill) = {
+            let log = live.log();
+            (log.head.version, log.head.skill.clone())
+        };
+        let call = Call::new(Arc::clone(&self.0), live, None);
+        Ok(Continuation {
+            call,
+            version,
+            skill,
+            slot,
+            message,
+        })
+    }
+
+    /// The task with its whole history.
+    pub async fn get(&self, scope: &TaskScope, id: &str) -> Result<Task, TaskError> {
+        let live = self.0.find(scope, id).await?;
+        Ok(TaskReader::new(Arc::clone(&self.0), live, 0)
+            .snapshot()
+            .await?
+            .0)
+    }
+
+    /// The task as of now, and a reader of all that follows.
+    ///
+    /// # Errors
+    /// NotFound; Terminal if nothing can follow (A2A 1.0 §3.1.6).
+    pub async fn subscribe(
+        &self,
+        scope: &TaskScope,
+        id: &str,
+    ) -> Result<(Task, u64, TaskReader), TaskError> {
+        let live = self.0.find(scope, id).await?;
+        let mut reader = TaskReader::new(Arc::clone(&self.0), live, 0);
+        let (task, seq) = reader.snapshot().await?;
+        if task.status.state.is_terminal() {
+            let state = state_word(&task.status.state);
+            return Err(TaskError::Terminal {
+                id: id.to_owned(),
+                state,
+            });
+        }
+        Ok((task, seq, reader))
+    }
+
+    /// Ends a task at its user's wish and interrupts its call. Durable when it returns.
+    ///
+    /// # Errors
+    /// NotFound; NotCancelable if it has ended.
+    pub async fn cancel(&self, scope: &TaskScope, id: &str) -> Result<Task, TaskError> {
+        let live = self.0.find(scope, id).await?;
+        let seq = live.write(&*self.0.store, &self.0.limits, |log| {
+            let state = &log.head.state;
+            if state.is_terminal() {
+                let state = state_word(state);
+                return Err(TaskError::NotCancelable {
+                    id: id.to_owned(),
+                    state,
+                });
+            }
+            Ok(Change {
+                entries: vec![status(TaskState::Canceled, None)],
+                ..Change::default()
+            })
+        })?;
+        live.cancel.cancel();
+        live.durable(seq).await?;
+        let task = live.log().task.clone();
+        Ok(task)
+    }
+
+    /// A page of the scope's tasks.
+    pub async fn list(&self, scope: &TaskScope, filter: TaskFilter) -> Result<Listing, TaskError> {
+        let query = TaskQuery {
+            agent: scope.agent.clone(),
+            owner: scope.principal.clone(),
+            context: filter.context_id,
+            status: filter.state.as_ref().map(state_byte),
+            updated_after_ms: filter.status_after.map(millis),
+            after: filter.page_token.as_deref().map(parse_token).transpose()?,
+            limit: filter.page_size,
+        };
+        let inner = Arc::clone(&self.0);
+        let page = blocking(move || Ok(inner.store.list(&query)?)).await?;
+        let mut tasks = Vec::with_capacity(page.tasks.len());
+        for (id, _) in page.tasks {
+            // A task listed a moment ago can only be missing if its record is gone: skip it.
+            match self.get(scope, &id.to_string()).await {
+                Ok(task) => tasks.push(task),
+                Err(TaskError::NotFound(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let next_page_token = page
+            .next
+            .map_or_else(String::new, |(ms, id)| format!("{ms:x}.{id}"));
+        Ok(Listing {
+            tasks,
+            next_page_token,
+            total: page.total,
+        })
+    }
+
+    /// Interrupts every running call, for drain: each ends as failed with class `interrupted`.
+    pub fn interrupt_all(&self) {
+        for live in self.0.shelf.all() {
+            live.cancel.cancel();
+        }
+    }
+}
+
+impl Inner {
+    /// The scope's task, in memory or from the store.
+    async fn find(
+        self: &Arc<Self>,
+        scope: &TaskScope,
+        id: &str,
+    ) -> Result<Arc<LiveTask>, TaskError> {
+        let not_found = || TaskError::NotFound(id.to_owned());
+        let uuid = Uuid::try_parse(id).map_err(|_not_ours| not_found())?;
+        let inner = Arc::clone(self);
+        let live = blocking(move || inner.load(uuid))
+            .await?
+            .ok_or_else(not_found)?;
+        let ours = {
+            let head = &live.log().head;
+            head.agent == scope.agent && head.principal == scope.principal
+        };
+        if ours { Ok(live) } else { Err(not_found()) }
+    }
+
+    fn load(&self, id: TaskId) -> Result<Option<Arc<LiveTask>>, TaskError> {
+        self.shelf.find_or_load(id, || {
+            let Some(head) = self.store.head(id)? else {
+                return Ok(None);
+            };
+            let head: TaskHead = serde_json::from_slice(&head)?;
+            let mut task = blank(id.to_string(), head.context.clone(), now());
+            let mut bytes = 0;
+            let mut from = 1;
+            while from <= head.last_seq {
+                let page = self.store.events(id, from, 256)?;
+                let Some((last, _)) = page.last() else { break };
+                from = last + 1;
+                for (_, stored) in page {
+                    bytes += stored.len() as u64;
+                    fold(&mut task, Encoded::from_store(stored).decode()?);
+                }
+            }
+            Ok(Some(LiveTask::loaded(
+                id,
+                head,
+                task,
+                Arc::clone(&self.shelf),
+                bytes,
+            )))
+        })
+    }
+
+    /// Ends a task as failed unless it has ended already. The class is in the status message.
+    pub(crate) fn fail(
+        &self,
+        live: &Arc<LiveTask>,
+        class: FailureClass,
+        sentence: &str,
+    ) -> Result<u64, TaskError> {
+        live.write(&*self.store, &self.limits, |log| {
+            if log.head.state.is_terminal() {
+                return Err(TaskError::Ended);
+            }
+            let message = failure_message(&log.task, class, sentence);
+            Ok(Change {
+                entries: vec![status(TaskState::Failed, Some(message))],
+                ..Change::default()
+            })
+        })
+    }
+}
+
+/// Runs a read of the store off the event loop.
+async fn blocking<T: Send + 'static>(
+    read: impl FnOnce() -> Result<T, TaskError> + Send + 'static,
+) -> Result<T, TaskError> {
+    tokio::task::spawn_blocking(read)
+        .await
+        .map_err(|_died| TaskError::Stopped)?
+}
+
+pub(crate) fn status(state: TaskState, message: Option<Message>) -> LogEntry {
+    LogEntry::Status(TaskStatus {
+        state,
+        message,
+        timestamp: Some(now()),
+    })
+}
+
+/// What an agent said, as a message of this task.
+pub(crate) fn agent_message(task: &Task, said: AgentMessage) -> Message {
+    Message {
+        message_id: Uuid::now_v7().to_string(),
+        context_id: Some(task.context_id.clone()),
+        task_id: Some(task.id.clone()),
+        role: Role::Agent,
+        parts: said.parts,
+        metadata: said.metadata,
+        extensions: None,
+        reference_task_ids: None,
+    }
+}
+
+pub(crate) fn failure_message(task: &Task, class: FailureClass, sentence: &str) -> Message {
+    let mut message = agent_message(task, AgentMessage::text(sentence));
+    let mut metadata = Map::new();
+    metadata.insert("errorClass".to_owned(), Value::from(class.as_str()));
+    message.metadata = Some(metadata.into_iter().collect());
+    message
+}
+
+fn parse_token(token: &str) -> Result<(u64, TaskId), TaskError> {
+    token
+        .split_once('.')
+        .and_then(|(ms, id)| Some((u64::from_str_radix(ms, 16).ok()?, Uuid::try_parse(id).ok()?)))
+        .ok_or(TaskError::BadPageToken)
+}

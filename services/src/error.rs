@@ -1,0 +1,70 @@
+//! Why the task engine refuses, and whose fault it is.
+
+use crate::model::TaskState;
+use dormouse_store::StoreError;
+use std::sync::Arc;
+use thiserror::Error;
+
+/// A refusal of the task engine. The gateway maps each to its A2A error (1.0 §3.3.2).
+#[derive(Debug, Clone, Error)]
+pub enum TaskError {
+    /// Unknown, or another principal's: the two must not be told apart (A2A 1.0 §3.3.2).
+    #[error("task not found: {0}")]
+    NotFound(String),
+    #[error("task {id} has ended ({state}) and takes no more messages")]
+    Terminal { id: String, state: &'static str },
+    #[error("task {id} is {state} and takes a message only when it asks for input")]
+    NotWaiting { id: String, state: &'static str },
+    #[error("task {id} has ended ({state}) and can no longer be canceled")]
+    NotCancelable { id: String, state: &'static str },
+    #[error("task {id} belongs to context {actual}, not to {given}")]
+    ContextMismatch {
+        id: String,
+        given: String,
+        actual: String,
+    },
+    #[error("page token is not one that this server gave out")]
+    BadPageToken,
+    /// The guest or the client went past a stated bound.
+    #[error("{what} is over the limit of {limit}")]
+    Limit { what: &'static str, limit: u64 },
+    /// The call that speaks has ended: cancelled, timed out, or already finished.
+    #[error("the call has ended")]
+    Ended,
+    #[error("an answer without a task is not possible here: {0}")]
+    MessageNotPossible(&'static str),
+    #[error("the task store could not take or give the record")]
+    Store(#[source] Arc<StoreError>),
+    #[error("a stored task record cannot be read")]
+    Record(#[source] Arc<serde_json::Error>),
+    /// A background thread that was doing this has died.
+    #[error("the task engine was stopped in the middle of this")]
+    Stopped,
+}
+
+impl From<StoreError> for TaskError {
+    fn from(source: StoreError) -> Self {
+        Self::Store(Arc::new(source))
+    }
+}
+
+impl From<serde_json::Error> for TaskError {
+    fn from(source: serde_json::Error) -> Self {
+        Self::Record(Arc::new(source))
+    }
+}
+
+/// The word for a state in sentences.
+pub(crate) fn state_word(state: &TaskState) -> &'static str {
+    match state {
+        TaskState::Unspecified => "unspecified",
+        TaskState::Submitted => "submitted",
+        TaskState::Working => "working",
+        TaskState::Completed => "completed",
+        TaskState::Failed => "failed",
+        TaskState::Canceled => "canceled",
+        TaskState::InputRequired => "input-required",
+        TaskState::Rejected => "rejected",
+        TaskState::AuthRequired => "auth-required",
+    }
+}

@@ -1,0 +1,22 @@
+//! What a guest may ask for and what A2A needs kept.
+//!
+//! The [`TaskEngine`] owns every task: its state machine, its one ordered event log, and whoever
+//! reads that log. A task's events become visible only after the store has made them durable, so no
+//! reader ever saw something that a crash can take back.
+//!
+//! Reading order: [`model`] (the A2A 1.0 data model and what an agent declares), [`engine`] (from a
+//! request's side), [`call`] (from a running call's side), [`reader`] (from a subscriber's side).
+
+pub mod call;
+pub mod engine;
+pub mod error;
+mod live;
+pub mod logs;
+pub mod model;
+pub mod reader;
+mod record;
+
+pub use call::{Call, Settled};
+pub use engine::{Continuation, Listing, NewTask, TaskEngine, TaskFilter, TaskLimits, TaskScope};
+pub use error::TaskError;
+pub use reader::{TaskEvent, TaskReader};

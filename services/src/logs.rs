@@ -1,0 +1,100 @@
+//! What agents log: structured records with the agent, version and task they came from.
+
+use tracing::{debug, error, info, trace, warn};
+
+/// How much a call may log; more is counted and dropped.
+#[derive(Debug, Clone)]
+pub struct LogLimits {
+    /// Records of one call.
+    pub records: u32,
+    /// Bytes of all records of one call.
+    pub bytes: u64,
+}
+
+impl Default for LogLimits {
+    fn default() -> Self {
+        Self {
+            records: 1_000,
+            bytes: 256 << 10,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Level {
+    Trace,
+    Debug,
+    Info,
+    Warn,
+    Error,
+}
+
+/// The log of one call.
+#[derive(Debug)]
+pub struct CallLog {
+    agent: String,
+    version: u32,
+    task: String,
+    limits: LogLimits,
+    records: u32,
+    bytes: u64,
+    dropped: u64,
+}
+
+impl CallLog {
+    pub fn new(agent: String, version: u32, task: String, limits: LogLimits) -> Self {
+        Self {
+            agent,
+            version,
+            task,
+            limits,
+            records: 0,
+            bytes: 0,
+            dropped: 0,
+        }
+    }
+
+    /// Writes one record, or drops it over the limit.
+    pub fn write(&mut self, level: Level, message: &str, fields: &[(String, String)]) {
+        let size = message.len() + fields.iter().map(|(k, v)| k.len() + v.len()).sum::<usize>();
+        self.records = self.records.saturating_add(1);
+        self.bytes = self.bytes.saturating_add(size as u64);
+        if self.records > self.limits.records || self.bytes > self.limits.bytes {
+            self.dropped += 1;
+            return;
+        }
+        let Self {
+            agent,
+            version,
+            task,
+            ..
+        } = &*self;
+        macro_rules! record {
+            ($level:ident) => {
+                $level!(target: "agent", agent, version, task, fields = ?fields, "{message}")
+            };
+        }
+        match level {
+            Level::Trace => record!(trace),
+            Level::Debug => record!(debug),
+            Level::Info => record!(info),
+            Level::Warn => record!(warn),
+            Level::Error => record!(error),
+        }
+    }
+}
+
+impl Drop for CallLog {
+    fn drop(&mut self) {
+        if self.dropped > 0 {
+            let Self {
+                agent,
+                version,
+                task,
+                dropped,
+                ..
+            } = &*self;
+            warn!(target: "agent", agent, version, task, dropped, "log limit of the call reached");
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! Following a task: one cursor into its log. A reader has no buffer of its own, so a slow one
+//! costs nothing and holds up nobody.
+
+use crate::engine::Inner;
+use crate::error::TaskError;
+use crate::live::{Committed, LiveTask};
+use crate::model::Task;
+use crate::record::Encoded;
+use bytes::Bytes;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use tokio::sync::watch;
+
+/// Entries fetched from the store at a time.
+const PAGE: usize = 64;
+
+/// One event of a task's log.
+#[derive(Debug, Clone)]
+pub struct TaskEvent {
+    /// Its place in the log, counting from 1; the SSE `id`. Turns of the user have numbers too, so
+    /// the numbers that a subscriber sees grow but may skip.
+    pub seq: u64,
+    /// The A2A `StreamResponse` as JSON; the same bytes for every reader.
+    pub json: Bytes,
+}
+
+/// A subscriber's place in a task's log.
+pub struct TaskReader {
+    inner: Arc<Inner>,
+    live: Arc<LiveTask>,
+    watch: watch::Receiver<Committed>,
+    next: u64,
+    fetched: VecDeque<(u64, Encoded)>,
+}
+
+impl TaskReader {
+    pub(crate) fn new(inner: Arc<Inner>, live: Arc<LiveTask>, after: u64) -> Self {
+        let watch = live.watch();
+        Self {
+            inner,
+            live,
+            watch,
+            next: after + 1,
+            fetched: VecDeque::new(),
+        }
+    }
+
+    /// The next event, as soon as it is durable; `None` after the one that ended the task.
+    ///
+    /// Cancel safe: an event is never skipped.
+    pub async fn next(&mut self) -> Result<Option<TaskEvent>, TaskError> {
+        loop {
+            while let Some((seq, entry)) = self.fetched.pop_front() {
+                self.next = seq + 1;
+                if let Some(json) = entry.event_json() {
+                    return Ok(Some(TaskEvent { seq, json }));
+                }
+            }
+            let next = self.next;
+            let mark = self
+                .watch
+                .wait_for(|mark| mark.seq >= next || mark.ended || mark.failed.is_some())
+                .await
+                .map_err(|_closed| TaskError::Stopped)?
+                .clone();
+            if mark.seq >= next {
+                self.fetch(mark.seq).await?;
+            } else if let Some(error) = mark.failed {
+                return Err(error);
+            } else {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// The task as of now (durable), and the events that follow it.
+    pub(crate) async fn snapshot(&mut self) -> Result<(Task, u64), TaskError> {
+        let (task, seq) = {
+            let log = self.live.log();
+            (log.task.clone(), log.head.last_seq)
+        };
+        self.live.durable(seq).await?;
+        self.next = seq + 1;
+        Ok((task, seq))
+    }
+
+    async fn fetch(&mut self, upto: u64) -> Result<(), TaskError> {
+        if let Some(entries) = self.live.tail_from(self.next, upto) {
+            self.fetched.extend(entries);
+            return Ok(());
+        }
+        let (inner, id, from) = (Arc::clone(&self.inner), self.live.id, self.next);
+        let page = tokio::task::spawn_blocking(move || inner.store.events(id, from, PAGE))
+            .await
+            .map_err(|_died| TaskError::Stopped)??;
+        if page.is_empty() {
+            return Err(TaskError::Stopped);
+        }
+        self.fetched.extend(
+            page.into_iter()
+                .map(|(seq, bytes)| (seq, Encoded::from_store(bytes))),
+        );
+        Ok(())
+    }
+}
