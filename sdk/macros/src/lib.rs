@@ -1,0 +1,51 @@
+//! The macros of `dormouse-sdk`, which re-exports them: use them from there.
+
+mod entrypoint;
+mod skill;
+
+use proc_macro::TokenStream;
+
+/// Marks the one function of a crate that names its agents:
+/// `fn configure_agents() -> Vec<AgentDefinition>`, of any name and visibility.
+///
+/// On WebAssembly it makes the exports through which Dormouse discovers and calls the agents.
+/// Natively it leaves the function as it is, for `main` to hand to `dormouse_sdk::serve`.
+/// A second entrypoint in the same crate does not compile.
+///
+/// ```ignore
+/// #[entrypoint]
+/// pub fn configure_agents() -> Vec<AgentDefinition> {
+///     vec![Agent::builder().with_name("greeter").with_skill(Greet).build()]
+/// }
+/// ```
+#[proc_macro_attribute]
+pub fn entrypoint(arguments: TokenStream, item: TokenStream) -> TokenStream {
+    entrypoint::expand(arguments.into(), item.into())
+        .unwrap_or_else(syn::Error::into_compile_error)
+        .into()
+}
+
+/// Gives a type what its skill says about itself on the agent's card, as `RegisteredSkill`.
+///
+/// `id`, `name` and `description` are required text. `tags`, `examples`, `input_modes` and
+/// `output_modes` are lists of text and may be left out; without tags, the id is the only one,
+/// since A2A 1.0 wants at least one. Modes are media types; without them the agent's defaults hold.
+///
+/// ```ignore
+/// #[skill(
+///     id = "stats",
+///     name = "Column statistics",
+///     description = "Describes each column of a CSV table.",
+///     tags = ["csv", "statistics"],
+///     examples = ["a,b\n1,2\n"],
+///     input_modes = ["text/csv"],
+///     output_modes = ["application/json"],
+/// )]
+/// struct Stats;
+/// ```
+#[proc_macro_attribute]
+pub fn skill(arguments: TokenStream, item: TokenStream) -> TokenStream {
+    skill::expand(arguments.into(), item.into())
+        .unwrap_or_else(syn::Error::into_compile_error)
+        .into()
+}

@@ -1,0 +1,215 @@
+use std::fmt;
+use std::rc::Rc;
+
+use crate::skill::{DynSkill, SkillHandler};
+
+/// The start of an agent's definition.
+///
+/// ```
+/// # use dormouse_sdk::prelude::*;
+/// # #[skill(id = "greet", name = "Greeting", description = "Greets.")]
+/// # struct Greet;
+/// # impl SkillHandler for Greet {
+/// #     async fn on_request(&self, _: &mut State, _: &ProgressSender, _: &Runtime, _: Content)
+/// #         -> Result<OnRequestResult, AgentError> { Ok(OnRequestResult::completed("hi")) }
+/// # }
+/// let agent = Agent::builder()
+///     .with_name("greeter")
+///     .with_version("1.2.0")
+///     .with_description("Greets people")
+///     .with_isolation(Isolation::Principal)
+///     .with_concurrency(16)
+///     .with_skill(Greet)
+///     .build();
+/// assert_eq!(agent.name, "greeter");
+/// ```
+#[derive(Debug, Clone, Copy)]
+pub struct Agent;
+
+impl Agent {
+    /// A definition to fill in: version "0.0.1", isolation [`Isolation::Shared`], concurrency 1,
+    /// text and JSON in and out, no skill yet.
+    pub fn builder() -> AgentBuilder {
+        let modes = || vec!["text/plain".to_owned(), "application/json".to_owned()];
+        AgentBuilder(AgentDefinition {
+            name: String::new(),
+            version: "0.0.1".to_owned(),
+            description: String::new(),
+            default_input_modes: modes(),
+            default_output_modes: modes(),
+            isolation: Isolation::Shared,
+            concurrency: 1,
+            skills: Vec::new(),
+        })
+    }
+}
+
+/// One A2A agent: what its card says, and the code behind each skill.
+#[derive(Debug)]
+pub struct AgentDefinition {
+    /// Part of the agent's URL: `[a-z0-9]` and inner `-`, at most 63 characters (RFC 1123).
+    pub name: String,
+    /// The author's version text for the card; the platform counts deployments itself.
+    pub version: String,
+    /// What the agent does, for people and for other agents.
+    pub description: String,
+    /// Media types that a skill takes unless it says otherwise.
+    pub default_input_modes: Vec<String>,
+    /// Media types that a skill answers with unless it says otherwise.
+    pub default_output_modes: Vec<String>,
+    /// Who may meet the memory of a used instance.
+    pub isolation: Isolation,
+    /// Calls that may wait in one instance at a time; at least 1.
+    pub concurrency: u32,
+    pub(crate) skills: Vec<RegisteredHandler>,
+}
+
+impl AgentDefinition {
+    /// What each skill says about itself, in the order of registration.
+    ///
+    /// ```
+    /// # use dormouse_sdk::Agent;
+    /// assert_eq!(Agent::builder().with_name("empty").build().skills().count(), 0);
+    /// ```
+    pub fn skills(&self) -> impl Iterator<Item = &SkillMetadata> {
+        self.skills.iter().map(|skill| &skill.metadata)
+    }
+}
+
+/// Fills in an [`AgentDefinition`]; see [`Agent::builder`].
+#[derive(Debug)]
+pub struct AgentBuilder(AgentDefinition);
+
+impl AgentBuilder {
+    /// The agent's name: `[a-z0-9]` and inner `-`, at most 63 characters. It must be given, and
+    /// is checked at deploy.
+    pub fn with_name(mut self, name: impl Into<String>) -> Self {
+        self.0.name = name.into();
+        self
+    }
+
+    /// The version text of the card.
+    pub fn with_version(mut self, version: impl Into<String>) -> Self {
+        self.0.version = version.into();
+        self
+    }
+
+    /// What the agent does.
+    pub fn with_description(mut self, description: impl Into<String>) -> Self {
+        self.0.description = description.into();
+        self
+    }
+
+    /// Adds a skill. An agent needs at least one.
+    pub fn with_skill<S: SkillHandler + RegisteredSkill>(mut self, skill: S) -> Self {
+        self.0.skills.push(RegisteredHandler {
+            metadata: S::metadata(),
+            handler: Rc::new(skill),
+        });
+        self
+    }
+
+    /// Who may meet the memory of a used instance.
+    pub fn with_isolation(mut self, isolation: Isolation) -> Self {
+        self.0.isolation = isolation;
+        self
+    }
+
+    /// How many calls may wait in one instance at a time; at least 1.
+    pub fn with_concurrency(mut self, calls: u32) -> Self {
+        self.0.concurrency = calls;
+        self
+    }
+
+    /// The media types that skills take unless they say otherwise.
+    pub fn with_default_input_modes(
+        mut self,
+        modes: impl IntoIterator<Item = impl Into<String>>,
+    ) -> Self {
+        self.0.default_input_modes = modes.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// The media types that skills answer with unless they say otherwise.
+    pub fn with_default_output_modes(
+        mut self,
+        modes: impl IntoIterator<Item = impl Into<String>>,
+    ) -> Self {
+        self.0.default_output_modes = modes.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// The definition, unchecked: whether it is a legal agent is decided at deploy.
+    pub fn build(self) -> AgentDefinition {
+        self.0
+    }
+}
+
+/// Who may meet the memory of an instance that has already served a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Isolation {
+    /// Any caller.
+    #[default]
+    Shared,
+    /// Only the principal it served before.
+    Principal,
+    /// Only the context it served before.
+    Context,
+    /// Nobody: every call has a fresh instance.
+    Call,
+}
+
+/// What a skill says about itself on the agent's card (A2A 1.0 AgentSkill).
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct SkillMetadata {
+    /// Names the skill within its agent.
+    pub id: String,
+    /// A name for people.
+    pub name: String,
+    /// What it does.
+    pub description: String,
+    /// Words to find it by.
+    pub tags: Vec<String>,
+    /// Things one could write to it.
+    pub examples: Vec<String>,
+    /// Media types it takes; empty means the agent's defaults.
+    pub input_modes: Vec<String>,
+    /// Media types it answers with; empty means the agent's defaults.
+    pub output_modes: Vec<String>,
+}
+
+/// A type with skill metadata; `#[skill(…)]` implements it.
+///
+/// ```
+/// use dormouse_sdk::{RegisteredSkill, skill};
+///
+/// #[skill(id = "sum", name = "Sum", description = "Adds numbers.", tags = ["math"])]
+/// struct Sum;
+///
+/// assert_eq!(Sum::metadata().id, "sum");
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` does not say what skill it is",
+    label = "needs `#[skill(id = \"…\", name = \"…\", description = \"…\")]` on its type"
+)]
+pub trait RegisteredSkill {
+    /// What the skill says about itself.
+    fn metadata() -> SkillMetadata;
+}
+
+pub(crate) struct RegisteredHandler {
+    pub(crate) metadata: SkillMetadata,
+    pub(crate) handler: Rc<dyn DynSkill>,
+}
+
+impl fmt::Debug for RegisteredHandler {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.metadata.fmt(f)
+    }
+}
+
+/// What `#[entrypoint]` makes of the author's function.
+#[doc(hidden)]
+pub trait Entrypoint: 'static {
+    fn agents() -> Vec<AgentDefinition>;
+}

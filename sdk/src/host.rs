@@ -1,0 +1,30 @@
+//! What a call may ask of whoever runs it: the platform through WebAssembly imports, or this
+//! process when the agent is built natively.
+
+use std::pin::Pin;
+
+use crate::{AgentError, Artifact, Content, Level, Turn};
+
+pub(crate) type LocalFuture<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
+
+/// Whose state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Scope {
+    Task,
+    Context,
+}
+
+pub(crate) trait CallHost {
+    fn update(&self, content: Content) -> LocalFuture<'_, Result<(), AgentError>>;
+    fn artifact(
+        &self,
+        artifact: Artifact,
+        append: bool,
+        last: bool,
+    ) -> LocalFuture<'_, Result<(), AgentError>>;
+    fn history(&self, limit: u32) -> LocalFuture<'_, Result<Vec<Turn>, AgentError>>;
+    /// A value as JSON text.
+    fn state_get(&self, scope: Scope, key: &str) -> Result<Option<String>, AgentError>;
+    fn state_set(&self, scope: Scope, key: &str, value: Option<String>) -> Result<(), AgentError>;
+    fn log(&self, level: Level, message: &str, fields: &[(&str, &str)]);
+}

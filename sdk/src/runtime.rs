@@ -1,0 +1,90 @@
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::host::CallHost;
+use crate::{AgentError, Content, Json};
+
+/// What a skill may know about its call and ask of the platform.
+///
+/// ```
+/// # use dormouse_sdk::prelude::*;
+/// # use dormouse_sdk::{Level, testing::Conversation};
+/// # #[skill(id = "who", name = "Who", description = "Says who calls.")]
+/// # struct Who;
+/// # impl SkillHandler for Who {
+/// #     async fn on_request(&self, _: &mut State, _: &ProgressSender, runtime: &Runtime, _: Content)
+/// #         -> Result<OnRequestResult, AgentError> {
+/// let principal = &runtime.context().principal;
+/// runtime.log(Level::Info, "asked", &[("by", principal)]);
+/// let earlier = runtime.history(10).await?;
+/// # Ok(OnRequestResult::completed(format!("{principal} {}", earlier.len()))) } }
+/// # assert_eq!(Conversation::new(Who).send("me?").text(), "anonymous 1");
+/// ```
+pub struct Runtime {
+    pub(crate) host: Rc<dyn CallHost>,
+    pub(crate) context: CallContext,
+}
+
+impl Runtime {
+    /// What the call is about.
+    pub fn context(&self) -> &CallContext {
+        &self.context
+    }
+
+    /// The newest turns of this task, oldest first, at most `limit`, the message of this call
+    /// included.
+    pub async fn history(&self, limit: u32) -> Result<Vec<Turn>, AgentError> {
+        self.host.history(limit).await
+    }
+
+    /// Writes a log record. The platform adds agent, version, task and time.
+    pub fn log(&self, level: Level, message: &str, fields: &[(&str, &str)]) {
+        self.host.log(level, message, fields);
+    }
+}
+
+/// What a call is about.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CallContext {
+    /// The agent that was called.
+    pub agent: String,
+    /// The task. A call that answers with a message leaves none.
+    pub task_id: String,
+    /// The context that groups tasks and messages of a client.
+    pub context_id: String,
+    /// Who was authenticated; "anonymous" without authentication.
+    pub principal: String,
+    /// Metadata of the A2A request, a JSON object.
+    pub metadata: Option<Json>,
+    /// How long, from its start, the call may take.
+    pub deadline: Duration,
+}
+
+/// One message of a task's history.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Turn {
+    /// Who spoke.
+    pub role: Role,
+    /// What was said.
+    pub content: Content,
+}
+
+/// Who spoke.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// The client.
+    User,
+    /// The agent.
+    Agent,
+}
+
+/// How much a log record matters, least first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[allow(missing_docs, reason = "the names are the usual ones")]
+pub enum Level {
+    Trace,
+    Debug,
+    Info,
+    Warn,
+    Error,
+}

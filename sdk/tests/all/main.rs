@@ -1,0 +1,9 @@
+//! The SDK as an agent's author meets it.
+#![cfg(not(target_family = "wasm"))]
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod agents;
+mod compile_errors;
+mod server;
+mod skills;
+mod wit;

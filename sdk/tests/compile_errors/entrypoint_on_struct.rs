@@ -1,0 +1,6 @@
+use dormouse_sdk::prelude::*;
+
+#[entrypoint]
+struct Agents;
+
+fn main() {}
