@@ -1,0 +1,3 @@
+fn main() -> std::io::Result<()> {
+    dormouse_sdk::serve(trip_planner::configure_agents())
+}
