@@ -1,0 +1,85 @@
+//! One call: what it needs and what came of it.
+
+use dormouse_services::Call;
+use dormouse_services::model::{FailureClass, Isolation, Message, Metadata, Outcome};
+use dormouse_store::Digest;
+use serde_json::Value;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// One version of an agent, as far as running it needs to know.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct VersionRef {
+    pub agent: String,
+    pub number: u32,
+    pub digest: Digest,
+    pub isolation: Isolation,
+}
+
+/// Which of the two skill functions to call.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Entry {
+    /// `on-request`: a new task.
+    Request,
+    /// `on-input`: the task waited, with this slot.
+    Input { slot: Value },
+}
+
+/// Everything that one call needs.
+pub struct CallRequest {
+    pub version: Arc<VersionRef>,
+    pub entry: Entry,
+    pub skill: String,
+    pub message: Message,
+    /// Metadata of the A2A request.
+    pub metadata: Option<Metadata>,
+    pub principal: String,
+    /// The right to speak for the task; the guest gets it for the time of the call.
+    pub task: Arc<Call>,
+}
+
+/// What came of a call.
+#[derive(Debug)]
+pub struct CallReport {
+    pub result: Result<Outcome, CallFailure>,
+    /// How the instance was had, and how long until the guest function was entered. `None` if it
+    /// never was.
+    pub start: Option<(Temperature, Duration)>,
+    /// Time inside the guest function, its waits included.
+    pub ran: Duration,
+}
+
+/// A call that ended without an outcome of its agent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CallFailure {
+    pub class: FailureClass,
+    /// One sentence for the user.
+    pub sentence: String,
+}
+
+/// What of a version existed when the call came (design of record, life of an instance).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Temperature {
+    /// A parked instance.
+    Hot,
+    /// Loaded code.
+    Warm,
+    /// Compiled code on disk.
+    Cold,
+    /// Only the module's bytes.
+    Stored,
+}
+
+impl Temperature {
+    pub const ALL: [Self; 4] = [Self::Hot, Self::Warm, Self::Cold, Self::Stored];
+
+    /// The word used in metrics and logs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Hot => "hot",
+            Self::Warm => "warm",
+            Self::Cold => "cold",
+            Self::Stored => "stored",
+        }
+    }
+}

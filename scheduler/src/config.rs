@@ -1,0 +1,74 @@
+//! Every limit of the scheduler, with its reason beside it.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// How instances are kept and calls are bounded.
+#[derive(Debug, Clone)]
+pub struct SchedulerConfig {
+    /// Folder of compiled code. Only this process may write there: loading compiled code trusts it.
+    pub code_dir: PathBuf,
+    /// A parked instance is evicted after this long without a call. Zero parks nothing.
+    pub idle_timeout: Duration,
+    /// Loaded code is dropped after this long without a call. Zero keeps none loaded.
+    pub code_idle_timeout: Duration,
+    /// Live instances, parked and busy. Each takes a slot of the pooling allocator.
+    pub max_instances: usize,
+    /// Live instances of one agent, so that one agent's storm leaves room for others.
+    pub max_instances_per_agent: usize,
+    /// Calls that may wait for an instance, over all agents; one more is refused.
+    pub max_queue: usize,
+    /// Versions whose code is loaded at a time.
+    pub max_loaded_code: u64,
+    /// Modules compiled at a time. Compiling takes a core each.
+    pub compile_workers: usize,
+    pub limits: CallLimits,
+}
+
+/// What one call and its instance may use.
+#[derive(Debug, Clone)]
+pub struct CallLimits {
+    /// Wall time of a call, host waits included.
+    pub deadline: Duration,
+    /// Linear memory of an instance, in bytes.
+    pub memory_bytes: usize,
+    /// Elements of one table.
+    pub table_elements: usize,
+    /// Bytes that may pass from guest to host in one host call: what the host has to allocate for
+    /// a guest (messages, artifacts, log records).
+    pub host_call_bytes: usize,
+    /// Wall time of `definitions` at deploy.
+    pub discovery: Duration,
+    /// Bytes of a module.
+    pub module_bytes: usize,
+}
+
+impl Default for CallLimits {
+    fn default() -> Self {
+        Self {
+            deadline: Duration::from_secs(60),
+            memory_bytes: 64 << 20,
+            table_elements: 20_000,
+            host_call_bytes: 8 << 20,
+            discovery: Duration::from_secs(2),
+            module_bytes: 32 << 20,
+        }
+    }
+}
+
+impl SchedulerConfig {
+    /// The defaults, with compiled code in `code_dir`.
+    pub fn new(code_dir: PathBuf) -> Self {
+        Self {
+            code_dir,
+            idle_timeout: Duration::from_secs(60),
+            code_idle_timeout: Duration::from_secs(15 * 60),
+            max_instances: 1_000,
+            max_instances_per_agent: 256,
+            max_queue: 4_096,
+            max_loaded_code: 4_096,
+            compile_workers: 1,
+            limits: CallLimits::default(),
+        }
+    }
+}

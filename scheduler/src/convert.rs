@@ -1,0 +1,153 @@
+//! Between the guest's types (generated from the WIT) and the platform's model.
+
+use crate::host::wit::dormouse::agent::types as wit;
+use dormouse_services::model::{
+    AgentArtifact, AgentDefinition, AgentMessage, Isolation, Metadata, Outcome, Part, PartContent,
+    SkillDefinition,
+};
+use serde_json::Value;
+use thiserror::Error;
+
+/// A guest's answer that the contract does not allow.
+#[derive(Debug, Error)]
+pub(crate) enum Nonsense {
+    #[error("{what} is not JSON")]
+    NotJson {
+        what: &'static str,
+        #[source]
+        source: serde_json::Error,
+    },
+    #[error("metadata is not a JSON object")]
+    MetadataNotObject(#[source] serde_json::Error),
+    #[error("a message or artifact has no parts")]
+    NoParts,
+}
+
+pub(crate) fn message(message: wit::Message) -> Result<AgentMessage, Nonsense> {
+    Ok(AgentMessage {
+        parts: parts(message.parts)?,
+        metadata: metadata(message.metadata)?,
+    })
+}
+
+pub(crate) fn artifact(artifact: wit::Artifact) -> Result<AgentArtifact, Nonsense> {
+    Ok(AgentArtifact {
+        id: artifact.id,
+        name: artifact.name,
+        description: artifact.description,
+        parts: parts(artifact.parts)?,
+        metadata: metadata(artifact.metadata)?,
+    })
+}
+
+pub(crate) fn outcome(outcome: wit::Outcome) -> Result<Outcome, Nonsense> {
+    Ok(match outcome {
+        wit::Outcome::Completed(completion) => Outcome::Completed {
+            message: completion.message.map(message).transpose()?,
+            artifacts: completion
+                .artifacts
+                .into_iter()
+                .map(artifact)
+                .collect::<Result<_, _>>()?,
+        },
+        wit::Outcome::InputRequired(awaited) => Outcome::InputRequired {
+            message: message(awaited.message)?,
+            slot: json("the slot", &awaited.slot)?,
+        },
+        wit::Outcome::AuthRequired(awaited) => Outcome::AuthRequired {
+            message: message(awaited.message)?,
+            slot: json("the slot", &awaited.slot)?,
+        },
+        wit::Outcome::Message(said) => Outcome::Message(message(said)?),
+        wit::Outcome::Rejected(said) => Outcome::Rejected(message(said)?),
+        wit::Outcome::Failed(said) => Outcome::Failed(message(said)?),
+    })
+}
+
+fn parts(parts: Vec<wit::Part>) -> Result<Vec<Part>, Nonsense> {
+    if parts.is_empty() {
+        return Err(Nonsense::NoParts);
+    }
+    parts.into_iter().map(part).collect()
+}
+
+fn part(part: wit::Part) -> Result<Part, Nonsense> {
+    let content = match part.content {
+        wit::PartContent::Text(text) => PartContent::Text(text),
+        wit::PartContent::Raw(bytes) => PartContent::Raw(bytes),
+        wit::PartContent::Url(url) => PartContent::Url(url),
+        wit::PartContent::Data(text) => PartContent::Data(json("a data part", &text)?),
+    };
+    Ok(Part {
+        content,
+        filename: part.filename,
+        media_type: part.media_type,
+        metadata: metadata(part.metadata)?,
+    })
+}
+
+fn json(what: &'static str, text: &str) -> Result<Value, Nonsense> {
+    serde_json::from_str(text).map_err(|source| Nonsense::NotJson { what, source })
+}
+
+fn metadata(text: Option<String>) -> Result<Option<Metadata>, Nonsense> {
+    text.map(|text| serde_json::from_str(&text).map_err(Nonsense::MetadataNotObject))
+        .transpose()
+}
+
+/// A message of the model as a guest gets it.
+pub(crate) fn to_guest(parts: Vec<Part>, metadata: Option<Metadata>) -> wit::Message {
+    wit::Message {
+        parts: parts.into_iter().map(part_to_guest).collect(),
+        metadata: metadata.map(metadata_to_guest),
+    }
+}
+
+pub(crate) fn metadata_to_guest(metadata: Metadata) -> String {
+    Value::Object(metadata.into_iter().collect()).to_string()
+}
+
+fn part_to_guest(part: Part) -> wit::Part {
+    let content = match part.content {
+        PartContent::Text(text) => wit::PartContent::Text(text),
+        PartContent::Raw(bytes) => wit::PartContent::Raw(bytes),
+        PartContent::Url(url) => wit::PartContent::Url(url),
+        PartContent::Data(value) => wit::PartContent::Data(value.to_string()),
+    };
+    wit::Part {
+        content,
+        filename: part.filename,
+        media_type: part.media_type,
+        metadata: part.metadata.map(metadata_to_guest),
+    }
+}
+
+pub(crate) fn definition(agent: wit::AgentDefinition) -> AgentDefinition {
+    AgentDefinition {
+        name: agent.name,
+        version: agent.version,
+        description: agent.description,
+        default_input_modes: agent.default_input_modes,
+        default_output_modes: agent.default_output_modes,
+        isolation: match agent.isolation {
+            wit::Isolation::Shared => Isolation::Shared,
+            wit::Isolation::Principal => Isolation::Principal,
+            wit::Isolation::Context => Isolation::Context,
+            wit::Isolation::Call => Isolation::Call,
+        },
+        concurrency: agent.concurrency,
+        skills: agent.skills.into_iter().map(skill).collect(),
+    }
+}
+
+fn skill(skill: wit::SkillDefinition) -> SkillDefinition {
+    SkillDefinition {
+        id: skill.id,
+        name: skill.name,
+        description: skill.description,
+        tags: skill.tags,
+        examples: skill.examples,
+        input_modes: skill.input_modes,
+        output_modes: skill.output_modes,
+    }
+}

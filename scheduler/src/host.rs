@@ -1,0 +1,356 @@
+//! The host side of the WIT: what a guest may ask for, and the data of its store.
+
+use crate::config::CallLimits;
+use crate::convert;
+use bytes::Bytes;
+use dormouse_services::call::StateScope;
+use dormouse_services::logs::{CallLog, Level};
+use dormouse_services::{Call, TaskError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+use tokio::io::AsyncWrite;
+use wasmtime::component::{Accessor, HasData, HasSelf, Linker, Resource, ResourceTable};
+use wasmtime::{StoreLimits, StoreLimitsBuilder};
+use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
+use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
+use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
+
+pub(crate) mod wit {
+    //! Generated from `wit/agent.wit`.
+    wasmtime::component::bindgen!({
+        path: "../wit",
+        world: "dormouse:agent/agent",
+        imports: { default: trappable },
+        exports: { default: async },
+        with: { "dormouse:agent/tasks.call": super::HostCall },
+        require_store_data_send: true,
+    });
+}
+
+use wit::dormouse::agent::tasks::{Role, Scope, TaskError as WitTaskError, Turn};
+use wit::dormouse::agent::{log, tasks, types};
+
+/// What a guest holds as `tasks.call`: the right to speak for one call.
+#[expect(
+    unreachable_pub,
+    reason = "the generated bindings re-export it as `pub`"
+)]
+pub struct HostCall {
+    call: Arc<Call>,
+}
+
+impl HostCall {
+    pub(crate) fn new(call: Arc<Call>) -> Self {
+        Self { call }
+    }
+}
+
+/// The data of a store: everything that one instance has on the host.
+pub(crate) struct GuestState {
+    pub(crate) table: ResourceTable,
+    pub(crate) limiter: StoreLimits,
+    /// The running call must end by then; checked at every tick.
+    pub(crate) deadline: Instant,
+    wasi: WasiCtx,
+    log: SharedLog,
+}
+
+/// The log of the running call; none while parked and during discovery.
+type SharedLog = Arc<Mutex<Option<CallLog>>>;
+
+impl GuestState {
+    pub(crate) fn new(limits: &CallLimits, deadline: Instant) -> Self {
+        let log = SharedLog::default();
+        let output = |level| GuestOutput {
+            log: Arc::clone(&log),
+            level,
+        };
+        let wasi = WasiCtxBuilder::new()
+            .stdout(output(Level::Info))
+            .stderr(output(Level::Warn))
+            .allow_tcp(false)
+            .allow_udp(false)
+            .allow_ip_name_lookup(false)
+            .build();
+        let limiter = StoreLimitsBuilder::new()
+            .memory_size(limits.memory_bytes)
+            .table_elements(limits.table_elements)
+            .build();
+        Self {
+            table: ResourceTable::new(),
+            limiter,
+            deadline,
+            wasi,
+            log,
+        }
+    }
+
+    /// Whose records follow from now on.
+    pub(crate) fn set_log(&mut self, log: Option<CallLog>) {
+        *self.log.lock().unwrap_or_else(PoisonError::into_inner) = log;
+    }
+}
+
+impl WasiView for GuestState {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView {
+            ctx: &mut self.wasi,
+            table: &mut self.table,
+        }
+    }
+}
+
+/// A linker with all that any guest may import.
+pub(crate) fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<GuestState>> {
+    let mut linker = Linker::new(engine);
+    wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+    wasmtime_wasi::p3::add_to_linker(&mut linker)?;
+    wit::Agent::add_to_linker::<_, HasSelf<GuestState>>(&mut linker, |state| state)?;
+    Ok(linker)
+}
+
+impl types::Host for GuestState {}
+
+impl tasks::Host for GuestState {}
+
+/// The call behind a handle. A guest can only hold handles that it was given.
+fn call_of<T, D>(
+    accessor: &Accessor<T, D>,
+    handle: &Resource<HostCall>,
+) -> wasmtime::Result<Arc<Call>>
+where
+    T: 'static,
+    D: HasData,
+    for<'a> D: HasData<Data<'a> = &'a mut GuestState>,
+{
+    accessor.with(|mut access| Ok(Arc::clone(&access.get().table.get(handle)?.call)))
+}
+
+impl<T: Send> tasks::HostCallWithStore<T> for HasSelf<GuestState> {
+    async fn update(
+        accessor: &Accessor<T, Self>,
+        handle: Resource<HostCall>,
+        message: types::Message,
+    ) -> wasmtime::Result<Result<(), WitTaskError>> {
+        let call = call_of(accessor, &handle)?;
+        let message = match convert::message(message) {
+            Ok(message) => message,
+            Err(nonsense) => return Ok(Err(WitTaskError::Limit(nonsense.to_string()))),
+        };
+        Ok(call.update(message).await.map_err(task_error))
+    }
+
+    async fn artifact(
+        accessor: &Accessor<T, Self>,
+        handle: Resource<HostCall>,
+        artifact: types::Artifact,
+        append: bool,
+        last: bool,
+    ) -> wasmtime::Result<Result<(), WitTaskError>> {
+        let call = call_of(accessor, &handle)?;
+        let artifact = match convert::artifact(artifact) {
+            Ok(artifact) => artifact,
+            Err(nonsense) => return Ok(Err(WitTaskError::Limit(nonsense.to_string()))),
+        };
+        Ok(call
+            .artifact(artifact, append, last)
+            .await
+            .map_err(task_error))
+    }
+
+    async fn history(
+        accessor: &Accessor<T, Self>,
+        handle: Resource<HostCall>,
+        limit: u32,
+    ) -> wasmtime::Result<Result<Vec<Turn>, WitTaskError>> {
+        let call = call_of(accessor, &handle)?;
+        let turns = call.history(limit as usize).into_iter().map(|message| {
+            let user = message.role == dormouse_services::model::Role::User;
+            let role = if user { Role::User } else { Role::Agent };
+            Turn {
+                role,
+                message: convert::to_guest(message.parts, message.metadata),
+            }
+        });
+        Ok(Ok(turns.collect()))
+    }
+}
+
+impl tasks::HostCall for GuestState {
+    fn state_get(
+        &mut self,
+        handle: Resource<HostCall>,
+        scope: Scope,
+        key: String,
+    ) -> wasmtime::Result<Result<Option<String>, WitTaskError>> {
+        let call = &self.table.get(&handle)?.call;
+        Ok(call.state_get(scope.into(), &key).map_err(task_error))
+    }
+
+    fn state_set(
+        &mut self,
+        handle: Resource<HostCall>,
+        scope: Scope,
+        key: String,
+        value: Option<String>,
+    ) -> wasmtime::Result<Result<(), WitTaskError>> {
+        let call = &self.table.get(&handle)?.call;
+        Ok(call
+            .state_set(scope.into(), &key, value)
+            .map_err(task_error))
+    }
+
+    fn drop(&mut self, handle: Resource<HostCall>) -> wasmtime::Result<()> {
+        self.table.delete(handle)?;
+        Ok(())
+    }
+}
+
+impl From<Scope> for StateScope {
+    fn from(scope: Scope) -> Self {
+        match scope {
+            Scope::Task => Self::Task,
+            Scope::Context => Self::Context,
+        }
+    }
+}
+
+/// What a guest is told of a refusal; the platform's inner causes stay on the host.
+fn task_error(error: TaskError) -> WitTaskError {
+    match error {
+        TaskError::Ended => WitTaskError::Ended,
+        TaskError::Limit { .. } => WitTaskError::Limit(error.to_string()),
+        other => {
+            tracing::error!(
+                error = &other as &dyn std::error::Error,
+                "a task service failed"
+            );
+            WitTaskError::Unavailable(other.to_string())
+        }
+    }
+}
+
+impl log::Host for GuestState {
+    fn write(
+        &mut self,
+        level: log::Level,
+        message: String,
+        fields: Vec<(String, String)>,
+    ) -> wasmtime::Result<()> {
+        let level = match level {
+            log::Level::Trace => Level::Trace,
+            log::Level::Debug => Level::Debug,
+            log::Level::Info => Level::Info,
+            log::Level::Warn => Level::Warn,
+            log::Level::Error => Level::Error,
+        };
+        if let Some(log) = &mut *self.log.lock().unwrap_or_else(PoisonError::into_inner) {
+            log.write(level, &message, &fields);
+        }
+        Ok(())
+    }
+}
+
+/// A guest's stdout or stderr: its lines become log records of the running call.
+#[derive(Clone)]
+struct GuestOutput {
+    log: SharedLog,
+    level: Level,
+}
+
+/// Bytes that a guest may write at once.
+const OUTPUT_WINDOW: usize = 16 << 10;
+
+impl IsTerminal for GuestOutput {
+    fn is_terminal(&self) -> bool {
+        false
+    }
+}
+
+impl StdoutStream for GuestOutput {
+    fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
+        Box::new(GuestLines {
+            output: self.clone(),
+            line: Vec::new(),
+        })
+    }
+
+    fn p2_stream(&self) -> Box<dyn OutputStream> {
+        Box::new(GuestLines {
+            output: self.clone(),
+            line: Vec::new(),
+        })
+    }
+}
+
+struct GuestLines {
+    output: GuestOutput,
+    line: Vec<u8>,
+}
+
+impl GuestLines {
+    fn take(&mut self, bytes: &[u8]) {
+        for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
+            self.line.extend_from_slice(piece);
+            // A line without an end is cut, so that it cannot grow for ever.
+            if self.line.ends_with(b"\n") || self.line.len() >= OUTPUT_WINDOW {
+                let line = String::from_utf8_lossy(&self.line);
+                let mut log = self
+                    .output
+                    .log
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner);
+                if let Some(log) = &mut *log {
+                    log.write(self.output.level, line.trim_end(), &[]);
+                }
+                drop(log);
+                self.line.clear();
+            }
+        }
+    }
+}
+
+impl OutputStream for GuestLines {
+    fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
+        self.take(&bytes);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> StreamResult<()> {
+        Ok(())
+    }
+
+    fn check_write(&mut self) -> StreamResult<usize> {
+        Ok(OUTPUT_WINDOW)
+    }
+}
+
+#[wasmtime_wasi::async_trait]
+impl Pollable for GuestLines {
+    async fn ready(&mut self) {}
+}
+
+impl AsyncWrite for GuestLines {
+    fn poll_write(
+        mut self: std::pin::Pin<&mut Self>,
+        _context: &mut std::task::Context<'_>,
+        bytes: &[u8],
+    ) -> std::task::Poll<std::io::Result<usize>> {
+        self.take(bytes);
+        std::task::Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(
+        self: std::pin::Pin<&mut Self>,
+        _context: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<std::io::Result<()>> {
+        std::task::Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(
+        self: std::pin::Pin<&mut Self>,
+        _context: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<std::io::Result<()>> {
+        std::task::Poll::Ready(Ok(()))
+    }
+}

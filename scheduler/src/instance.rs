@@ -1,0 +1,117 @@
+//! One live instance: a store, the guest in it, and the calls that enter it.
+
+use crate::call::{CallRequest, Entry};
+use crate::config::CallLimits;
+use crate::convert;
+use crate::engine::Engine;
+use crate::host::wit::dormouse::agent::types as wit;
+use crate::host::wit::{Agent, AgentPre};
+use crate::host::{GuestState, HostCall};
+use dormouse_services::logs::{CallLog, LogLimits};
+use std::time::Instant;
+use thiserror::Error;
+use wasmtime::{Store, UpdateDeadline};
+
+/// Handles of one instance; the engine's own default is a hundred thousand.
+const MAX_HANDLES: usize = 1_000;
+
+pub(crate) struct Instance {
+    store: Store<GuestState>,
+    guest: Agent,
+}
+
+/// What the guest is stopped with at the first tick after its deadline.
+#[derive(Debug, Error)]
+#[error("the deadline of the call has passed")]
+pub(crate) struct DeadlinePassed;
+
+impl Instance {
+    /// Starts an instance of loaded code. Guest code may run already here (a start function), so the
+    /// deadline holds here too.
+    pub(crate) async fn start(
+        engine: &Engine,
+        code: &AgentPre<GuestState>,
+        limits: &CallLimits,
+        deadline: Instant,
+    ) -> wasmtime::Result<Self> {
+        let mut store = Store::new(&engine.wasmtime, GuestState::new(limits, deadline));
+        store.limiter(|state| &mut state.limiter);
+        store.set_hostcall_fuel(limits.host_call_bytes);
+        store.set_max_component_handles(MAX_HANDLES);
+        store.set_epoch_deadline(1);
+        store.epoch_deadline_callback(|state| {
+            if Instant::now() >= state.data().deadline {
+                return Err(DeadlinePassed.into());
+            }
+            Ok(UpdateDeadline::Yield(1))
+        });
+        engine.wake_ticker();
+        let guest = code.instantiate_async(&mut store).await?;
+        Ok(Self { store, guest })
+    }
+
+    /// Asks for the agents that the module declares.
+    pub(crate) async fn definitions(&mut self) -> wasmtime::Result<Vec<wit::AgentDefinition>> {
+        self.guest
+            .dormouse_agent_entrypoint()
+            .call_definitions(&mut self.store)
+            .await
+    }
+
+    /// Runs one call to its end. After an error, or when the future is dropped in the middle, the
+    /// instance must not be used again.
+    pub(crate) async fn call(
+        &mut self,
+        engine: &Engine,
+        request: &CallRequest,
+        deadline: Instant,
+    ) -> wasmtime::Result<wit::Outcome> {
+        let task = request.task.task_id();
+        let log = CallLog::new(
+            request.version.agent.clone(),
+            request.version.number,
+            task.clone(),
+            LogLimits::default(),
+        );
+        let context = wit::CallContext {
+            agent: request.version.agent.clone(),
+            task_id: task,
+            context_id: request.task.context_id(),
+            principal: request.principal.clone(),
+            metadata: request.metadata.clone().map(convert::metadata_to_guest),
+            deadline_ms: deadline
+                .saturating_duration_since(Instant::now())
+                .as_millis() as u64,
+        };
+        let message = convert::to_guest(
+            request.message.parts.clone(),
+            request.message.metadata.clone(),
+        );
+        let skill = request.skill.clone();
+        let state = self.store.data_mut();
+        state.deadline = deadline;
+        state.set_log(Some(log));
+        let handle = state.table.push(HostCall::new(request.task.clone()))?;
+        self.store.set_epoch_deadline(1);
+        engine.wake_ticker();
+        let skills = self.guest.dormouse_agent_skills();
+        let outcome = self
+            .store
+            .run_concurrent(async |store| match &request.entry {
+                Entry::Request => {
+                    skills
+                        .call_on_request(store, handle, context, skill, message)
+                        .await
+                }
+                Entry::Input { slot } => {
+                    let slot = slot.to_string();
+                    skills
+                        .call_on_input(store, handle, context, skill, slot, message)
+                        .await
+                }
+            })
+            .await??;
+        self.store.data_mut().set_log(None);
+        Ok(outcome)
+    }
+}

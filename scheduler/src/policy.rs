@@ -1,0 +1,75 @@
+//! Who may start, who must wait, who is evicted: pure functions of counts and times.
+//!
+//! Nothing here knows wasmtime or a clock, so it is tested by properties.
+
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// How many instances may live.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Caps {
+    pub instances: usize,
+    pub instances_per_agent: usize,
+    /// Calls that may wait.
+    pub queue: usize,
+}
+
+/// What lives now, as seen by a call for which no parked instance fits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Load {
+    /// Parked and busy instances of all agents.
+    pub live: usize,
+    /// Parked and busy instances of the call's agent.
+    pub live_of_agent: usize,
+    /// Parked instances of all agents.
+    pub parked: usize,
+    /// Parked instances of the call's agent; none of them fits the call.
+    pub parked_of_agent: usize,
+    pub waiting: usize,
+}
+
+/// What becomes of a call for which no parked instance fits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Admission {
+    /// There is room for another instance.
+    Start,
+    /// Room must be made by evicting the least recently used parked instance of any agent.
+    EvictAny,
+    /// The agent is at its own cap: one of its own parked instances must go.
+    EvictOwn,
+    /// Everything is busy; the call waits.
+    Wait,
+    /// Everything is busy and too many wait already.
+    Refuse,
+}
+
+/// Decides on a call for which no parked instance fits.
+pub fn admit(caps: Caps, load: Load) -> Admission {
+    let wait = if load.waiting < caps.queue {
+        Admission::Wait
+    } else {
+        Admission::Refuse
+    };
+    if load.live_of_agent >= caps.instances_per_agent {
+        return if load.parked_of_agent > 0 {
+            Admission::EvictOwn
+        } else {
+            wait
+        };
+    }
+    if load.live < caps.instances {
+        Admission::Start
+    } else if load.parked > 0 {
+        Admission::EvictAny
+    } else {
+        wait
+    }
+}
+
+/// How many of the parked instances, given their last use in ascending order, are idle for at
+/// least `timeout`.
+pub fn idle(last_used: impl Iterator<Item = Instant>, now: Instant, timeout: Duration) -> usize {
+    last_used
+        .take_while(|used| now.saturating_duration_since(*used) >= timeout)
+        .count()
+}

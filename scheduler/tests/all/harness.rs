@@ -1,0 +1,214 @@
+//! A scheduler over an in-memory store, and agents in it.
+
+use dormouse_scheduler::{
+    CallReport, CallRequest, DeployError, Entry, Prepared, Scheduler, SchedulerConfig, VersionRef,
+};
+use dormouse_services::model::{AgentDefinition, Isolation, Message, Part, Role, Task};
+use dormouse_services::{NewTask, Settled, TaskEngine, TaskLimits, TaskScope};
+use dormouse_store::Store;
+use prometheus::Registry;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub struct Platform {
+    pub scheduler: Scheduler,
+    pub tasks: TaskEngine,
+    pub store: Store,
+    pub metrics: Registry,
+    pub dir: tempfile::TempDir,
+}
+
+/// One deployed agent.
+pub struct Deployed {
+    pub definition: AgentDefinition,
+    pub version: Arc<VersionRef>,
+}
+
+impl Platform {
+    pub async fn new(change: impl FnOnce(&mut SchedulerConfig)) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        Self::at(dir, change).await
+    }
+
+    pub async fn at(dir: tempfile::TempDir, change: impl FnOnce(&mut SchedulerConfig)) -> Self {
+        let store = Store::in_memory();
+        let mut config = SchedulerConfig::new(dir.path().join("code"));
+        config.max_instances = 32;
+        config.limits.deadline = Duration::from_secs(20);
+        change(&mut config);
+        let metrics = Registry::new();
+        let scheduler = Scheduler::new(config, store.modules.clone(), &metrics).unwrap();
+        let (tasks, _) = TaskEngine::open(store.tasks.clone(), TaskLimits::default())
+            .await
+            .unwrap();
+        Self {
+            scheduler,
+            tasks,
+            store,
+            metrics,
+            dir,
+        }
+    }
+
+    pub async fn prepare(&self, wasm: Vec<u8>) -> Result<Prepared, DeployError> {
+        self.scheduler.prepare(wasm.into()).await
+    }
+
+    /// Deploys a guest that declares one agent.
+    pub async fn deploy(&self, guest: &str) -> Deployed {
+        let wasm = guest_wasm(guest);
+        self.store.modules.put(&wasm).unwrap();
+        let prepared = self.prepare(wasm).await.unwrap();
+        let definition = prepared.definitions[0].clone();
+        let version = Arc::new(VersionRef {
+            agent: definition.name.clone(),
+            number: 1,
+            digest: prepared.digest,
+            isolation: definition.isolation,
+        });
+        Deployed {
+            definition,
+            version,
+        }
+    }
+
+    pub async fn call(
+        &self,
+        agent: &Deployed,
+        skill: &str,
+        parts: Vec<Part>,
+    ) -> (CallReport, Settled) {
+        self.call_as(agent, skill, parts, "anonymous").await
+    }
+
+    /// Runs a whole task: begin, call, finish or fail.
+    pub async fn call_as(
+        &self,
+        agent: &Deployed,
+        skill: &str,
+        parts: Vec<Part>,
+        principal: &str,
+    ) -> (CallReport, Settled) {
+        let message = Message::new(Role::User, parts);
+        let task = Arc::new(self.tasks.begin(NewTask {
+            scope: TaskScope {
+                agent: agent.version.agent.clone(),
+                principal: principal.to_owned(),
+            },
+            version: 1,
+            skill: skill.to_owned(),
+            message: message.clone(),
+        }));
+        let request = CallRequest {
+            version: Arc::clone(&agent.version),
+            entry: Entry::Request,
+            skill: skill.to_owned(),
+            message,
+            metadata: None,
+            principal: principal.to_owned(),
+            task: Arc::clone(&task),
+        };
+        let mut report = self.scheduler.call(request).await;
+        let result = std::mem::replace(
+            &mut report.result,
+            Ok(dormouse_services::model::Outcome::Message(
+                dormouse_services::model::AgentMessage::text("taken"),
+            )),
+        );
+        let settled = match result {
+            Ok(outcome) => task.finish(outcome).await.unwrap(),
+            Err(failure) => {
+                Settled::Task(task.fail(failure.class, &failure.sentence).await.unwrap())
+            }
+        };
+        (report, settled)
+    }
+
+    /// The value of a metric with exactly these labels.
+    pub fn metric(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
+        let families = self.metrics.gather();
+        let family = families
+            .iter()
+            .find(|family| family.get_name() == name)
+            .unwrap();
+        family
+            .get_metric()
+            .iter()
+            .filter(|metric| {
+                labels.iter().all(|(key, value)| {
+                    metric
+                        .get_label()
+                        .iter()
+                        .any(|l| l.get_name() == *key && l.get_value() == *value)
+                })
+            })
+            .map(|metric| {
+                metric.get_counter().get_value()
+                    + metric.get_gauge().get_value()
+                    + metric.get_histogram().get_sample_count() as f64
+            })
+            .sum()
+    }
+
+    pub fn starts(&self, temperature: &str) -> f64 {
+        self.metric("dormouse_starts_total", &[("temperature", temperature)])
+    }
+
+    /// Waits, by looking, until nothing lives.
+    pub async fn until_empty(&self) {
+        tokio::time::timeout(Duration::from_secs(20), async {
+            while self.metric("dormouse_instances", &[]) != 0.0 {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await
+        .expect("instances are evicted");
+    }
+}
+
+impl Deployed {
+    pub fn isolated(&self, isolation: Isolation) -> Self {
+        let version = VersionRef {
+            isolation,
+            ..(*self.version).clone()
+        };
+        Self {
+            definition: self.definition.clone(),
+            version: Arc::new(version),
+        }
+    }
+}
+
+pub fn text(text: &str) -> Vec<Part> {
+    vec![Part::text(text)]
+}
+
+pub fn data(value: serde_json::Value) -> Vec<Part> {
+    vec![Part::data(value)]
+}
+
+/// The text of a plain answer or of a task's last status.
+pub fn answer(settled: &Settled) -> String {
+    let message = match settled {
+        Settled::Message(message) => message,
+        Settled::Task(task) => task.status.message.as_ref().unwrap(),
+    };
+    message.text().unwrap_or_default().to_owned()
+}
+
+pub fn task(settled: Settled) -> Task {
+    match settled {
+        Settled::Task(task) => task,
+        Settled::Message(message) => panic!("a task, not a message: {message:?}"),
+    }
+}
+
+/// A guest's artifact.
+pub fn guest_wasm(name: &str) -> Vec<u8> {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("../guests/target/wasm32-wasip1/release")
+        .join(format!("{name}.wasm"));
+    std::fs::read(&path)
+        .unwrap_or_else(|error| panic!("{}: {error}; run `cargo xtask guests`", path.display()))
+}

@@ -1,0 +1,112 @@
+//! Every way in which a guest can go wrong: its own call fails with a class, the same agent
+//! answers its next call, and a neighbour answers all the while.
+
+use crate::harness::{Platform, answer, data, task, text};
+use dormouse_services::model::TaskState;
+use serde_json::json;
+use std::time::Duration;
+
+/// Runs a skill that must fail, and returns its class and sentence.
+async fn failing(skill: &str) -> (String, String) {
+    let platform = Platform::new(|config| {
+        config.limits.deadline = Duration::from_secs(2);
+        config.limits.memory_bytes = 16 << 20;
+    })
+    .await;
+    let hostile = platform.deploy("hostile").await;
+    let neighbour = platform.deploy("echo").await;
+    let bad = platform.call(&hostile, skill, text("go"));
+    let good = async {
+        let (report, said) = platform.call(&neighbour, "echo", text("still here")).await;
+        assert!(report.start.is_some());
+        assert!(answer(&said).contains("still here"));
+    };
+    let ((_, settled), ()) = tokio::join!(bad, good);
+    let failed = task(settled);
+    assert_eq!(failed.status.state, TaskState::Failed, "{failed:?}");
+    let message = failed.status.message.unwrap();
+    let class = message.metadata.as_ref().unwrap()["errorClass"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let sentence = message.text().unwrap().to_owned();
+    let (report, said) = platform.call(&hostile, "echo", text("again")).await;
+    assert!(report.start.is_some());
+    assert!(answer(&said).contains("again"));
+    (class, sentence)
+}
+
+macro_rules! fails {
+    ($($name:ident: $skill:literal => $class:literal, $word:literal;)*) => {
+        $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn $name() {
+            let (class, sentence) = failing($skill).await;
+            assert_eq!(class, $class, "{sentence}");
+            assert!(sentence.contains($word), "{sentence}");
+        })*
+    };
+}
+
+fails! {
+    a_panic_is_a_trap: "trap" => "trap", "unreachable";
+    an_unreachable_is_a_trap: "unreachable" => "trap", "unreachable";
+    a_deep_recursion_is_a_trap: "recurse" => "trap", "stack";
+    a_memory_bomb_is_a_trap: "memory-bomb" => "trap", "trapped";
+    a_loop_ends_at_the_deadline: "loop" => "deadline", "2 seconds";
+    an_endless_wait_ends_at_the_deadline: "pending" => "deadline", "2 seconds";
+    an_endless_sleep_ends_at_the_deadline: "sleep" => "deadline", "2 seconds";
+    too_much_output_is_a_limit: "huge-output" => "limit", "bytes";
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_flood_is_cut_and_harms_nobody() {
+    let platform = Platform::new(|_| {}).await;
+    let hostile = platform.deploy("hostile").await;
+    let (report, _) = platform.call(&hostile, "log-flood", text("go")).await;
+    assert!(report.result.is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn loops_on_every_core_let_a_neighbour_answer() {
+    let platform = Platform::new(|config| config.limits.deadline = Duration::from_secs(3)).await;
+    let hostile = platform.deploy("hostile").await;
+    let echo = platform.deploy("echo").await;
+    let loops =
+        futures_util::future::join_all((0..4).map(|_| platform.call(&hostile, "loop", text("go"))));
+    let answers = async {
+        let mut count = 0;
+        for _ in 0..20 {
+            let (report, _) = platform.call(&echo, "echo", text("x")).await;
+            count += usize::from(report.start.is_some());
+        }
+        count
+    };
+    let (loops, answered) = tokio::join!(loops, answers);
+    assert_eq!(answered, 20);
+    for (_, settled) in loops {
+        assert_eq!(task(settled).status.state, TaskState::Failed);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cancelled_call_stops_at_once() {
+    let platform = Platform::new(|_| {}).await;
+    let hostile = platform.deploy("hostile").await;
+    let call = platform.call(&hostile, "slow", data(json!({"ms": 15_000})));
+    let cancel = async {
+        while platform.metric("dormouse_instances", &[("state", "busy")]) == 0.0 {
+            tokio::task::yield_now().await;
+        }
+        platform.tasks.interrupt_all();
+        while platform.metric("dormouse_instances", &[("state", "busy")]) != 0.0 {
+            platform.tasks.interrupt_all();
+            tokio::task::yield_now().await;
+        }
+    };
+    let both = async { tokio::join!(call, cancel) };
+    let ((_, settled), ()) = tokio::time::timeout(Duration::from_secs(10), both)
+        .await
+        .expect("the call is interrupted");
+    let failed = task(settled);
+    assert_eq!(failed.status.state, TaskState::Failed);
+}

@@ -1,0 +1,8 @@
+//! The scheduler against real guests (built by `cargo xtask guests`) and inline WAT.
+#![allow(clippy::unwrap_used, reason = "a test that cannot unwrap has failed")]
+
+mod deploy;
+mod harness;
+mod hostile;
+mod life;
+mod policy;
