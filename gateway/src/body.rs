@@ -1,0 +1,111 @@
+//! Reading a request's body within its bounds; hyper leaves all three of them to us.
+
+use crate::config::GatewayConfig;
+use bytes::{Bytes, BytesMut};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::{Body, Incoming};
+use std::time::Duration;
+use thiserror::Error;
+use tokio::time::{Instant, timeout, timeout_at};
+
+/// Reserved at most before a byte has arrived: a client that promises much must also send it.
+const MAX_RESERVE: usize = 1 << 20;
+/// How much of a body that is too large is taken in only to throw it away.
+const MAX_DISCARD_BYTES: u64 = 128 << 20;
+const DISCARD_TIME: Duration = Duration::from_secs(5);
+const DISCARD_PAUSE: Duration = Duration::from_millis(200);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub(crate) enum BodyError {
+    #[error("the body is larger than the limit of {limit} bytes")]
+    TooLarge { limit: usize },
+    #[error("the body did not arrive in time")]
+    TooSlow,
+    #[error("the connection broke in the middle of the body")]
+    Broken,
+}
+
+/// The whole body, at most `limit` bytes.
+pub(crate) async fn read(
+    mut body: Incoming,
+    config: &GatewayConfig,
+    limit: usize,
+) -> Result<Bytes, BodyError> {
+    let whole = whole(&mut body, config, limit).await;
+    if matches!(whole, Err(BodyError::TooLarge { .. })) {
+        discard(body).await;
+    }
+    whole
+}
+
+async fn whole(
+    body: &mut Incoming,
+    config: &GatewayConfig,
+    limit: usize,
+) -> Result<Bytes, BodyError> {
+    if body.size_hint().lower() > limit as u64 {
+        return Err(BodyError::TooLarge { limit });
+    }
+    let mut body = Limited::new(body, limit);
+    let Some(first) = frame(&mut body, config, limit).await? else {
+        return Ok(Bytes::new());
+    };
+    // Most requests are one piece: no copy.
+    if body.is_end_stream() {
+        return Ok(first);
+    }
+    let rest = usize::try_from(body.size_hint().lower()).unwrap_or(MAX_RESERVE);
+    let mut all = BytesMut::with_capacity(first.len() + rest.min(MAX_RESERVE));
+    all.extend_from_slice(&first);
+    let reading = async {
+        while let Some(data) = frame(&mut body, config, limit).await? {
+            all.extend_from_slice(&data);
+        }
+        Ok(())
+    };
+    timeout_at(Instant::now() + config.body_timeout, reading)
+        .await
+        .map_err(|_elapsed| BodyError::TooSlow)??;
+    Ok(all.freeze())
+}
+
+/// The next piece of data; trailers are skipped.
+async fn frame(
+    body: &mut Limited<&mut Incoming>,
+    config: &GatewayConfig,
+    limit: usize,
+) -> Result<Option<Bytes>, BodyError> {
+    loop {
+        let next = timeout(config.body_frame_timeout, body.frame())
+            .await
+            .map_err(|_elapsed| BodyError::TooSlow)?;
+        match next {
+            None => return Ok(None),
+            Some(Err(error)) if error.is::<LengthLimitError>() => {
+                return Err(BodyError::TooLarge { limit });
+            }
+            Some(Err(_broken)) => return Err(BodyError::Broken),
+            Some(Ok(frame)) => {
+                if let Ok(data) = frame.into_data() {
+                    return Ok(Some(data));
+                }
+            }
+        }
+    }
+}
+
+/// Takes in what a client is still sending. Closing the connection under it would reset it, and the
+/// client would see that instead of the answer. A client that pauses is answered at once.
+async fn discard(mut body: Incoming) {
+    if body.size_hint().lower() > MAX_DISCARD_BYTES {
+        return;
+    }
+    let deadline = Instant::now() + DISCARD_TIME;
+    let mut discarded = 0;
+    while discarded < MAX_DISCARD_BYTES && Instant::now() < deadline {
+        let Ok(Some(Ok(frame))) = timeout(DISCARD_PAUSE, body.frame()).await else {
+            return;
+        };
+        discarded += frame.data_ref().map_or(0, Bytes::len) as u64;
+    }
+}

@@ -1,0 +1,67 @@
+//! Every limit of the server, with its reason beside it.
+
+use std::time::Duration;
+
+/// How the server listens and what one client may use.
+#[derive(Debug, Clone)]
+pub struct GatewayConfig {
+    /// The origin in cards and URLs, without a slash at its end. Never taken from a request's Host,
+    /// which any client can choose.
+    pub public_url: String,
+    /// The agent whose card is served at the root; without one, the only agent there is.
+    pub root_agent: Option<String>,
+    /// Connections at a time; one more waits in the kernel's queue.
+    pub max_connections: usize,
+    /// Bytes of a request's head; a larger one is answered 431.
+    pub max_header_bytes: usize,
+    /// From a connection's readiness to a whole head. Ends idle keep-alive connections too.
+    pub header_timeout: Duration,
+    /// Between two pieces of a body.
+    pub body_frame_timeout: Duration,
+    /// From a request's head to the end of its body, and to the start of an upload's compilation.
+    pub body_timeout: Duration,
+    /// Bytes of an A2A request. Also what one event of a task may have, so that a message that gets
+    /// in can be kept.
+    pub max_request_bytes: usize,
+    /// Bytes of an uploaded module.
+    pub max_module_bytes: usize,
+    /// Uploads read and compiled at a time: each holds a module in memory. More of them wait.
+    pub max_uploads: usize,
+    /// A send that has not touched its task for this long makes it known and durable. Shorter ones
+    /// cost a single commit, or none when the agent answers with a plain message.
+    pub acceptance_grace: Duration,
+    /// A comment is sent on a stream after this long without an event, so that proxies keep it open
+    /// and a client that is gone is noticed.
+    pub stream_keep_alive: Duration,
+    /// Calls may finish for this long after the server was asked to stop; then they are interrupted.
+    pub drain_grace: Duration,
+    /// Agents and pinned versions whose card and definition are kept in memory (a few KiB each).
+    pub cached_agents: u64,
+    /// Agents with a metrics label of their own; the others share "other".
+    pub labelled_agents: usize,
+}
+
+impl GatewayConfig {
+    /// The defaults, for a server reached at `public_url`.
+    pub fn new(public_url: impl Into<String>) -> Self {
+        let mut public_url: String = public_url.into();
+        public_url.truncate(public_url.trim_end_matches('/').len());
+        Self {
+            public_url,
+            root_agent: None,
+            max_connections: 10_000,
+            max_header_bytes: 16 << 10,
+            header_timeout: Duration::from_secs(30),
+            body_frame_timeout: Duration::from_secs(20),
+            body_timeout: Duration::from_secs(120),
+            max_request_bytes: 4 << 20,
+            max_module_bytes: 32 << 20,
+            max_uploads: 8,
+            acceptance_grace: Duration::from_millis(20),
+            stream_keep_alive: Duration::from_secs(15),
+            drain_grace: Duration::from_secs(20),
+            cached_agents: 10_000,
+            labelled_agents: 100,
+        }
+    }
+}

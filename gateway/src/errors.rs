@@ -1,0 +1,415 @@
+//! What a refusal looks like everywhere: the one table from our errors to JSON-RPC, HTTP and
+//! google.rpc.Status (A2A 1.0 §5.4), and the platform API's own error body.
+
+use crate::body::BodyError;
+use crate::respond::{self, Reply};
+use dormouse_scheduler::DeployError;
+use dormouse_services::TaskError;
+use dormouse_store::StoreError;
+use hyper::StatusCode;
+use serde_json::{Value, json};
+use std::error::Error;
+use thiserror::Error;
+use tracing::error;
+
+/// Why the server could not be made.
+#[derive(Debug, Error)]
+pub enum GatewayError {
+    #[error("a metric could not be registered")]
+    Metrics(#[from] prometheus::Error),
+}
+
+/// The kinds of A2A errors (A2A 1.0 §3.3.2), those of JSON-RPC 2.0, and what HTTP adds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    TaskNotFound,
+    TaskNotCancelable,
+    PushNotificationNotSupported,
+    UnsupportedOperation,
+    ContentTypeNotSupported,
+    VersionNotSupported,
+    Parse,
+    InvalidRequest,
+    MethodNotFound,
+    InvalidParams,
+    Internal,
+    AgentNotFound,
+    /// The path names no operation of the HTTP+JSON binding.
+    PathNotFound,
+    MethodNotAllowed,
+    TooLarge,
+    TooSlow,
+    Unavailable,
+}
+
+/// A refused A2A request: whose fault it is follows from the kind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct A2aError {
+    pub(crate) kind: Kind,
+    /// One sentence for the client.
+    pub(crate) sentence: String,
+}
+
+/// One kind in every wire form.
+struct Row {
+    rpc: i32,
+    http: u16,
+    /// The name of the gRPC code.
+    status: &'static str,
+    /// `ErrorInfo.reason`; in lower case, the `code` label of metrics.
+    reason: &'static str,
+    code: &'static str,
+}
+
+impl Kind {
+    fn row(self) -> Row {
+        let row = |rpc, http, status, reason, code| Row {
+            rpc,
+            http,
+            status,
+            reason,
+            code,
+        };
+        match self {
+            Self::TaskNotFound => row(-32001, 404, "NOT_FOUND", "TASK_NOT_FOUND", "task_not_found"),
+            Self::TaskNotCancelable => row(
+                -32002,
+                400,
+                "FAILED_PRECONDITION",
+                "TASK_NOT_CANCELABLE",
+                "task_not_cancelable",
+            ),
+            Self::PushNotificationNotSupported => row(
+                -32003,
+                400,
+                "FAILED_PRECONDITION",
+                "PUSH_NOTIFICATION_NOT_SUPPORTED",
+                "push_notification_not_supported",
+            ),
+            Self::UnsupportedOperation => row(
+                -32004,
+                400,
+                "FAILED_PRECONDITION",
+                "UNSUPPORTED_OPERATION",
+                "unsupported_operation",
+            ),
+            Self::ContentTypeNotSupported => row(
+                -32005,
+                400,
+                "INVALID_ARGUMENT",
+                "CONTENT_TYPE_NOT_SUPPORTED",
+                "content_type_not_supported",
+            ),
+            Self::VersionNotSupported => row(
+                -32009,
+                400,
+                "FAILED_PRECONDITION",
+                "VERSION_NOT_SUPPORTED",
+                "version_not_supported",
+            ),
+            Self::Parse => row(
+                -32700,
+                400,
+                "INVALID_ARGUMENT",
+                "PARSE_ERROR",
+                "parse_error",
+            ),
+            Self::InvalidRequest => row(
+                -32600,
+                400,
+                "INVALID_ARGUMENT",
+                "INVALID_REQUEST",
+                "invalid_request",
+            ),
+            Self::MethodNotFound => row(
+                -32601,
+                404,
+                "UNIMPLEMENTED",
+                "METHOD_NOT_FOUND",
+                "method_not_found",
+            ),
+            Self::InvalidParams => row(
+                -32602,
+                400,
+                "INVALID_ARGUMENT",
+                "INVALID_PARAMS",
+                "invalid_params",
+            ),
+            Self::Internal => row(-32603, 500, "INTERNAL", "INTERNAL_ERROR", "internal_error"),
+            Self::AgentNotFound => row(
+                -32600,
+                404,
+                "NOT_FOUND",
+                "AGENT_NOT_FOUND",
+                "agent_not_found",
+            ),
+            Self::PathNotFound => row(-32601, 404, "NOT_FOUND", "PATH_NOT_FOUND", "path_not_found"),
+            Self::MethodNotAllowed => row(
+                -32600,
+                405,
+                "UNIMPLEMENTED",
+                "METHOD_NOT_ALLOWED",
+                "method_not_allowed",
+            ),
+            Self::TooLarge => row(
+                -32600,
+                413,
+                "INVALID_ARGUMENT",
+                "REQUEST_TOO_LARGE",
+                "request_too_large",
+            ),
+            Self::TooSlow => row(
+                -32600,
+                408,
+                "DEADLINE_EXCEEDED",
+                "REQUEST_TOO_SLOW",
+                "request_too_slow",
+            ),
+            Self::Unavailable => row(-32603, 503, "UNAVAILABLE", "UNAVAILABLE", "unavailable"),
+        }
+    }
+
+    /// The `code` label of `dormouse_requests_total`.
+    pub(crate) fn code(self) -> &'static str {
+        self.row().code
+    }
+}
+
+impl A2aError {
+    pub(crate) fn new(kind: Kind, sentence: impl Into<String>) -> Self {
+        Self {
+            kind,
+            sentence: sentence.into(),
+        }
+    }
+
+    pub(crate) fn params(sentence: impl Into<String>) -> Self {
+        Self::new(Kind::InvalidParams, sentence)
+    }
+
+    pub(crate) fn agent_not_found(name: &str) -> Self {
+        Self::new(
+            Kind::AgentNotFound,
+            format!("no agent {name:?} is deployed here"),
+        )
+    }
+
+    /// The platform's own fault: the client gets a sentence, the log gets the cause.
+    pub(crate) fn internal(what: &'static str, cause: &(dyn Error + 'static)) -> Self {
+        error!(error = cause, "{what}");
+        Self::new(
+            Kind::Internal,
+            format!("{what}; the server's log has the cause"),
+        )
+    }
+
+    /// HTTP status of the REST binding.
+    pub(crate) fn status(&self) -> StatusCode {
+        StatusCode::from_u16(self.kind.row().http).expect("the table has valid codes")
+    }
+
+    /// HTTP status of the JSON-RPC binding: 200, except for what is wrong with the HTTP request.
+    pub(crate) fn rpc_status(&self) -> StatusCode {
+        match self.kind {
+            Kind::AgentNotFound | Kind::MethodNotAllowed | Kind::TooLarge | Kind::TooSlow => {
+                self.status()
+            }
+            _ => StatusCode::OK,
+        }
+    }
+
+    /// The `error` member of a JSON-RPC response (A2A 1.0 §9.5).
+    pub(crate) fn rpc(&self) -> Value {
+        let row = self.kind.row();
+        json!({"code": row.rpc, "message": self.sentence, "data": [row.info()]})
+    }
+
+    /// The body of the HTTP+JSON binding (A2A 1.0 §11.6): google.rpc.Status.
+    pub(crate) fn rest(&self) -> Value {
+        let row = self.kind.row();
+        json!({"error": {
+            "code": row.http,
+            "status": row.status,
+            "message": self.sentence,
+            "details": [row.info()],
+        }})
+    }
+}
+
+impl Row {
+    fn info(&self) -> Value {
+        json!({
+            "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+            "reason": self.reason,
+            "domain": "a2a-protocol.org",
+            "metadata": {},
+        })
+    }
+}
+
+impl From<TaskError> for A2aError {
+    fn from(error: TaskError) -> Self {
+        let kind = match &error {
+            TaskError::NotFound(_) => Kind::TaskNotFound,
+            TaskError::Terminal { .. } | TaskError::NotWaiting { .. } => Kind::UnsupportedOperation,
+            TaskError::NotCancelable { .. } => Kind::TaskNotCancelable,
+            TaskError::ContextMismatch { .. }
+            | TaskError::BadPageToken
+            | TaskError::Limit { .. } => Kind::InvalidParams,
+            TaskError::Store(cause) if matches!(**cause, StoreError::Busy | StoreError::Closed) => {
+                Kind::Unavailable
+            }
+            _ => return Self::internal("the task could not be kept or read", &error),
+        };
+        Self::new(kind, error.to_string())
+    }
+}
+
+impl From<BodyError> for A2aError {
+    fn from(error: BodyError) -> Self {
+        let kind = match error {
+            BodyError::TooLarge { .. } => Kind::TooLarge,
+            BodyError::TooSlow => Kind::TooSlow,
+            BodyError::Broken => Kind::InvalidRequest,
+        };
+        Self::new(kind, error.to_string())
+    }
+}
+
+/// A refusal of the platform API.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ApiError {
+    pub(crate) status: StatusCode,
+    /// snake_case; also the `code` label of metrics.
+    pub(crate) code: &'static str,
+    pub(crate) sentence: String,
+}
+
+impl ApiError {
+    pub(crate) fn new(status: StatusCode, code: &'static str, sentence: impl Into<String>) -> Self {
+        Self {
+            status,
+            code,
+            sentence: sentence.into(),
+        }
+    }
+
+    pub(crate) fn internal(what: &'static str, cause: &(dyn Error + 'static)) -> Self {
+        error!(error = cause, "{what}");
+        let sentence = format!("{what}; the server's log has the cause");
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", sentence)
+    }
+
+    pub(crate) fn reply(&self) -> Reply {
+        let body = json!({"error": {"code": self.code, "message": self.sentence}});
+        respond::json(self.status, &body)
+    }
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        match &error {
+            StoreError::Busy => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", error.to_string())
+            }
+            StoreError::LimitExceeded { .. } => Self::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "too_long",
+                error.to_string(),
+            ),
+            StoreError::Corrupt { .. } => {
+                error!(%error, "a stored module is damaged");
+                Self::new(
+                    StatusCode::INTERNAL_SERVER_ERROR,
+                    "module_corrupt",
+                    error.to_string(),
+                )
+            }
+            _ => Self::internal("the store could not do this", &error),
+        }
+    }
+}
+
+impl From<DeployError> for ApiError {
+    fn from(error: DeployError) -> Self {
+        if matches!(error, DeployError::Stopped) {
+            return Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                error.code(),
+                error.to_string(),
+            );
+        }
+        if !error.is_caller_fault() {
+            return Self::internal("the module could not be prepared", &error);
+        }
+        let status = match error.code() {
+            "module_too_large" => StatusCode::PAYLOAD_TOO_LARGE,
+            "empty_module" => StatusCode::BAD_REQUEST,
+            _ => StatusCode::UNPROCESSABLE_ENTITY,
+        };
+        Self::new(status, error.code(), error.to_string())
+    }
+}
+
+impl From<BodyError> for ApiError {
+    fn from(error: BodyError) -> Self {
+        let (status, code) = match error {
+            BodyError::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large"),
+            BodyError::TooSlow => (StatusCode::REQUEST_TIMEOUT, "body_too_slow"),
+            BodyError::Broken => (StatusCode::BAD_REQUEST, "body_incomplete"),
+        };
+        Self::new(status, code, error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A2A 1.0.1 §5.4.
+    #[test]
+    fn the_table_is_the_specification() {
+        for (kind, rpc, http, status) in [
+            (Kind::TaskNotFound, -32001, 404, "NOT_FOUND"),
+            (Kind::TaskNotCancelable, -32002, 400, "FAILED_PRECONDITION"),
+            (
+                Kind::PushNotificationNotSupported,
+                -32003,
+                400,
+                "FAILED_PRECONDITION",
+            ),
+            (
+                Kind::UnsupportedOperation,
+                -32004,
+                400,
+                "FAILED_PRECONDITION",
+            ),
+            (
+                Kind::ContentTypeNotSupported,
+                -32005,
+                400,
+                "INVALID_ARGUMENT",
+            ),
+            (
+                Kind::VersionNotSupported,
+                -32009,
+                400,
+                "FAILED_PRECONDITION",
+            ),
+        ] {
+            let error = A2aError::new(kind, "why");
+            assert_eq!(error.rpc()["code"], rpc);
+            let rest = error.rest();
+            assert_eq!(
+                (&rest["error"]["code"], &rest["error"]["status"]),
+                (&json!(http), &json!(status))
+            );
+            let info = &rest["error"]["details"][0];
+            assert_eq!(
+                info["reason"].as_str().map(str::to_lowercase).as_deref(),
+                Some(kind.code())
+            );
+            assert_eq!(error.rpc()["data"][0], *info);
+        }
+    }
+}

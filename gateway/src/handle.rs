@@ -1,0 +1,196 @@
+//! From a request's path to whoever answers it.
+
+use crate::agents::{AgentEntry, Agents, AgentsError};
+use crate::config::GatewayConfig;
+use crate::errors::{A2aError, ApiError, Kind};
+use crate::jsonrpc;
+use crate::metrics::{Metrics, Operation};
+use crate::ops::Operations;
+use crate::platform;
+use crate::respond::{self, Reply};
+use crate::rest;
+use crate::route::{A2aPath, Base, Route, route};
+use crate::sse::StreamRules;
+use crate::uri;
+use dormouse_store::{ModuleStore, Registry, TaskStore};
+use hyper::body::Incoming;
+use hyper::http::request::Parts;
+use hyper::{Method, Request, StatusCode};
+use std::sync::Arc;
+use std::time::Instant;
+use tokio::sync::{Mutex, Semaphore};
+use tokio_util::sync::CancellationToken;
+
+/// What every request may need.
+pub(crate) struct Shared {
+    pub(crate) config: GatewayConfig,
+    pub(crate) modules: Arc<dyn ModuleStore>,
+    pub(crate) registry: Arc<dyn Registry>,
+    pub(crate) tasks: Arc<dyn TaskStore>,
+    pub(crate) operations: Operations,
+    pub(crate) agents: Agents,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) stream_rules: StreamRules,
+    pub(crate) uploads: Semaphore,
+    /// Held while modules and registry change together, so that a deletion never takes the module
+    /// from under a deployment.
+    pub(crate) changes: Mutex<()>,
+    pub(crate) draining: CancellationToken,
+    /// Metrics have a listener of their own and are not served on the public one.
+    pub(crate) separate_metrics: bool,
+}
+
+/// Which listener a request came in on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Face {
+    Public,
+    /// Metrics and health only.
+    Metrics,
+}
+
+pub(crate) async fn handle(shared: Arc<Shared>, face: Face, request: Request<Incoming>) -> Reply {
+    let (parts, body) = request.into_parts();
+    let path = uri::decode(parts.uri.path());
+    match route(&path) {
+        Route::Healthz => only_get(&parts, || respond::text(StatusCode::OK, "ok\n")),
+        Route::Readyz => only_get(&parts, || ready(&shared)),
+        Route::Metrics if face == Face::Metrics || !shared.separate_metrics => {
+            only_get(&parts, || metrics(&shared))
+        }
+        _ if face == Face::Metrics => not_found(&path),
+        Route::RootCard => root_card(&shared, &parts).await,
+        Route::A2a { base, what } => a2a(&shared, base, what, &parts, body).await,
+        Route::Metrics | Route::Unknown => not_found(&path),
+        route => platform::answer(shared.clone(), route, &parts, body).await,
+    }
+}
+
+async fn a2a(
+    shared: &Shared,
+    base: Base<'_>,
+    path: A2aPath<'_>,
+    parts: &Parts,
+    body: Incoming,
+) -> Reply {
+    // Each binding is refused in its own form. A base URL with another method than POST is REST's.
+    let is_rpc = path == A2aPath::JsonRpc && parts.method == Method::POST;
+    let agent = match shared.agents.find(base).await {
+        Ok(Some(agent)) => agent,
+        missing => {
+            let error = match missing {
+                Err(error) => A2aError::internal("the registry could not be read", &error),
+                Ok(_) => A2aError::agent_not_found(base.key),
+            };
+            shared
+                .metrics
+                .platform
+                .observe(Operation::Unknown, error.kind.code(), Instant::now());
+            return if is_rpc {
+                jsonrpc::refusal(jsonrpc::NULL, &error)
+            } else {
+                rest::refusal(&parts.headers, &error)
+            };
+        }
+    };
+    match path {
+        _ if is_rpc => jsonrpc::answer(shared, &agent, parts, body).await,
+        A2aPath::Card => card(&agent, parts),
+        _ => rest::answer(shared, &agent, path, parts, body).await,
+    }
+}
+
+fn card(agent: &AgentEntry, parts: &Parts) -> Reply {
+    let started = Instant::now();
+    let reply = only_get(parts, || agent.card.reply(&parts.headers));
+    let code = if reply.status().is_client_error() {
+        Kind::MethodNotAllowed.code()
+    } else {
+        "ok"
+    };
+    agent.metrics.observe(Operation::Card, code, started);
+    reply
+}
+
+/// The card of the configured agent, or of the only one.
+async fn root_card(shared: &Shared, parts: &Parts) -> Reply {
+    match root_agent(shared).await {
+        Ok(Some(agent)) => card(&agent, parts),
+        Ok(None) => ApiError::new(
+            StatusCode::NOT_FOUND,
+            "no_root_agent",
+            "there is not exactly one agent here; its card is at /agents/{name}/.well-known/agent-card.json",
+        )
+        .reply(),
+        Err(error) => ApiError::internal("the registry could not be read", &error).reply(),
+    }
+}
+
+async fn root_agent(shared: &Shared) -> Result<Option<Arc<AgentEntry>>, AgentsError> {
+    let name = match &shared.config.root_agent {
+        Some(name) => name.clone(),
+        None => {
+            let registry = Arc::clone(&shared.registry);
+            let first = tokio::task::spawn_blocking(move || registry.agents(None, 2));
+            let mut first = first.await.map_err(|_died| AgentsError::Stopped)??;
+            match (first.pop(), first.pop()) {
+                (Some(only), None) => only.name,
+                _ => return Ok(None),
+            }
+        }
+    };
+    shared
+        .agents
+        .find(Base {
+            key: &name,
+            name: &name,
+            version: None,
+        })
+        .await
+}
+
+fn ready(shared: &Shared) -> Reply {
+    if shared.draining.is_cancelled() {
+        return respond::text(StatusCode::SERVICE_UNAVAILABLE, "draining\n");
+    }
+    respond::text(StatusCode::OK, "ready\n")
+}
+
+fn metrics(shared: &Shared) -> Reply {
+    match shared.metrics.text(&*shared.modules, &*shared.tasks) {
+        Ok(text) => {
+            let format = "text/plain; version=0.0.4; charset=utf-8";
+            respond::full(
+                StatusCode::OK,
+                hyper::header::HeaderValue::from_static(format),
+                text,
+            )
+        }
+        Err(error) => ApiError::internal("the metrics could not be written", &error).reply(),
+    }
+}
+
+fn only_get(parts: &Parts, reply: impl FnOnce() -> Reply) -> Reply {
+    if parts.method == Method::GET || parts.method == Method::HEAD {
+        return reply();
+    }
+    method_not_allowed("GET, HEAD")
+}
+
+pub(crate) fn method_not_allowed(allowed: &'static str) -> Reply {
+    let sentence = format!("this path takes {allowed}");
+    let error = ApiError::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "method_not_allowed",
+        sentence,
+    );
+    respond::allow(error.reply(), allowed)
+}
+
+fn not_found(path: &str) -> Reply {
+    ApiError::new(
+        StatusCode::NOT_FOUND,
+        "not_found",
+        format!("there is nothing at {path:?}"),
+    )
+    .reply()
+}

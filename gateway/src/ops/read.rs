@@ -1,0 +1,64 @@
+//! Operations on tasks that never wake a guest.
+
+use super::send::trim_history;
+use super::{Opening, Operations};
+use crate::agents::AgentEntry;
+use crate::errors::A2aError;
+use a2a::ListTasksResponse;
+use dormouse_services::TaskFilter;
+use dormouse_services::model::Task;
+
+/// A ListTasksRequest that has passed validation.
+#[derive(Debug)]
+pub(crate) struct ListRequest {
+    pub(crate) filter: TaskFilter,
+    pub(crate) history_length: Option<usize>,
+    pub(crate) include_artifacts: bool,
+}
+
+impl Operations {
+    pub(super) async fn get(
+        &self,
+        agent: &AgentEntry,
+        id: &str,
+        history_length: Option<usize>,
+    ) -> Result<Task, A2aError> {
+        let mut task = self.engine.get(&self.scope(agent), id).await?;
+        trim_history(&mut task, history_length);
+        Ok(task)
+    }
+
+    pub(super) async fn list(
+        &self,
+        agent: &AgentEntry,
+        request: ListRequest,
+    ) -> Result<ListTasksResponse, A2aError> {
+        let page_size = request.filter.page_size;
+        let mut page = self.engine.list(&self.scope(agent), request.filter).await?;
+        for task in &mut page.tasks {
+            trim_history(task, request.history_length);
+            if !request.include_artifacts {
+                task.artifacts = None;
+            }
+        }
+        Ok(ListTasksResponse {
+            tasks: page.tasks,
+            next_page_token: page.next_page_token,
+            page_size: i32::try_from(page_size).unwrap_or(i32::MAX),
+            total_size: i32::try_from(page.total).unwrap_or(i32::MAX),
+        })
+    }
+
+    pub(super) async fn cancel(&self, agent: &AgentEntry, id: &str) -> Result<Task, A2aError> {
+        Ok(self.engine.cancel(&self.scope(agent), id).await?)
+    }
+
+    pub(super) async fn subscribe(
+        &self,
+        agent: &AgentEntry,
+        id: &str,
+    ) -> Result<Opening, A2aError> {
+        let (task, seq, reader) = self.engine.subscribe(&self.scope(agent), id).await?;
+        Ok(Opening::task(task, seq, None, reader))
+    }
+}

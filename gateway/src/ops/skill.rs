@@ -1,0 +1,153 @@
+//! Which skill a message is for, and whether the skill takes it. Pure.
+
+use crate::errors::{A2aError, Kind};
+use dormouse_services::model::{AgentDefinition, Message, Metadata, SkillDefinition};
+use serde_json::Value;
+
+/// The skill of a new task: `skillId` in the message's metadata, then in the request's, then the
+/// only skill.
+pub(crate) fn choose<'a>(
+    agent: &'a AgentDefinition,
+    message: &Message,
+    request: Option<&Metadata>,
+) -> Result<&'a SkillDefinition, A2aError> {
+    let asked = [message.metadata.as_ref(), request]
+        .into_iter()
+        .flatten()
+        .find_map(|metadata| metadata.get("skillId"));
+    match (asked, &*agent.skills) {
+        (None, [only]) => Ok(only),
+        (None, _) => Err(unclear(agent, "name the skill in metadata.skillId")),
+        (Some(Value::String(id)), skills) => skills
+            .iter()
+            .find(|skill| skill.id == *id)
+            .ok_or_else(|| unclear(agent, &format!("there is no skill {id:?}"))),
+        (Some(_), _) => Err(unclear(agent, "metadata.skillId must be a string")),
+    }
+}
+
+/// A part whose media type the skill does not take is refused (A2A 1.0 §3.1.1). Parts that name no
+/// type are the agent's to judge.
+pub(crate) fn check_modes(
+    agent: &AgentDefinition,
+    skill: &SkillDefinition,
+    message: &Message,
+) -> Result<(), A2aError> {
+    let own = &skill.input_modes;
+    let modes = if own.is_empty() {
+        &agent.default_input_modes
+    } else {
+        own
+    };
+    let refused = message
+        .parts
+        .iter()
+        .filter_map(|part| part.media_type.as_deref())
+        .find(|given| !modes.is_empty() && !modes.iter().any(|mode| takes(mode, given)));
+    refused.map_or(Ok(()), |given| {
+        let sentence = format!(
+            "skill {:?} takes {}, not {given}",
+            skill.id,
+            modes.join(", ")
+        );
+        Err(A2aError::new(Kind::ContentTypeNotSupported, sentence))
+    })
+}
+
+fn takes(mode: &str, given: &str) -> bool {
+    let essence = |text: &str| {
+        text.split(';')
+            .next()
+            .unwrap_or_default()
+            .trim()
+            .to_ascii_lowercase()
+    };
+    let (mode, given) = (essence(mode), essence(given));
+    match mode.strip_suffix('*') {
+        Some("*/") => true,
+        Some(family) if family.ends_with('/') => given.starts_with(family),
+        _ => mode == given,
+    }
+}
+
+fn unclear(agent: &AgentDefinition, why: &str) -> A2aError {
+    let ids: Vec<&str> = agent.skills.iter().map(|skill| &*skill.id).collect();
+    A2aError::params(format!(
+        "{why}; {:?} has the skills {}",
+        agent.name,
+        ids.join(", ")
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use dormouse_services::model::{Isolation, Part, Role};
+    use serde_json::json;
+
+    fn agent(skills: &[&str]) -> AgentDefinition {
+        AgentDefinition {
+            name: "calc".into(),
+            version: "1".into(),
+            description: String::new(),
+            default_input_modes: vec!["text/*".into()],
+            default_output_modes: Vec::new(),
+            isolation: Isolation::Shared,
+            concurrency: 1,
+            skills: skills
+                .iter()
+                .map(|id| SkillDefinition {
+                    id: (*id).to_owned(),
+                    name: String::new(),
+                    description: String::new(),
+                    tags: Vec::new(),
+                    examples: Vec::new(),
+                    input_modes: Vec::new(),
+                    output_modes: Vec::new(),
+                })
+                .collect(),
+        }
+    }
+
+    fn skill_id(value: Value) -> Option<Metadata> {
+        Some(Metadata::from([("skillId".to_owned(), value)]))
+    }
+
+    #[test]
+    fn the_order_of_choice() {
+        let mut message = Message::new(Role::User, vec![Part::text("hi")]);
+        assert_eq!(choose(&agent(&["a"]), &message, None).unwrap().id, "a");
+        let two = agent(&["a", "b"]);
+        let error = choose(&two, &message, None).unwrap_err();
+        assert!(error.kind == Kind::InvalidParams && error.sentence.contains("a, b"));
+        let request = skill_id(json!("b"));
+        assert_eq!(choose(&two, &message, request.as_ref()).unwrap().id, "b");
+        message.metadata = skill_id(json!("a"));
+        assert_eq!(choose(&two, &message, request.as_ref()).unwrap().id, "a");
+        message.metadata = skill_id(json!("c"));
+        assert_eq!(
+            choose(&two, &message, None).unwrap_err().kind,
+            Kind::InvalidParams
+        );
+        message.metadata = skill_id(json!(1));
+        assert_eq!(
+            choose(&two, &message, None).unwrap_err().kind,
+            Kind::InvalidParams
+        );
+    }
+
+    #[test]
+    fn media_types_follow_the_modes() {
+        let mut agent = agent(&["a"]);
+        let check = |agent: &AgentDefinition, media_type: &str| {
+            let parts = vec![Part::text("x"), Part::text("y").with_media_type(media_type)];
+            check_modes(agent, &agent.skills[0], &Message::new(Role::User, parts)).is_ok()
+        };
+        assert!(check(&agent, "Text/CSV; header=present") && !check(&agent, "image/png"));
+        agent.skills[0].input_modes = vec!["application/json".into()];
+        assert!(check(&agent, "application/json") && !check(&agent, "text/csv"));
+        agent.skills[0].input_modes = vec!["*/*".into()];
+        assert!(check(&agent, "image/png"));
+    }
+}

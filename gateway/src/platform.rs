@@ -1,0 +1,440 @@
+//! The platform API: modules, agents, versions.
+
+use crate::agents::Agents;
+use crate::body;
+use crate::errors::ApiError;
+use crate::handle::{Shared, method_not_allowed};
+use crate::metrics::Operation;
+use crate::ops::Detached;
+use crate::respond::{self, Body, Reply};
+use crate::route::Route;
+use crate::uri;
+use bytes::Bytes;
+use dormouse_scheduler::Prepared;
+use dormouse_services::model::AgentDefinition;
+use dormouse_store::{AgentRecord, Digest, ModuleStore, Registry, VersionRecord};
+use hyper::body::Incoming;
+use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
+use hyper::http::request::Parts;
+use hyper::{HeaderMap, Method, StatusCode};
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::sync::Arc;
+use std::time::Instant;
+use tokio::task::spawn_blocking;
+use tracing::{info, warn};
+
+/// Bytes of a platform request other than an upload.
+const MAX_BODY_BYTES: usize = 64 << 10;
+/// Agents in one answer; more of them come with `after`.
+const MAX_PAGE: usize = 1_000;
+
+const WASM: HeaderValue = HeaderValue::from_static("application/wasm");
+
+pub(crate) async fn answer(
+    shared: Arc<Shared>,
+    route: Route<'_>,
+    parts: &Parts,
+    body: Incoming,
+) -> Reply {
+    let started = Instant::now();
+    let operation = match route {
+        Route::Modules => Operation::Deploy,
+        Route::Module(_) => Operation::Module,
+        _ => Operation::Registry,
+    };
+    let (reply, code) = match serve(&shared, route, parts, body).await {
+        Ok(reply) => (reply, "ok"),
+        Err(error) => (error.reply(), error.code),
+    };
+    let code = if reply.status() == StatusCode::METHOD_NOT_ALLOWED {
+        "method_not_allowed"
+    } else {
+        code
+    };
+    shared.metrics.platform.observe(operation, code, started);
+    reply
+}
+
+async fn serve(
+    shared: &Arc<Shared>,
+    route: Route<'_>,
+    parts: &Parts,
+    body: Incoming,
+) -> Result<Reply, ApiError> {
+    let method = &parts.method;
+    match route {
+        Route::Modules if method == Method::POST => upload(shared, &parts.headers, body).await,
+        Route::Modules => Ok(method_not_allowed("POST")),
+        Route::Module(digest) if method == Method::GET => module(shared, digest).await,
+        Route::Module(digest) if method == Method::HEAD => module_head(shared, digest).await,
+        Route::Module(_) => Ok(method_not_allowed("GET, HEAD")),
+        Route::Agent(name) if method == Method::DELETE => delete(shared, name).await,
+        Route::Agent(name) if is_read(method) => agent(shared, name).await,
+        Route::Agent(_) => Ok(method_not_allowed("GET, HEAD, DELETE")),
+        Route::Active(name) if method == Method::POST => activate(shared, name, body).await,
+        Route::Active(_) => Ok(method_not_allowed("POST")),
+        Route::Versions(name) if is_read(method) => versions(shared, name).await,
+        Route::Agents if is_read(method) => agents(shared, parts.uri.query()).await,
+        _ => Ok(method_not_allowed("GET, HEAD")),
+    }
+}
+
+/// Stores a module and makes its agents' new versions the active ones.
+async fn upload(
+    shared: &Arc<Shared>,
+    headers: &HeaderMap,
+    body: Incoming,
+) -> Result<Reply, ApiError> {
+    let waiting = tokio::time::timeout(shared.config.body_timeout, shared.uploads.acquire());
+    let _permit = match waiting.await {
+        Ok(permit) => permit.expect("the semaphore is never closed"),
+        Err(_elapsed) => {
+            let sentence = "too many uploads are being compiled; try again shortly";
+            return Err(ApiError::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "busy",
+                sentence,
+            ));
+        }
+    };
+    let limit = shared.config.max_module_bytes;
+    let bytes = body::read(body, &shared.config, limit)
+        .await
+        .map_err(|error| match error {
+            body::BodyError::TooLarge { limit } => ApiError::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "module_too_large",
+                format!("a module has at most {limit} bytes here"),
+            ),
+            error => error.into(),
+        })?;
+    // Not before the body is in: a client that is still sending would not see the answer.
+    check_type(headers)?;
+    if bytes.is_empty() {
+        let sentence = "the body is empty; send the bytes of a WebAssembly module";
+        return Err(ApiError::new(
+            StatusCode::BAD_REQUEST,
+            "empty_module",
+            sentence,
+        ));
+    }
+    // All of it or nothing, also when the client leaves from here on.
+    Detached::new(&shared.operations.calls, deploy(Arc::clone(shared), bytes)).await
+}
+
+fn check_type(headers: &HeaderMap) -> Result<(), ApiError> {
+    let Some(given) = headers.get(CONTENT_TYPE) else {
+        return Ok(());
+    };
+    let essence = given
+        .to_str()
+        .unwrap_or("?")
+        .split(';')
+        .next()
+        .unwrap_or_default()
+        .trim();
+    let known = ["application/wasm", "application/octet-stream"];
+    if known
+        .iter()
+        .any(|known| essence.eq_ignore_ascii_case(known))
+    {
+        return Ok(());
+    }
+    let sentence = format!("a module is sent as {}, not as {essence}", known[0]);
+    Err(ApiError::new(
+        StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        "unsupported_media_type",
+        sentence,
+    ))
+}
+
+async fn deploy(shared: Arc<Shared>, bytes: Bytes) -> Result<Reply, ApiError> {
+    let Prepared {
+        digest,
+        definitions,
+        ..
+    } = shared.operations.scheduler.prepare(bytes.clone()).await?;
+    let encoded: Vec<(String, Vec<u8>)> = definitions
+        .iter()
+        .map(|definition| {
+            let json = serde_json::to_vec(definition).expect("a definition has string keys only");
+            (definition.name.clone(), json)
+        })
+        .collect();
+    let _changing = shared.changes.lock().await;
+    let (modules, registry) = (Arc::clone(&shared.modules), Arc::clone(&shared.registry));
+    let (new, versions) = blocking(move || {
+        let put = modules.put(&bytes)?;
+        match registry.deploy(digest, &encoded, now_ms()) {
+            Ok(versions) => Ok((put.new, versions)),
+            Err(error) => {
+                if put.new
+                    && let Err(error) = modules.remove(&digest)
+                {
+                    warn!(%digest, %error, "a module of a failed deployment stays in the store");
+                }
+                Err(error.into())
+            }
+        }
+    })
+    .await?;
+    for version in &versions {
+        shared.agents.changed(&version.agent, [version.number]);
+        shared
+            .operations
+            .scheduler
+            .retire(&version.agent, Some(version.number));
+        info!(agent = version.agent, version = version.number, %digest, "deployed");
+    }
+    let deployed: Vec<Value> = versions
+        .iter()
+        .zip(&definitions)
+        .map(|(version, definition)| summary(&shared.agents, version, definition))
+        .collect();
+    let status = if new {
+        StatusCode::CREATED
+    } else {
+        StatusCode::OK
+    };
+    Ok(respond::json(
+        status,
+        &json!({"digest": digest, "agents": deployed}),
+    ))
+}
+
+fn summary(agents: &Agents, version: &VersionRecord, definition: &AgentDefinition) -> Value {
+    let url = agents.url(&version.agent);
+    let skills: Vec<&str> = definition.skills.iter().map(|skill| &*skill.id).collect();
+    json!({
+        "name": version.agent,
+        "version": version.number,
+        "url": url,
+        "card_url": format!("{url}/.well-known/agent-card.json"),
+        "skills": skills,
+    })
+}
+
+async fn module(shared: &Shared, digest: &str) -> Result<Reply, ApiError> {
+    let (digest, modules) = (known_digest(digest)?, Arc::clone(&shared.modules));
+    let bytes = blocking(move || Ok(modules.get(&digest)?)).await?;
+    bytes
+        .map(|bytes| respond::full(StatusCode::OK, WASM, bytes))
+        .ok_or_else(|| no_module(&digest.to_string()))
+}
+
+async fn module_head(shared: &Shared, digest: &str) -> Result<Reply, ApiError> {
+    let (digest, modules) = (known_digest(digest)?, Arc::clone(&shared.modules));
+    let size = blocking(move || Ok(modules.size(&digest)?)).await?;
+    let size = size.ok_or_else(|| no_module(&digest.to_string()))?;
+    let mut reply = respond::full(StatusCode::OK, WASM, Bytes::new());
+    reply.headers_mut().insert(CONTENT_LENGTH, size.into());
+    *reply.body_mut() = Body::Full(None);
+    Ok(reply)
+}
+
+fn known_digest(text: &str) -> Result<Digest, ApiError> {
+    text.parse().map_err(|_no_digest| no_module(text))
+}
+
+fn no_module(digest: &str) -> ApiError {
+    ApiError::new(
+        StatusCode::NOT_FOUND,
+        "unknown_module",
+        format!("no module {digest} is stored here"),
+    )
+}
+
+async fn agents(shared: &Shared, query: Option<&str>) -> Result<Reply, ApiError> {
+    let after = uri::parameter(query, "after").map(|after| after.into_owned());
+    let limit = uri::parameter(query, "limit").and_then(|limit| limit.parse().ok());
+    let limit: usize = limit.unwrap_or(MAX_PAGE).clamp(1, MAX_PAGE);
+    let registry = Arc::clone(&shared.registry);
+    let mut records = blocking(move || Ok(registry.agents(after.as_deref(), limit + 1)?)).await?;
+    let more = records.len() > limit;
+    records.truncate(limit);
+    let next = records
+        .last()
+        .filter(|_| more)
+        .map(|record| record.name.clone());
+    let entries: Vec<Value> = records
+        .iter()
+        .map(|record| entry(&shared.agents, record))
+        .collect();
+    Ok(respond::json(
+        StatusCode::OK,
+        &json!({"agents": entries, "next": next}),
+    ))
+}
+
+async fn agent(shared: &Shared, name: &str) -> Result<Reply, ApiError> {
+    let (registry, owned) = (Arc::clone(&shared.registry), name.to_owned());
+    let record = blocking(move || Ok(registry.agent(&owned)?)).await?;
+    let record = record.ok_or_else(|| no_agent(name))?;
+    Ok(respond::json(
+        StatusCode::OK,
+        &entry(&shared.agents, &record),
+    ))
+}
+
+fn entry(agents: &Agents, record: &AgentRecord) -> Value {
+    let version = &record.active;
+    // A definition that cannot be read is reported where the agent is called; its entry is still
+    // needed here, to roll it back or delete it.
+    let definition: Option<AgentDefinition> = serde_json::from_slice(&version.definition).ok();
+    let mut entry = match &definition {
+        Some(definition) => summary(agents, version, definition),
+        None => json!({"name": record.name, "version": version.number}),
+    };
+    entry["description"] = definition
+        .map_or_else(String::new, |definition| definition.description)
+        .into();
+    entry["digest"] = version.digest.to_string().into();
+    entry["created"] = time(version.created_ms).into();
+    entry["versions"] = record.versions.into();
+    entry
+}
+
+async fn versions(shared: &Shared, name: &str) -> Result<Reply, ApiError> {
+    let (registry, owned) = (Arc::clone(&shared.registry), name.to_owned());
+    let (active, versions) =
+        blocking(move || Ok((registry.agent(&owned)?, registry.versions(&owned)?))).await?;
+    let active = active.ok_or_else(|| no_agent(name))?.active.number;
+    let url = shared.agents.url(name);
+    let versions: Vec<Value> = versions
+        .iter()
+        .map(|version| {
+            json!({
+                "version": version.number,
+                "digest": version.digest,
+                "created": time(version.created_ms),
+                "active": version.number == active,
+                "url": format!("{url}/versions/{}", version.number),
+            })
+        })
+        .collect();
+    Ok(respond::json(
+        StatusCode::OK,
+        &json!({"name": name, "versions": versions}),
+    ))
+}
+
+#[derive(Deserialize)]
+struct Active {
+    version: u32,
+}
+
+async fn activate(shared: &Shared, name: &str, body: Incoming) -> Result<Reply, ApiError> {
+    let body = body::read(body, &shared.config, MAX_BODY_BYTES).await?;
+    let Active { version } = serde_json::from_slice(&body).map_err(|error| {
+        let sentence = format!("the body must be {{\"version\": N}}: {error}");
+        ApiError::new(StatusCode::BAD_REQUEST, "invalid_body", sentence)
+    })?;
+    let _changing = shared.changes.lock().await;
+    let (registry, owned) = (Arc::clone(&shared.registry), name.to_owned());
+    let (switched, record) =
+        blocking(move || Ok((registry.activate(&owned, version)?, registry.agent(&owned)?)))
+            .await?;
+    let record = record.ok_or_else(|| no_agent(name))?;
+    if switched.is_none() {
+        let sentence = format!("agent {name:?} has no version {version}");
+        return Err(ApiError::new(
+            StatusCode::NOT_FOUND,
+            "unknown_version",
+            sentence,
+        ));
+    }
+    shared.agents.changed(name, [version]);
+    shared.operations.scheduler.retire(name, Some(version));
+    info!(agent = name, version, "activated");
+    Ok(respond::json(
+        StatusCode::OK,
+        &entry(&shared.agents, &record),
+    ))
+}
+
+async fn delete(shared: &Arc<Shared>, name: &str) -> Result<Reply, ApiError> {
+    let work = delete_agent(Arc::clone(shared), name.to_owned());
+    Detached::new(&shared.operations.calls, work).await
+}
+
+async fn delete_agent(shared: Arc<Shared>, name: String) -> Result<Reply, ApiError> {
+    let _changing = shared.changes.lock().await;
+    let (modules, registry) = (Arc::clone(&shared.modules), Arc::clone(&shared.registry));
+    let owned = name.clone();
+    let (versions, removed) = blocking(move || {
+        let versions = registry.delete(&owned)?;
+        let removed = remove_unreferenced(&*modules, &*registry, &versions)?;
+        Ok((versions, removed))
+    })
+    .await?;
+    if versions.is_empty() {
+        return Err(no_agent(&name));
+    }
+    shared
+        .agents
+        .changed(&name, versions.iter().map(|version| version.number));
+    shared.operations.scheduler.retire(&name, None);
+    for digest in &removed {
+        shared.operations.scheduler.forget(digest);
+    }
+    info!(
+        agent = name,
+        versions = versions.len(),
+        modules = removed.len(),
+        "deleted"
+    );
+    Ok(respond::json(
+        StatusCode::OK,
+        &json!({"deleted": name, "versions": versions.len()}),
+    ))
+}
+
+/// Removes the modules that no version of any agent names any more.
+fn remove_unreferenced(
+    modules: &dyn ModuleStore,
+    registry: &dyn Registry,
+    versions: &[VersionRecord],
+) -> Result<Vec<Digest>, ApiError> {
+    let mut removed = Vec::new();
+    for version in versions {
+        if registry.references(&version.digest)? == 0 && modules.remove(&version.digest)? {
+            removed.push(version.digest);
+        }
+    }
+    Ok(removed)
+}
+
+fn no_agent(name: &str) -> ApiError {
+    ApiError::new(
+        StatusCode::NOT_FOUND,
+        "unknown_agent",
+        format!("no agent {name:?} is deployed here"),
+    )
+}
+
+fn is_read(method: &Method) -> bool {
+    method == Method::GET || method == Method::HEAD
+}
+
+/// Runs calls of the store off the event loop.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
+) -> Result<T, ApiError> {
+    spawn_blocking(work)
+        .await
+        .map_err(|died| ApiError::internal("the store could not be asked", &died))?
+}
+
+fn now_ms() -> u64 {
+    u64::try_from(Timestamp::now().as_millisecond()).unwrap_or(0)
+}
+
+/// RFC 3339, in UTC.
+fn time(ms: u64) -> String {
+    let time = i64::try_from(ms)
+        .ok()
+        .and_then(|ms| Timestamp::from_millisecond(ms).ok());
+    time.unwrap_or(Timestamp::UNIX_EPOCH).to_string()
+}

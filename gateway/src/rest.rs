@@ -1,0 +1,238 @@
+//! The HTTP+JSON binding (A2A 1.0 §11).
+
+use crate::agents::AgentEntry;
+use crate::body;
+use crate::errors::{A2aError, Kind};
+use crate::handle::Shared;
+use crate::metrics::Operation;
+use crate::negotiate;
+use crate::ops::{Answer, Request};
+use crate::respond::{self, Reply};
+use crate::route::A2aPath;
+use crate::sse::{self, Framing};
+use crate::uri;
+use crate::validate;
+use a2a::ListTasksRequest;
+use hyper::body::Incoming;
+use hyper::http::request::Parts;
+use hyper::{HeaderMap, Method, StatusCode};
+use serde_json::{Map, Value};
+use std::sync::Arc;
+use std::time::Instant;
+
+pub(crate) async fn answer(
+    shared: &Shared,
+    agent: &Arc<AgentEntry>,
+    path: A2aPath<'_>,
+    parts: &Parts,
+    body: Incoming,
+) -> Reply {
+    let started = Instant::now();
+    let mut operation = Operation::Unknown;
+    let (reply, code) = match serve(shared, agent, path, parts, body, &mut operation).await {
+        Ok(reply) => (reply, "ok"),
+        Err(error) => {
+            let reply = refusal(&parts.headers, &error);
+            let reply = match error.kind {
+                Kind::MethodNotAllowed => respond::allow(reply, allowed(path)),
+                _ => reply,
+            };
+            (reply, error.kind.code())
+        }
+    };
+    agent.metrics.observe(operation, code, started);
+    reply
+}
+
+pub(crate) fn refusal(headers: &HeaderMap, error: &A2aError) -> Reply {
+    let mut reply = respond::json(error.status(), &error.rest());
+    mirror(headers, &mut reply);
+    reply
+}
+
+async fn serve(
+    shared: &Shared,
+    agent: &Arc<AgentEntry>,
+    path: A2aPath<'_>,
+    parts: &Parts,
+    body: Incoming,
+    operation: &mut Operation,
+) -> Result<Reply, A2aError> {
+    if !is_allowed(path, &parts.method) {
+        let sentence = format!("{} takes {}", parts.uri.path(), allowed(path));
+        return Err(A2aError::new(Kind::MethodNotAllowed, sentence));
+    }
+    negotiate::version(&parts.headers, parts.uri.query())?;
+    let request = match path {
+        A2aPath::Send | A2aPath::Stream => {
+            let limit = shared.config.max_request_bytes;
+            let json = body::read(body, &shared.config, limit).await?;
+            let request = validate::send(&json)?;
+            if path == A2aPath::Send {
+                Request::Send(request)
+            } else {
+                Request::Stream(request)
+            }
+        }
+        _ => bodyless(path, parts.uri.query())?,
+    };
+    *operation = request.operation();
+    match shared.operations.perform(agent, request).await? {
+        Answer::Stream(opening) => Ok(sse::reply(
+            *opening,
+            Framing::Bare,
+            shared.stream_rules.clone(),
+        )),
+        answer => {
+            let mut reply = respond::json(StatusCode::OK, &answer);
+            mirror(&parts.headers, &mut reply);
+            Ok(reply)
+        }
+    }
+}
+
+/// The requests whose parameters are in the path and the query (A2A 1.0 §11.5). A body of a POST
+/// among them is left unread: it could say nothing that the path does not.
+fn bodyless(path: A2aPath<'_>, query: Option<&str>) -> Result<Request, A2aError> {
+    match path {
+        A2aPath::Tasks => validate::list(list_parameters(query)?).map(Request::List),
+        A2aPath::Task(id) => {
+            let length = uri::parameter(query, "historyLength");
+            let length = length
+                .map(|text| integer("historyLength", &text))
+                .transpose()?;
+            let history_length = validate::history_length(length)?;
+            Ok(Request::Get {
+                id: id.to_owned(),
+                history_length,
+            })
+        }
+        A2aPath::Cancel(id) => Ok(Request::Cancel {
+            id: validate::id(id.to_owned())?,
+        }),
+        A2aPath::Subscribe(id) => Ok(Request::Subscribe {
+            id: validate::id(id.to_owned())?,
+        }),
+        A2aPath::PushConfigs => Ok(Request::PushConfig),
+        A2aPath::ExtendedCard => Ok(Request::ExtendedCard),
+        _ => Err(A2aError::new(
+            Kind::PathNotFound,
+            "A2A 1.0 has no operation at this path",
+        )),
+    }
+}
+
+/// The query as the request object it stands for.
+fn list_parameters(query: Option<&str>) -> Result<ListTasksRequest, A2aError> {
+    let mut request = Map::new();
+    for (name, text) in uri::query(query) {
+        let value = match &*name {
+            "pageSize" | "historyLength" => Value::from(integer(&name, &text)?),
+            "includeArtifacts" => match &*text {
+                "true" => Value::Bool(true),
+                "false" => Value::Bool(false),
+                _ => return Err(A2aError::params("includeArtifacts must be true or false")),
+            },
+            "contextId" | "status" | "pageToken" | "statusTimestampAfter" if !text.is_empty() => {
+                Value::String(text.into_owned())
+            }
+            _ => continue,
+        };
+        request.insert(name.into_owned(), value);
+    }
+    serde_json::from_value(Value::Object(request))
+        .map_err(|error| A2aError::params(format!("the query is not valid: {error}")))
+}
+
+fn integer(name: &str, text: &str) -> Result<i32, A2aError> {
+    text.parse()
+        .map_err(|_not_one| A2aError::params(format!("{name} must be a number, not {text:?}")))
+}
+
+fn is_allowed(path: A2aPath<'_>, method: &Method) -> bool {
+    // HEAD is GET without the body (RFC 9110 §9.3.2).
+    let method = if *method == Method::HEAD {
+        &Method::GET
+    } else {
+        method
+    };
+    matches!(path, A2aPath::Unknown)
+        || allowed(path)
+            .split(", ")
+            .any(|name| name == method.as_str())
+}
+
+/// The methods of a path. SubscribeToTask has two: the text of the specification says POST, its
+/// a2a.proto GET, and clients follow either.
+fn allowed(path: A2aPath<'_>) -> &'static str {
+    match path {
+        A2aPath::Send | A2aPath::Stream | A2aPath::Cancel(_) | A2aPath::JsonRpc => "POST",
+        A2aPath::Subscribe(_) => "GET, POST",
+        A2aPath::PushConfigs => "GET, POST, DELETE",
+        _ => "GET",
+    }
+}
+
+fn mirror(headers: &HeaderMap, reply: &mut Reply) {
+    if negotiate::wants_a2a_json(headers) {
+        reply
+            .headers_mut()
+            .insert(hyper::header::CONTENT_TYPE, respond::A2A_JSON);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use dormouse_services::model::TaskState;
+
+    fn list(query: &str) -> Result<Request, A2aError> {
+        bodyless(A2aPath::Tasks, Some(query))
+    }
+
+    #[test]
+    fn lists_are_read_from_the_query() {
+        let query = "contextId=c%20d&status=TASK_STATE_WORKING&pageSize=7&historyLength=0\
+                     &statusTimestampAfter=2026-01-02T03:04:05Z&includeArtifacts=true&pageToken=&x=y";
+        let Ok(Request::List(request)) = list(query) else {
+            panic!("not a list")
+        };
+        assert_eq!(request.filter.context_id.as_deref(), Some("c d"));
+        assert_eq!(request.filter.state, Some(TaskState::Working));
+        assert_eq!(
+            (request.filter.page_size, request.history_length),
+            (7, Some(0))
+        );
+        assert!(request.include_artifacts && request.filter.status_after.is_some());
+        assert_eq!(request.filter.page_token, None);
+        for wrong in [
+            "pageSize=x",
+            "pageSize=0",
+            "status=WORKING",
+            "includeArtifacts=1",
+            "historyLength=-1",
+            "statusTimestampAfter=now",
+        ] {
+            assert_eq!(
+                list(wrong).err().unwrap().kind,
+                Kind::InvalidParams,
+                "{wrong}"
+            );
+        }
+    }
+
+    #[test]
+    fn paths_know_their_methods() {
+        for (path, method, expected) in [
+            (A2aPath::Send, Method::POST, true),
+            (A2aPath::Send, Method::GET, false),
+            (A2aPath::Subscribe("1"), Method::GET, true),
+            (A2aPath::Subscribe("1"), Method::POST, true),
+            (A2aPath::Tasks, Method::HEAD, true),
+            (A2aPath::Tasks, Method::DELETE, false),
+        ] {
+            assert_eq!(is_allowed(path, &method), expected, "{path:?} {method}");
+        }
+    }
+}

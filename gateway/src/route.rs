@@ -1,0 +1,231 @@
+//! Which path is what. Pure.
+
+/// What a path names.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Route<'a> {
+    Modules,
+    Module(&'a str),
+    Agents,
+    Agent(&'a str),
+    Versions(&'a str),
+    Active(&'a str),
+    Metrics,
+    Healthz,
+    Readyz,
+    RootCard,
+    A2a { base: Base<'a>, what: A2aPath<'a> },
+    Unknown,
+}
+
+/// The part of an A2A base URL that names the agent: `{name}` or `{name}/versions/{N}`. It is also
+/// the key of the agent cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Base<'a> {
+    pub(crate) key: &'a str,
+    pub(crate) name: &'a str,
+    /// `None` means the active version.
+    pub(crate) version: Option<u32>,
+}
+
+/// A path below an A2A base URL (A2A 1.0 §11.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum A2aPath<'a> {
+    JsonRpc,
+    Card,
+    Send,
+    Stream,
+    Tasks,
+    Task(&'a str),
+    Cancel(&'a str),
+    Subscribe(&'a str),
+    PushConfigs,
+    ExtendedCard,
+    Unknown,
+}
+
+const CARD: &str = "/.well-known/agent-card.json";
+
+pub(crate) fn route(path: &str) -> Route<'_> {
+    if let Some(rest) = path.strip_prefix("/agents/") {
+        return a2a(rest);
+    }
+    match path {
+        "/v1/modules" => Route::Modules,
+        "/v1/agents" => Route::Agents,
+        "/metrics" => Route::Metrics,
+        "/healthz" => Route::Healthz,
+        "/readyz" => Route::Readyz,
+        CARD => Route::RootCard,
+        _ => platform(path),
+    }
+}
+
+fn platform(path: &str) -> Route<'_> {
+    if let Some(digest) = path.strip_prefix("/v1/modules/") {
+        return if digest.contains('/') {
+            Route::Unknown
+        } else {
+            Route::Module(digest)
+        };
+    }
+    let Some(rest) = path.strip_prefix("/v1/agents/") else {
+        return Route::Unknown;
+    };
+    match rest.split_once('/') {
+        None if !rest.is_empty() => Route::Agent(rest),
+        Some((name, "versions")) => Route::Versions(name),
+        Some((name, "active")) => Route::Active(name),
+        _ => Route::Unknown,
+    }
+}
+
+fn a2a(rest: &str) -> Route<'_> {
+    let name = rest.split('/').next().unwrap_or_default();
+    if name.is_empty() {
+        return Route::Unknown;
+    }
+    let mut base = Base {
+        key: name,
+        name,
+        version: None,
+    };
+    let mut below = &rest[name.len()..];
+    if let Some(pinned) = below.strip_prefix("/versions/") {
+        let digits = pinned.split('/').next().unwrap_or_default();
+        let Some(version) = number(digits) else {
+            return Route::Unknown;
+        };
+        below = &pinned[digits.len()..];
+        base.key = &rest[..rest.len() - below.len()];
+        base.version = Some(version);
+    }
+    Route::A2a {
+        base,
+        what: operation(below),
+    }
+}
+
+fn operation(below: &str) -> A2aPath<'_> {
+    match below {
+        "" | "/" => A2aPath::JsonRpc,
+        CARD => A2aPath::Card,
+        "/message:send" => A2aPath::Send,
+        "/message:stream" => A2aPath::Stream,
+        "/tasks" => A2aPath::Tasks,
+        "/extendedAgentCard" => A2aPath::ExtendedCard,
+        _ => below.strip_prefix("/tasks/").map_or(A2aPath::Unknown, task),
+    }
+}
+
+fn task(rest: &str) -> A2aPath<'_> {
+    if let Some((id, below)) = rest.split_once('/') {
+        let configs = below.strip_prefix("pushNotificationConfigs");
+        let known = configs.is_some_and(|config| {
+            config.is_empty() || config.strip_prefix('/').is_some_and(|id| !id.contains('/'))
+        });
+        return if known && !id.is_empty() {
+            A2aPath::PushConfigs
+        } else {
+            A2aPath::Unknown
+        };
+    }
+    match rest.rsplit_once(':') {
+        Some((id, "cancel")) => A2aPath::Cancel(id),
+        Some((id, "subscribe")) => A2aPath::Subscribe(id),
+        Some(_) => A2aPath::Unknown,
+        None if rest.is_empty() => A2aPath::Unknown,
+        None => A2aPath::Task(rest),
+    }
+}
+
+/// A version number in its one spelling, so that one version has one URL.
+fn number(digits: &str) -> Option<u32> {
+    let number: u32 = digits.parse().ok()?;
+    let canonical = digits.bytes().all(|digit| digit.is_ascii_digit()) && !digits.starts_with('0');
+    canonical.then_some(number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn platform_paths() {
+        for (path, expected) in [
+            ("/v1/modules", Route::Modules),
+            ("/v1/modules/blake3:00", Route::Module("blake3:00")),
+            ("/v1/modules/a/b", Route::Unknown),
+            ("/v1/agents", Route::Agents),
+            ("/v1/agents/", Route::Unknown),
+            ("/v1/agents/calc", Route::Agent("calc")),
+            ("/v1/agents/calc/versions", Route::Versions("calc")),
+            ("/v1/agents/calc/active", Route::Active("calc")),
+            ("/v1/agents/calc/other", Route::Unknown),
+            ("/metrics", Route::Metrics),
+            ("/.well-known/agent-card.json", Route::RootCard),
+            ("/", Route::Unknown),
+            ("/agents", Route::Unknown),
+            ("/agents/", Route::Unknown),
+        ] {
+            assert_eq!(route(path), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn a2a_paths() {
+        for (below, expected) in [
+            ("", A2aPath::JsonRpc),
+            ("/", A2aPath::JsonRpc),
+            ("/.well-known/agent-card.json", A2aPath::Card),
+            ("/message:send", A2aPath::Send),
+            ("/message:stream", A2aPath::Stream),
+            ("/tasks", A2aPath::Tasks),
+            ("/tasks/", A2aPath::Unknown),
+            ("/tasks/7", A2aPath::Task("7")),
+            ("/tasks/7:cancel", A2aPath::Cancel("7")),
+            ("/tasks/7:subscribe", A2aPath::Subscribe("7")),
+            ("/tasks/7:other", A2aPath::Unknown),
+            ("/tasks/7/pushNotificationConfigs", A2aPath::PushConfigs),
+            ("/tasks/7/pushNotificationConfigs/1", A2aPath::PushConfigs),
+            ("/tasks/7/pushNotificationConfigs/1/2", A2aPath::Unknown),
+            ("/extendedAgentCard", A2aPath::ExtendedCard),
+            ("/other", A2aPath::Unknown),
+        ] {
+            let path = format!("/agents/calc{below}");
+            let base = Base {
+                key: "calc",
+                name: "calc",
+                version: None,
+            };
+            assert_eq!(
+                route(&path),
+                Route::A2a {
+                    base,
+                    what: expected
+                },
+                "{path}"
+            );
+            let path = format!("/agents/calc/versions/12{below}");
+            let base = Base {
+                key: "calc/versions/12",
+                name: "calc",
+                version: Some(12),
+            };
+            assert_eq!(
+                route(&path),
+                Route::A2a {
+                    base,
+                    what: expected
+                },
+                "{path}"
+            );
+        }
+        for path in [
+            "/agents/calc/versions/01",
+            "/agents/calc/versions/+1",
+            "/agents/calc/versions/",
+        ] {
+            assert_eq!(route(path), Route::Unknown, "{path}");
+        }
+    }
+}

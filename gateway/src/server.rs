@@ -1,0 +1,267 @@
+//! Accept, serve, drain.
+
+use crate::agents::Agents;
+use crate::config::GatewayConfig;
+use crate::errors::GatewayError;
+use crate::handle::{Face, Shared, handle};
+use crate::metrics::Metrics;
+use crate::ops::Operations;
+use crate::sse::StreamRules;
+use dormouse_scheduler::Scheduler;
+use dormouse_services::TaskEngine;
+use dormouse_store::Store;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use std::convert::Infallible;
+use std::future::{Future, pending};
+use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{debug, info, warn};
+
+/// After a failed accept: most causes (no file descriptors, no memory) pass when connections end.
+const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
+/// For interrupted calls to write their last word, and for answers to leave.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+
+/// The server, ready to run.
+pub struct Gateway {
+    shared: Shared,
+    metrics_listener: Option<TcpListener>,
+}
+
+impl Gateway {
+    /// Registers its metrics and the store's in `registry`, which `/metrics` shows.
+    ///
+    /// # Errors
+    /// If the registry has metrics of these names already.
+    pub fn new(
+        config: GatewayConfig,
+        store: &Store,
+        engine: TaskEngine,
+        scheduler: Scheduler,
+        registry: prometheus::Registry,
+    ) -> Result<Self, GatewayError> {
+        let metrics = Arc::new(Metrics::new(
+            registry,
+            &store.metrics,
+            config.labelled_agents,
+        )?);
+        let agents = Agents::new(
+            Arc::clone(&store.registry),
+            Arc::clone(&metrics),
+            config.public_url.clone(),
+            config.cached_agents,
+        );
+        let operations = Operations {
+            engine,
+            scheduler,
+            agents: agents.clone(),
+            calls: TaskTracker::new(),
+            acceptance_grace: config.acceptance_grace,
+        };
+        let stream_rules = StreamRules {
+            keep_alive: config.stream_keep_alive,
+            end: CancellationToken::new(),
+        };
+        let shared = Shared {
+            uploads: Semaphore::new(config.max_uploads),
+            changes: Mutex::new(()),
+            draining: CancellationToken::new(),
+            separate_metrics: false,
+            config,
+            modules: Arc::clone(&store.modules),
+            registry: Arc::clone(&store.registry),
+            tasks: Arc::clone(&store.tasks),
+            operations,
+            agents,
+            metrics,
+            stream_rules,
+        };
+        Ok(Self {
+            shared,
+            metrics_listener: None,
+        })
+    }
+
+    /// Serves `/metrics` here instead of on the main listener, with `/healthz` and `/readyz`, until
+    /// the drain has ended.
+    #[must_use]
+    pub fn metrics_on(mut self, listener: TcpListener) -> Self {
+        self.shared.separate_metrics = true;
+        self.metrics_listener = Some(listener);
+        self
+    }
+
+    /// Serves until `shutdown` resolves, then drains: no new connections, running calls finish within
+    /// the grace or are interrupted, streams end, instances are dropped. When it returns, nothing here
+    /// holds the store any more.
+    pub async fn run(self, listener: TcpListener, shutdown: impl Future<Output = ()>) {
+        let shared = Arc::new(self.shared);
+        let public = Server::new(&shared, Face::Public);
+        let metrics = Server::new(&shared, Face::Metrics);
+        let mut serving_metrics = pin!(async {
+            match self.metrics_listener {
+                Some(listener) => metrics.accept(listener).await,
+                None => pending().await,
+            }
+        });
+        tokio::select! {
+            () = public.accept(listener) => {}
+            () = serving_metrics.as_mut() => {}
+            () = shutdown => {}
+        }
+        // Whoever watches the drain does so here.
+        tokio::select! {
+            () = drain(&shared, &public) => {}
+            () = serving_metrics => {}
+        }
+        metrics.abort.cancel();
+        metrics.connections.close();
+        metrics.connections.wait().await;
+    }
+}
+
+/// The order matters: whoever comes later may still need what ends later.
+async fn drain(shared: &Shared, server: &Server) {
+    info!("draining");
+    shared.draining.cancel();
+    let deadline = Instant::now() + shared.config.drain_grace;
+    let Operations {
+        engine,
+        calls,
+        scheduler,
+        ..
+    } = &shared.operations;
+    calls.close();
+    server.connections.close();
+    if timeout_at(deadline, calls.wait()).await.is_err() {
+        warn!(
+            calls = calls.len(),
+            "interrupting the calls that are still running"
+        );
+        engine.interrupt_all();
+        // An interrupted call is left behind only if its guest cannot be stopped.
+        let _ = timeout(LAST_WORDS, calls.wait()).await;
+    }
+    shared.stream_rules.end.cancel();
+    let answered = deadline.max(Instant::now() + LAST_WORDS);
+    if timeout_at(answered, server.connections.wait())
+        .await
+        .is_err()
+    {
+        server.abort.cancel();
+        server.connections.wait().await;
+    }
+    // Requests that were still arriving may have begun calls meanwhile.
+    engine.interrupt_all();
+    let _ = timeout(LAST_WORDS, calls.wait()).await;
+    scheduler.drain().await;
+    info!("drained");
+}
+
+/// What serves the connections of one listener.
+struct Server {
+    shared: Arc<Shared>,
+    face: Face,
+    protocol: http1::Builder,
+    permits: Arc<Semaphore>,
+    connections: TaskTracker,
+    /// Cuts the connections that outlive the drain.
+    abort: CancellationToken,
+}
+
+impl Server {
+    fn new(shared: &Arc<Shared>, face: Face) -> Self {
+        let config = &shared.config;
+        let mut protocol = http1::Builder::new();
+        // Without a timer hyper has no limit on how long a head may take.
+        protocol
+            .timer(TokioTimer::new())
+            .header_read_timeout(config.header_timeout)
+            .max_header_size(config.max_header_bytes)
+            .keep_alive(true);
+        Self {
+            shared: Arc::clone(shared),
+            face,
+            protocol,
+            permits: Arc::new(Semaphore::new(config.max_connections)),
+            connections: TaskTracker::new(),
+            abort: CancellationToken::new(),
+        }
+    }
+
+    /// Accepts until the future is dropped; no error of a connection ends it.
+    async fn accept(&self, listener: TcpListener) {
+        loop {
+            let permits = Arc::clone(&self.permits);
+            let permit = permits
+                .acquire_owned()
+                .await
+                .expect("the semaphore is never closed");
+            match listener.accept().await {
+                Ok((stream, _peer)) => self.serve(stream, permit),
+                Err(error) if is_of_one_connection(&error) => {
+                    debug!(%error, "a connection ended before it was accepted");
+                }
+                Err(error) => {
+                    warn!(%error, "no connection can be accepted for now");
+                    sleep(ACCEPT_BACKOFF).await;
+                }
+            }
+        }
+    }
+
+    fn serve(&self, stream: TcpStream, permit: OwnedSemaphorePermit) {
+        // Small answers must not wait for the acknowledgement of the one before.
+        if let Err(error) = stream.set_nodelay(true) {
+            debug!(%error, "the connection is gone already");
+            return;
+        }
+        let (shared, face) = (Arc::clone(&self.shared), self.face);
+        let service = service_fn(move |request| {
+            let shared = Arc::clone(&shared);
+            async move { Ok::<_, Infallible>(handle(shared, face, request).await) }
+        });
+        let connection = self
+            .protocol
+            .serve_connection(TokioIo::new(stream), service);
+        let draining = match face {
+            Face::Public => self.shared.draining.clone(),
+            Face::Metrics => CancellationToken::new(),
+        };
+        let abort = self.abort.clone();
+        self.connections.spawn(async move {
+            let _permit = permit;
+            let mut connection = pin!(connection);
+            let serving = async {
+                tokio::select! {
+                    ended = connection.as_mut() => return ended,
+                    () = draining.cancelled() => connection.as_mut().graceful_shutdown(),
+                }
+                connection.await
+            };
+            tokio::select! {
+                ended = serving => if let Err(error) = ended {
+                    debug!(%error, "a connection broke");
+                },
+                () = abort.cancelled() => debug!("a connection was cut by the drain"),
+            }
+        });
+    }
+}
+
+fn is_of_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
+    matches!(
+        error.kind(),
+        ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted
+    )
+}

@@ -1,0 +1,363 @@
+//! What is let in: A2A requests decoded strictly, with the checks that the `a2a-lf` types leave out.
+
+use crate::errors::{A2aError, Kind};
+use crate::ops::{ListRequest, SendRequest};
+use a2a::{ListTasksRequest, TaskPushNotificationConfig};
+use base64::alphabet;
+use base64::engine::{DecodePaddingMode, Engine, GeneralPurpose, GeneralPurposeConfig};
+use dormouse_services::TaskFilter;
+use dormouse_services::model::{Message, Metadata, Part, PartContent, Role, TaskState};
+use serde::de::{DeserializeOwned, Error as _};
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
+use serde_json::error::Category;
+
+/// Bytes of a context id that a client may choose; it becomes part of keys in the store.
+const MAX_CONTEXT_ID_BYTES: usize = 256;
+const MAX_PAGE_SIZE: i32 = 100;
+const DEFAULT_PAGE_SIZE: i32 = 50;
+
+/// Decodes one request object.
+///
+/// # Errors
+/// Parse if it is not JSON, InvalidParams if it is not this request.
+pub(crate) fn decode<T: DeserializeOwned>(json: &[u8]) -> Result<T, A2aError> {
+    // Derived code would take an array for a struct, by position.
+    if json.trim_ascii_start().first() == Some(&b'[') {
+        return Err(A2aError::params("the request must be a JSON object"));
+    }
+    serde_json::from_slice(json).map_err(|error| match error.classify() {
+        Category::Data => A2aError::params(format!("the request is not valid: {error}")),
+        _ => A2aError::new(Kind::Parse, format!("the request is not JSON: {error}")),
+    })
+}
+
+/// A SendMessageRequest.
+pub(crate) fn send(json: &[u8]) -> Result<SendRequest, A2aError> {
+    let WireSend {
+        message,
+        configuration,
+        metadata,
+    } = decode(json)?;
+    let configuration = configuration.unwrap_or_default();
+    if configuration.task_push_notification_config.is_some() {
+        let sentence = "this server sends no push notifications; poll or subscribe to the task";
+        return Err(A2aError::new(Kind::PushNotificationNotSupported, sentence));
+    }
+    Ok(SendRequest {
+        message: checked(message)?,
+        metadata,
+        history_length: history_length(configuration.history_length)?,
+        return_immediately: configuration.return_immediately.unwrap_or(false),
+    })
+}
+
+/// A ListTasksRequest.
+pub(crate) fn list(request: ListTasksRequest) -> Result<ListRequest, A2aError> {
+    let page_size = request.page_size.unwrap_or(DEFAULT_PAGE_SIZE);
+    if !(1..=MAX_PAGE_SIZE).contains(&page_size) {
+        return Err(A2aError::params(format!(
+            "pageSize must be 1 to {MAX_PAGE_SIZE}, not {page_size}"
+        )));
+    }
+    Ok(ListRequest {
+        filter: TaskFilter {
+            context_id: request.context_id.filter(|id| !id.is_empty()),
+            state: request
+                .status
+                .filter(|state| *state != TaskState::Unspecified),
+            status_after: request.status_timestamp_after,
+            page_size: page_size.unsigned_abs() as usize,
+            page_token: request.page_token.filter(|token| !token.is_empty()),
+        },
+        history_length: history_length(request.history_length)?,
+        include_artifacts: request.include_artifacts.unwrap_or(false),
+    })
+}
+
+/// A task's id.
+pub(crate) fn id(id: String) -> Result<String, A2aError> {
+    if id.is_empty() {
+        Err(A2aError::params("the task id is empty"))
+    } else {
+        Ok(id)
+    }
+}
+
+pub(crate) fn history_length(given: Option<i32>) -> Result<Option<usize>, A2aError> {
+    given
+        .map(|length| {
+            usize::try_from(length).map_err(|_negative| {
+                A2aError::params(format!(
+                    "historyLength must not be negative, but is {length}"
+                ))
+            })
+        })
+        .transpose()
+}
+
+fn checked(wire: WireMessage) -> Result<Message, A2aError> {
+    if wire.message_id.is_empty() {
+        return Err(A2aError::params("message.messageId is empty"));
+    }
+    if wire.role != Role::User {
+        return Err(A2aError::params("message.role must be ROLE_USER"));
+    }
+    if wire.parts.is_empty() {
+        return Err(A2aError::params("message.parts is empty"));
+    }
+    let context_id = wire.context_id.filter(|id| !id.is_empty());
+    if context_id
+        .as_ref()
+        .is_some_and(|id| id.len() > MAX_CONTEXT_ID_BYTES)
+    {
+        let sentence = format!("message.contextId is longer than {MAX_CONTEXT_ID_BYTES} bytes");
+        return Err(A2aError::params(sentence));
+    }
+    Ok(Message {
+        message_id: wire.message_id,
+        context_id,
+        task_id: wire.task_id.filter(|id| !id.is_empty()),
+        role: wire.role,
+        parts: wire
+            .parts
+            .into_iter()
+            .map(|StrictPart(part)| part)
+            .collect(),
+        metadata: wire.metadata,
+        extensions: wire.extensions,
+        reference_task_ids: wire.reference_task_ids,
+    })
+}
+
+#[derive(Deserialize)]
+struct WireSend {
+    message: WireMessage,
+    #[serde(default)]
+    configuration: Option<WireConfiguration>,
+    #[serde(default)]
+    metadata: Option<Metadata>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct WireConfiguration {
+    #[serde(default)]
+    task_push_notification_config: Option<TaskPushNotificationConfig>,
+    #[serde(default)]
+    history_length: Option<i32>,
+    #[serde(default)]
+    return_immediately: Option<bool>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct WireMessage {
+    message_id: String,
+    #[serde(default)]
+    context_id: Option<String>,
+    #[serde(default)]
+    task_id: Option<String>,
+    role: Role,
+    parts: Vec<StrictPart>,
+    #[serde(default)]
+    metadata: Option<Metadata>,
+    #[serde(default)]
+    extensions: Option<Vec<String>>,
+    #[serde(default)]
+    reference_task_ids: Option<Vec<String>>,
+}
+
+/// A part with exactly one content member, as the oneof of a2a.proto demands.
+struct StrictPart(Part);
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct WirePart {
+    #[serde(default)]
+    text: Option<String>,
+    #[serde(default)]
+    raw: Option<String>,
+    #[serde(default)]
+    url: Option<String>,
+    #[serde(default, deserialize_with = "present")]
+    data: Option<Value>,
+    #[serde(default)]
+    filename: Option<String>,
+    #[serde(default)]
+    media_type: Option<String>,
+    #[serde(default)]
+    metadata: Option<Metadata>,
+}
+
+/// `null` is a value of `data`, not its absence.
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
+    Value::deserialize(deserializer).map(Some)
+}
+
+impl<'de> Deserialize<'de> for StrictPart {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let wire = WirePart::deserialize(deserializer)?;
+        let members = usize::from(wire.text.is_some())
+            + usize::from(wire.raw.is_some())
+            + usize::from(wire.url.is_some())
+            + usize::from(wire.data.is_some());
+        if members != 1 {
+            return Err(D::Error::custom(format!(
+                "a part has exactly one of text, raw, url and data, but this one has {members}"
+            )));
+        }
+        let content = if let Some(text) = wire.text {
+            PartContent::Text(text)
+        } else if let Some(raw) = wire.raw {
+            PartContent::Raw(base64(&raw).map_err(D::Error::custom)?)
+        } else if let Some(url) = wire.url {
+            PartContent::Url(url)
+        } else {
+            PartContent::Data(wire.data.unwrap_or_default())
+        };
+        Ok(Self(Part {
+            content,
+            filename: wire.filename,
+            media_type: wire.media_type,
+            metadata: wire.metadata,
+        }))
+    }
+}
+
+/// ProtoJSON takes the standard and the URL-safe alphabet, with and without padding.
+fn base64(text: &str) -> Result<Vec<u8>, base64::DecodeError> {
+    const LENIENT: GeneralPurposeConfig =
+        GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
+    const STANDARD: GeneralPurpose = GeneralPurpose::new(&alphabet::STANDARD, LENIENT);
+    const URL_SAFE: GeneralPurpose = GeneralPurpose::new(&alphabet::URL_SAFE, LENIENT);
+    let engine = if text.contains(['-', '_']) {
+        &URL_SAFE
+    } else {
+        &STANDARD
+    };
+    engine.decode(text)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use serde_json::json;
+
+    fn message(change: impl FnOnce(&mut Value)) -> Result<SendRequest, A2aError> {
+        let mut request = json!({
+            "message": {"messageId": "m", "role": "ROLE_USER", "parts": [{"text": "hi"}]},
+        });
+        change(&mut request);
+        send(request.to_string().as_bytes())
+    }
+
+    fn parts(parts: Value) -> Result<Vec<Part>, A2aError> {
+        message(|request| request["message"]["parts"] = parts).map(|request| request.message.parts)
+    }
+
+    #[test]
+    fn a_part_has_exactly_one_content_member() {
+        for good in [
+            json!([{"text": ""}]),
+            json!([{"data": null}]),
+            json!([{"data": 9_007_199_254_740_993_u64, "mediaType": "application/json"}]),
+            json!([{"raw": "AAE="}, {"raw": "AAE"}, {"raw": "_-8="}]),
+            json!([{"url": "https://example.com/x", "text": null}]),
+        ] {
+            assert!(parts(good.clone()).is_ok(), "{good}");
+        }
+        for bad in [
+            json!([]),
+            json!(null),
+            json!([{}]),
+            json!([{"kind": "text"}]),
+            json!([{"text": "a", "data": 1}]),
+            json!([{"text": "a", "url": "b"}]),
+            json!([{"text": 1}]),
+            json!([{"raw": "*"}]),
+            json!(["text"]),
+        ] {
+            assert_eq!(
+                parts(bad.clone()).unwrap_err().kind,
+                Kind::InvalidParams,
+                "{bad}"
+            );
+        }
+        let exact = parts(json!([{"data": 9_007_199_254_740_993_u64}])).unwrap();
+        assert_eq!(
+            exact[0].content,
+            PartContent::Data(json!(9_007_199_254_740_993_u64))
+        );
+    }
+
+    #[test]
+    fn a_message_needs_an_id_the_users_role_and_parts() {
+        assert!(message(|_| {}).is_ok());
+        for (path, value) in [
+            ("/message/messageId", json!("")),
+            ("/message/messageId", json!(7)),
+            ("/message/role", json!("ROLE_AGENT")),
+            ("/message/role", json!("user")),
+            ("/message", json!({})),
+            ("/message", json!([])),
+        ] {
+            let error = message(|request| *request.pointer_mut(path).unwrap() = value).unwrap_err();
+            assert_eq!(error.kind, Kind::InvalidParams, "{path}");
+        }
+        let long = message(|request| request["message"]["contextId"] = json!("c".repeat(257)));
+        assert_eq!(long.unwrap_err().kind, Kind::InvalidParams);
+        let empty = message(|request| request["message"]["taskId"] = json!("")).unwrap();
+        assert_eq!(empty.message.task_id, None);
+    }
+
+    #[test]
+    fn configurations_are_checked() {
+        let with = |configuration| message(|request| request["configuration"] = configuration);
+        assert_eq!(
+            with(json!({"historyLength": 3})).unwrap().history_length,
+            Some(3)
+        );
+        assert_eq!(
+            with(json!({"historyLength": -1})).unwrap_err().kind,
+            Kind::InvalidParams
+        );
+        let push = with(json!({"taskPushNotificationConfig": {"url": "https://example.com"}}));
+        assert_eq!(push.unwrap_err().kind, Kind::PushNotificationNotSupported);
+    }
+
+    #[test]
+    fn lists_are_bounded() {
+        for (size, expected) in [
+            (None, Ok(50)),
+            (Some(1), Ok(1)),
+            (Some(100), Ok(100)),
+            (Some(0), Err(())),
+            (Some(101), Err(())),
+        ] {
+            let request =
+                decode::<ListTasksRequest>(json!({"pageSize": size}).to_string().as_bytes())
+                    .unwrap();
+            assert_eq!(
+                list(request)
+                    .map(|list| list.filter.page_size)
+                    .map_err(drop),
+                expected,
+                "{size:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn json_and_requests_fail_differently() {
+        for (text, kind) in [
+            ("{", Kind::Parse),
+            ("", Kind::Parse),
+            ("[]", Kind::InvalidParams),
+            ("1", Kind::InvalidParams),
+        ] {
+            assert_eq!(send(text.as_bytes()).unwrap_err().kind, kind, "{text}");
+        }
+    }
+}

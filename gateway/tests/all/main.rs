@@ -1,0 +1,9 @@
+//! The gateway against real sockets, as far as it goes without a guest.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod a2a;
+mod cards;
+mod connections;
+mod drain;
+mod platform;
+mod support;
