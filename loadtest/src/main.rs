@@ -1,0 +1,65 @@
+//! The `loadtest` binary: options, run, print, exit code.
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, error::ErrorKind};
+use dormouse_loadtest::{
+    baseline,
+    options::{Hidden, Options, Plan},
+    report::Report,
+    suite, table,
+};
+use tokio::signal::unix::{SignalKind, signal};
+
+fn main() -> anyhow::Result<ExitCode> {
+    let options = Options::parse();
+    if let Some(Hidden::Baseline { worker_threads }) = options.command {
+        baseline::serve(worker_threads)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let json = options.json;
+    let plan = match options.plan() {
+        Ok(plan) => plan,
+        Err(problem) => Options::command()
+            .error(ErrorKind::ValueValidation, problem)
+            .exit(),
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(plan.threads)
+        .enable_all()
+        .build()?;
+    let Some(report) = runtime.block_on(run_unless_interrupted(&plan))? else {
+        eprintln!("interrupted: the servers it started are stopped, nothing is reported");
+        return Ok(ExitCode::FAILURE);
+    };
+    if json {
+        println!("{}", serde_json::to_string_pretty(&report)?);
+    } else {
+        print!("{}", table::render(&report));
+    }
+    Ok(if report.valid {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// Runs the plan; on SIGINT or SIGTERM stops the server that is running and answers `None`.
+async fn run_unless_interrupted(plan: &Plan) -> anyhow::Result<Option<Report>> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    // Both outlive the run: the folder may only go when no server writes to it any more.
+    let folder = tempfile::Builder::new()
+        .prefix("loadtest-")
+        .tempdir_in(&plan.data_root)?;
+    let mut running = None;
+    let outcome = tokio::select! {
+        report = suite::run(plan, folder.path(), &mut running) => Some(report),
+        _ = interrupt.recv() => None,
+        _ = terminate.recv() => None,
+    };
+    if let Some(server) = running.take() {
+        server.stop().await?;
+    }
+    outcome.transpose()
+}

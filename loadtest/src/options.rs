@@ -1,0 +1,247 @@
+//! The command line, and the plan that it amounts to.
+
+use std::{num::NonZero, path::PathBuf, thread, time::Duration};
+
+use clap::{Parser, Subcommand, ValueEnum};
+use serde::Serialize;
+
+const EXAMPLES: &str = "\
+Examples:
+  Everything, with a task row, at the default 10 s per phase:
+    loadtest --dormouse target/release/dormouse --agent-wasm echo.wasm --task-agent-wasm hostile.wasm
+
+  A first look in a few seconds:
+    loadtest --agent-wasm echo.wasm --quick
+
+  Only parked instances, 2,000 calls a second, numbers for a machine:
+    loadtest --agent-wasm echo.wasm --workloads hot --rate 2000 --json > hot.json
+
+  What this machine can do without any platform (needs no agent):
+    loadtest --workloads baseline
+
+Reading the table:
+  requests/s, CPU    closed loop: every connection sends as soon as it has its answer
+  of echo            divided by a bare hyper JSON echo, measured in the same round
+  1 conn             one connection, one call after the other
+  at rate            open loop: calls are due at random times (Poisson) at that rate, by default half of the
+                     capacity just measured; latency counts from the time a call was due
+  temperature        share of calls that the server's own metrics count as what the row claims
+
+Exit code: 0 all rows valid, 1 an error or an invalid row, 2 wrong usage.";
+
+/// Measures A2A servers: throughput, processor time and honest latency, next to a bare HTTP echo.
+#[derive(Debug, Parser)]
+#[command(name = "loadtest", version, after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
+pub struct Options {
+    #[command(subcommand)]
+    pub command: Option<Hidden>,
+
+    /// The dormouse binary [default: the one beside this program, else the one in PATH]
+    #[arg(long, value_name = "PATH")]
+    dormouse: Option<PathBuf>,
+
+    /// Module with the agent that answers with a message, for hot, warm and cold
+    #[arg(long, value_name = "FILE")]
+    agent_wasm: Option<PathBuf>,
+
+    /// The agent to call in it; not needed when the module declares only one
+    #[arg(long, value_name = "NAME", default_value = "echo")]
+    agent: String,
+
+    /// The skill to call on it; not needed when the agent has only one
+    #[arg(long, value_name = "ID")]
+    skill: Option<String>,
+
+    /// Module with an agent that completes a task, for the workload `task`
+    #[arg(long, value_name = "FILE")]
+    task_agent_wasm: Option<PathBuf>,
+
+    /// The skill in it that completes a task
+    #[arg(long, value_name = "ID", default_value = "echo-task")]
+    task_skill: String,
+
+    /// What to measure, beside the baseline [default: hot, warm, cold; and task if it has a module]
+    #[arg(long, value_delimiter = ',', value_name = "LIST")]
+    workloads: Option<Vec<Workload>>,
+
+    /// Time for each of the three phases of a workload, divided over the rounds [default: 10s]
+    #[arg(long, value_parser = humantime::parse_duration, value_name = "DURATION")]
+    duration: Option<Duration>,
+
+    /// Interleaved rounds, of which medians are reported [default: 3]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100), value_name = "N")]
+    rounds: Option<u32>,
+
+    /// Keep-alive connections of the closed and the open loop
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=4096), value_name = "N")]
+    connections: u16,
+
+    /// Calls per second in the open loop [default: half of the measured capacity]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1_000_000), value_name = "N")]
+    rate: Option<u32>,
+
+    /// Threads of the generator [default: 2, or 1 on one core]
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=64), value_name = "N")]
+    threads: Option<u16>,
+
+    /// Where the servers' temporary data folders go; a folder in memory makes durable tasks look cheap
+    /// [default: the system's temporary folder]
+    #[arg(long, value_name = "DIR")]
+    data_root: Option<PathBuf>,
+
+    /// One round of 1 s per phase: a smoke test, not a measurement
+    #[arg(long)]
+    quick: bool,
+
+    /// Print every number as JSON instead of the table
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Clone, Copy, Subcommand)]
+pub enum Hidden {
+    /// The bare echo that everything is compared with; ends when its stdin does
+    #[command(hide = true)]
+    Baseline {
+        #[arg(long, default_value_t = 1)]
+        worker_threads: usize,
+    },
+}
+
+/// One row of the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Workload {
+    /// The bare hyper echo; always measured
+    Baseline,
+    /// A message from a parked instance
+    Hot,
+    /// A durable task, run and completed, on a parked instance
+    Task,
+    /// No instance is kept: every call starts one from loaded code
+    Warm,
+    /// No code is kept either: every call maps compiled code from disk
+    Cold,
+}
+
+impl Workload {
+    /// Flags that `dormouse serve` needs so that calls have the temperature that the row claims.
+    pub fn serve_flags(self) -> &'static [&'static str] {
+        match self {
+            Workload::Baseline | Workload::Hot | Workload::Task => &[],
+            Workload::Warm => &["--idle-timeout", "0s"],
+            Workload::Cold => &["--idle-timeout", "0s", "--code-idle-timeout", "0s"],
+        }
+    }
+
+    /// The label of `dormouse_starts_total` that every call of the row must be counted under.
+    pub fn temperature(self) -> Option<&'static str> {
+        match self {
+            Workload::Baseline => None,
+            Workload::Hot | Workload::Task => Some("hot"),
+            Workload::Warm => Some("warm"),
+            Workload::Cold => Some("cold"),
+        }
+    }
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Workload::Baseline => "baseline",
+            Workload::Hot => "hot",
+            Workload::Task => "task",
+            Workload::Warm => "warm",
+            Workload::Cold => "cold",
+        }
+    }
+}
+
+/// What will be done, with every default filled in.
+#[derive(Debug, Serialize)]
+pub struct Plan {
+    pub workloads: Vec<Workload>,
+    pub rounds: u32,
+    /// Length of one phase in one round.
+    #[serde(serialize_with = "as_seconds", rename = "phase_seconds")]
+    pub phase: Duration,
+    pub connections: usize,
+    /// Calls per second in the open loop; `None` takes half of the capacity measured just before.
+    pub rate: Option<u32>,
+    /// Threads of the generator.
+    pub threads: usize,
+    /// Tokio worker threads of either server.
+    pub server_threads: usize,
+    pub dormouse: PathBuf,
+    pub agent_wasm: Option<PathBuf>,
+    pub agent: String,
+    pub skill: Option<String>,
+    pub task_agent_wasm: Option<PathBuf>,
+    pub task_skill: String,
+    pub data_root: PathBuf,
+}
+
+impl Options {
+    /// Fills in the defaults. An `Err` is a sentence about wrong usage.
+    pub fn plan(self) -> Result<Plan, String> {
+        let workloads = self.chosen_workloads();
+        let needs_agent =
+            |w: &Workload| matches!(w, Workload::Hot | Workload::Warm | Workload::Cold);
+        if workloads.iter().any(needs_agent) && self.agent_wasm.is_none() {
+            return Err(
+                "hot, warm and cold need --agent-wasm FILE (or ask for `--workloads baseline`)"
+                    .into(),
+            );
+        }
+        if workloads.contains(&Workload::Task) && self.task_agent_wasm.is_none() {
+            return Err("the workload `task` needs --task-agent-wasm FILE".into());
+        }
+        let rounds = self.rounds.unwrap_or(if self.quick { 1 } else { 3 });
+        let usual = Duration::from_secs(if self.quick { 1 } else { 10 });
+        let phase = self.duration.unwrap_or(usual) / rounds;
+        if !(Duration::from_millis(10)..=Duration::from_secs(3600)).contains(&phase) {
+            return Err("--duration divided by --rounds must be between 10ms and 1h".into());
+        }
+        let cores = thread::available_parallelism().map_or(1, NonZero::get);
+        Ok(Plan {
+            workloads,
+            rounds,
+            phase,
+            connections: usize::from(self.connections),
+            rate: self.rate,
+            threads: self.threads.map_or(cores.min(2), usize::from),
+            server_threads: cores,
+            dormouse: self.dormouse.unwrap_or_else(dormouse_nearby),
+            agent_wasm: self.agent_wasm,
+            agent: self.agent,
+            skill: self.skill,
+            task_agent_wasm: self.task_agent_wasm,
+            task_skill: self.task_skill,
+            data_root: self.data_root.unwrap_or_else(std::env::temp_dir),
+        })
+    }
+
+    /// The asked-for rows in the order of the table; the baseline leads, because the ratios need it.
+    fn chosen_workloads(&self) -> Vec<Workload> {
+        let mut workloads = self.workloads.clone().unwrap_or_else(|| {
+            let mut usual = vec![Workload::Hot, Workload::Warm, Workload::Cold];
+            usual.extend(self.task_agent_wasm.is_some().then_some(Workload::Task));
+            usual
+        });
+        workloads.push(Workload::Baseline);
+        workloads.sort_unstable();
+        workloads.dedup();
+        workloads
+    }
+}
+
+/// The `dormouse` built beside this program; failing that, a bare name for PATH to resolve.
+fn dormouse_nearby() -> PathBuf {
+    std::env::current_exe()
+        .ok()
+        .map(|exe| exe.with_file_name("dormouse"))
+        .filter(|path| path.is_file())
+        .unwrap_or_else(|| PathBuf::from("dormouse"))
+}
+
+fn as_seconds<S: serde::Serializer>(duration: &Duration, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_f64(duration.as_secs_f64())
+}

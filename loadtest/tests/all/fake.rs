@@ -1,0 +1,167 @@
+//! An imitation of the outside of `dormouse serve`, inside the test process: it can stall, err and lie on purpose.
+
+use std::{
+    convert::Infallible,
+    fs,
+    net::{Ipv4Addr, SocketAddr},
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::{
+    Request, Response, StatusCode, body::Incoming, server::conn::http1, service::service_fn,
+};
+use hyper_util::rt::TokioIo;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+
+/// How the fake misbehaves.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Manners {
+    /// What every start is counted as.
+    pub(crate) temperature: &'static str,
+    /// Every n-th call is answered with an error; 0 for none.
+    pub(crate) error_every: u64,
+    /// The n-th call and all that come during it wait this long together, once.
+    pub(crate) stall: Option<(u64, Duration)>,
+}
+
+pub(crate) const GOOD: Manners = Manners {
+    temperature: "hot",
+    error_every: 0,
+    stall: None,
+};
+
+struct Fake {
+    manners: Manners,
+    address: SocketAddr,
+    calls: AtomicU64,
+    /// Held during a stall, so that it stops every connection and not only one.
+    gate: tokio::sync::Mutex<()>,
+}
+
+/// Serves until the test's runtime ends.
+pub(crate) async fn serve(manners: Manners) -> SocketAddr {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let fake = Arc::new(Fake {
+        manners,
+        address,
+        calls: AtomicU64::new(0),
+        gate: tokio::sync::Mutex::new(()),
+    });
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            stream.set_nodelay(true).unwrap();
+            let fake = Arc::clone(&fake);
+            let service = service_fn(move |request| answer(Arc::clone(&fake), request));
+            tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
+        }
+    });
+    address
+}
+
+/// A program that passes for `dormouse serve`: it points at the fake, writes its arguments to `folder/arguments`,
+/// its process id to `folder/pids`, and ends on SIGTERM.
+pub(crate) fn program(folder: &Path, address: SocketAddr) -> PathBuf {
+    let path = folder.join("dormouse");
+    let folder = folder.display();
+    let script = format!(
+        "#!/bin/sh\n\
+         echo \"$@\" >> {folder}/arguments\n\
+         echo $$ >> {folder}/pids\n\
+         sleep 600 & trap \"kill $!; exit 0\" TERM\n\
+         echo 'listening on http://{address}'\n\
+         wait\n"
+    );
+    fs::write(&path, script).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    path
+}
+
+async fn answer(
+    fake: Arc<Fake>,
+    request: Request<Incoming>,
+) -> Result<Response<Full<Bytes>>, Infallible> {
+    let (head, body) = request.into_parts();
+    let body = body.collect().await.unwrap().to_bytes();
+    let (status, text) = match head.uri.path() {
+        "/v1/modules" => deployed(&fake, &head.headers, &body),
+        "/metrics" => (StatusCode::OK, metrics(&fake)),
+        path if path.starts_with("/agents/") => {
+            assert_eq!(head.headers["a2a-version"], "1.0");
+            (StatusCode::OK, call(&fake, path, &body).await.to_string())
+        }
+        _ => (StatusCode::NOT_FOUND, "nothing here".to_owned()),
+    };
+    let mut response = Response::new(Full::new(Bytes::from(text)));
+    *response.status_mut() = status;
+    Ok(response)
+}
+
+fn deployed(fake: &Fake, headers: &hyper::HeaderMap, body: &[u8]) -> (StatusCode, String) {
+    assert_eq!(headers["content-type"], "application/wasm");
+    if !body.starts_with(b"\0asm") {
+        let refusal = json!({"error": {"code": "not_wasm", "message": "The body is not a WebAssembly module."}});
+        return (StatusCode::BAD_REQUEST, refusal.to_string());
+    }
+    let agent = |name: &str, skill: &str| {
+        let url = format!("http://{}/agents/{name}", fake.address);
+        json!({"name": name, "version": 1, "url": url, "card_url": url, "skills": [{"id": skill}]})
+    };
+    let agents = [
+        agent("other", "rest"),
+        agent("echo", "echo"),
+        agent("hostile", "echo-task"),
+    ];
+    (
+        StatusCode::CREATED,
+        json!({"digest": "blake3:00", "agents": agents}).to_string(),
+    )
+}
+
+fn metrics(fake: &Fake) -> String {
+    let calls = fake.calls.load(Ordering::Relaxed);
+    let temperature = fake.manners.temperature;
+    format!(
+        "# TYPE dormouse_starts_total counter\n\
+         dormouse_starts_total{{agent=\"echo\",temperature=\"{temperature}\"}} {calls}\n"
+    )
+}
+
+async fn call(fake: &Fake, path: &str, body: &[u8]) -> Value {
+    let number = fake.calls.fetch_add(1, Ordering::Relaxed) + 1;
+    let guard = fake.gate.lock().await;
+    if let Some((at, length)) = fake.manners.stall
+        && at == number
+    {
+        tokio::time::sleep(length).await;
+    }
+    drop(guard);
+    let request: Value = serde_json::from_slice(body).unwrap();
+    assert_eq!(request["method"], "SendMessage");
+    let id = &request["id"];
+    let message = &request["params"]["message"];
+    if fake.manners.error_every > 0 && number.is_multiple_of(fake.manners.error_every) {
+        return json!({"jsonrpc": "2.0", "id": id, "error": {"code": -32603, "message": "broken on purpose"}});
+    }
+    let result = match path {
+        "/agents/echo" => {
+            json!({"message": {"messageId": "a", "role": "ROLE_AGENT", "parts": message["parts"]}})
+        }
+        "/agents/hostile" => {
+            assert_eq!(request["params"]["metadata"]["skillId"], "echo-task");
+            json!({"task": {"id": "t", "contextId": "c", "status": {"state": "TASK_STATE_COMPLETED"}}})
+        }
+        other => panic!("a call to {other}, which nobody asked for"),
+    };
+    json!({"jsonrpc": "2.0", "id": id, "result": result})
+}

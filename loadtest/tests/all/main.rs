@@ -1,0 +1,7 @@
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod fake;
+mod metrics;
+mod open_loop;
+mod usage;
+mod whole_tool;
