@@ -1,0 +1,281 @@
+//! Every command and flag. The doc comments are the `--help` texts.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use serde_json::Value;
+
+use crate::config::{LogFormat, Settings};
+
+/// Where commands look for a server unless told otherwise.
+pub(crate) const DEFAULT_SERVER: &str = "http://127.0.0.1:8080";
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "dormouse",
+    version,
+    about = "Runs A2A agents as WebAssembly: asleep until somebody calls",
+    arg_required_else_help = true,
+    after_help = "\
+From nothing to an answer:
+  dormouse doctor                        is this machine ready?
+  dormouse serve                         run the platform (leave it running)
+  dormouse new greeter                   write an agent
+  dormouse deploy greeter                compile and upload it
+  dormouse send greeter \"Hello\"          talk to it
+
+Exit code: 0 done, 1 failed, 2 wrong usage."
+)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run the platform: deployed agents answer at http://ADDR:PORT/agents/NAME
+    Serve(ServeArgs),
+    /// Write a new agent project that builds
+    New(NewArgs),
+    /// Compile a crate (or take a .wasm file) and upload it
+    Deploy(DeployArgs),
+    /// Send one A2A message to an agent and print its answer
+    Send(SendArgs),
+    /// List the deployed agents
+    Agents(ListArgs),
+    /// List the versions of an agent
+    Versions(AgentArgs),
+    /// Make an earlier version of an agent the active one
+    Rollback(RollbackArgs),
+    /// Delete an agent with all its versions
+    Delete(DeleteArgs),
+    /// Check this machine and say how to mend what is wrong
+    Doctor(DoctorArgs),
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Prints one line `listening on http://ADDR:PORT` on stdout when it can serve; logs go to stderr
+(RUST_LOG=debug shows more). SIGTERM and Ctrl-C end running calls in order and exit 0; a second
+signal ends at once.
+
+Examples:
+  dormouse serve
+  dormouse serve --listen 127.0.0.1:0 --data-dir /var/lib/dormouse
+  dormouse serve --config dormouse.toml --idle-timeout 5m
+
+A configuration file has the flags' names as keys; flags win over the file:
+  listen = \"127.0.0.1:8080\"
+  public-url = \"https://agents.example.com\"
+  idle-timeout = \"5m\"")]
+pub(crate) struct ServeArgs {
+    /// TOML file with these settings
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) settings: Settings,
+
+    /// How logs are written to stderr
+    #[arg(long, value_enum, default_value_t = LogFormat::Text, value_name = "FORMAT")]
+    pub(crate) log_format: LogFormat,
+}
+
+/// How to reach a server.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ServerArgs {
+    /// The server's address
+    #[arg(long, env = "DORMOUSE_SERVER", default_value = DEFAULT_SERVER, value_name = "URL")]
+    pub(crate) server: String,
+
+    /// API token, sent as `Authorization: Bearer`
+    #[arg(
+        long,
+        env = "DORMOUSE_TOKEN",
+        hide_env_values = true,
+        value_name = "TOKEN"
+    )]
+    pub(crate) token: Option<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  dormouse new greeter
+  dormouse new greeter --sdk ../dormouse/sdk
+
+Then:
+  cd greeter
+  cargo test           the agent's own tests, natively
+  cargo run            serve it natively, for trying it with any A2A client
+  dormouse deploy      put it on a running platform")]
+pub(crate) struct NewArgs {
+    /// The agent's name and the folder's: lower-case letters, digits and inner hyphens
+    #[arg(value_name = "NAME")]
+    pub(crate) name: String,
+
+    /// A local checkout of the SDK crate to depend on, instead of the published one
+    #[arg(long, env = "DORMOUSE_SDK_PATH", value_name = "PATH")]
+    pub(crate) sdk: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  dormouse deploy                          the crate in this folder
+  dormouse deploy agents/greeter
+  dormouse deploy . --package greeter      one crate of a workspace
+  dormouse deploy greeter.wasm             a module that is already built
+
+A crate folder is compiled with `cargo build --target wasm32-wasip1 --release`.
+The target is installed with `rustup target add wasm32-wasip1`.")]
+pub(crate) struct DeployArgs {
+    /// A crate folder or a .wasm file
+    #[arg(value_name = "PATH", default_value = ".")]
+    pub(crate) path: PathBuf,
+
+    /// Which crate of a workspace
+    #[arg(long, short, value_name = "NAME")]
+    pub(crate) package: Option<String>,
+
+    /// Print the server's answer as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  dormouse send greeter \"Hello\"
+  dormouse send csv-stats \"Statistics, please\" --file sales.csv
+  dormouse send report-writer \"A report on dormice\" --stream
+  dormouse send trip-planner \"To Lisbon\"            asks back, and prints how to continue:
+  dormouse send trip-planner \"In May\" --task 0199…
+
+Exit code: 0 answered (or asked back), 1 the task failed, was rejected or canceled.")]
+pub(crate) struct SendArgs {
+    /// The agent's name
+    pub(crate) agent: String,
+
+    /// What to say
+    #[arg(required_unless_present_any = ["data", "file"])]
+    pub(crate) text: Option<String>,
+
+    /// The skill to call; not needed when the agent has one, or with --task
+    #[arg(long, value_name = "ID")]
+    pub(crate) skill: Option<String>,
+
+    /// Continue this task
+    #[arg(long, value_name = "ID")]
+    pub(crate) task: Option<String>,
+
+    /// Start the task in this context
+    #[arg(long, value_name = "ID")]
+    pub(crate) context: Option<String>,
+
+    /// Print what happens while it happens
+    #[arg(long)]
+    pub(crate) stream: bool,
+
+    /// Structured data to send along
+    #[arg(long, value_name = "JSON", value_parser = parse_json)]
+    pub(crate) data: Option<Value>,
+
+    /// A file to send along
+    #[arg(long, value_name = "PATH")]
+    pub(crate) file: Option<PathBuf>,
+
+    /// Print the A2A answer as JSON; with --stream, one event a line
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ListArgs {
+    /// Print the server's answer as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AgentArgs {
+    /// The agent's name
+    pub(crate) agent: String,
+
+    /// Print the server's answer as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  dormouse rollback greeter        back to the version before the active one
+  dormouse rollback greeter 3      to version 3")]
+pub(crate) struct RollbackArgs {
+    /// The agent's name
+    pub(crate) agent: String,
+
+    /// The version's number [default: the one before the active version]
+    pub(crate) version: Option<u32>,
+
+    /// Print the server's answer as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DeleteArgs {
+    /// The agent's name
+    pub(crate) agent: String,
+
+    /// Do not ask
+    #[arg(long, short)]
+    pub(crate) yes: bool,
+
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Exit code: 1 if a check failed; warnings do not count.
+
+Examples:
+  dormouse doctor
+  dormouse doctor --data-dir /var/lib/dormouse --json")]
+pub(crate) struct DoctorArgs {
+    /// The data folder that `serve` will use
+    #[arg(long, value_name = "DIR", default_value = crate::config::DEFAULT_DATA_DIR)]
+    pub(crate) data_dir: PathBuf,
+
+    /// The address that `serve` will listen on
+    #[arg(long, value_name = "ADDR:PORT", default_value_t = crate::config::DEFAULT_LISTEN)]
+    pub(crate) listen: std::net::SocketAddr,
+
+    /// Print the checks as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+}
+
+fn parse_json(text: &str) -> Result<Value, String> {
+    serde_json::from_str(text).map_err(|error| format!("not JSON: {error}"))
+}

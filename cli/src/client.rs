@@ -1,0 +1,202 @@
+//! How every command reaches a server, and how a server's refusals are told.
+
+use std::io::Read;
+use std::time::Duration;
+
+use anyhow::{Context, anyhow, bail};
+use reqwest::blocking::{Body, RequestBuilder, Response};
+use reqwest::header::{ACCEPT, CONTENT_TYPE};
+use reqwest::{Method, StatusCode, Url};
+use serde_json::{Value, json};
+
+use crate::Usage;
+use crate::args::{DEFAULT_SERVER, ServerArgs};
+
+/// A server is there within this time or not at all.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Bytes of an answer that is read as a whole.
+const MAX_ANSWER_BYTES: u64 = 256 << 20;
+
+pub(crate) struct Client {
+    http: reqwest::blocking::Client,
+    server: Url,
+    token: Option<String>,
+}
+
+impl Client {
+    /// Does not connect yet.
+    pub(crate) fn new(args: &ServerArgs) -> anyhow::Result<Self> {
+        let server: Url = args.server.parse().map_err(|error| {
+            Usage::error(format!(
+                "the server {:?} is no address ({error}); write for example {DEFAULT_SERVER}",
+                args.server
+            ))
+        })?;
+        if server.scheme() != "http" {
+            return Err(Usage::error(format!(
+                "{server}: this dormouse speaks http:// only, no TLS yet"
+            )));
+        }
+        let http = reqwest::blocking::Client::builder()
+            .connect_timeout(CONNECT_TIMEOUT)
+            // Agents think for as long as the server lets them; its call timeout is the limit.
+            .timeout(None)
+            .build()
+            .context("cannot make an HTTP client")?;
+        Ok(Self {
+            http,
+            server,
+            token: args.token.clone(),
+        })
+    }
+
+    pub(crate) fn get(&self, path: &[&str]) -> anyhow::Result<Value> {
+        read_json(self.send(self.request(Method::GET, path)?)?)
+    }
+
+    pub(crate) fn delete(&self, path: &[&str]) -> anyhow::Result<()> {
+        self.send(self.request(Method::DELETE, path)?)?;
+        Ok(())
+    }
+
+    pub(crate) fn post(&self, path: &[&str], body: &Value) -> anyhow::Result<Value> {
+        read_json(self.send(self.request(Method::POST, path)?.json(body))?)
+    }
+
+    /// Uploads a module.
+    pub(crate) fn upload(&self, bytes: Body) -> anyhow::Result<Value> {
+        let request = self.request(Method::POST, &["v1", "modules"])?;
+        read_json(self.send(request.header(CONTENT_TYPE, "application/wasm").body(bytes))?)
+    }
+
+    /// Calls an A2A method and returns its result (A2A 1.0 §9, JSON-RPC).
+    pub(crate) fn call(&self, agent: &str, method: &str, params: Value) -> anyhow::Result<Value> {
+        let request = self.a2a(agent, method, params)?;
+        result_of(read_json(self.send(request)?)?)
+    }
+
+    /// Calls an A2A method that answers with a stream of events.
+    pub(crate) fn stream(
+        &self,
+        agent: &str,
+        method: &str,
+        params: Value,
+    ) -> anyhow::Result<Response> {
+        let request = self
+            .a2a(agent, method, params)?
+            .header(ACCEPT, "text/event-stream");
+        let response = self.send(request)?;
+        let is_stream = response
+            .headers()
+            .get(CONTENT_TYPE)
+            .and_then(|value| value.to_str().ok())
+            .is_some_and(|value| value.starts_with("text/event-stream"));
+        if is_stream {
+            return Ok(response);
+        }
+        // What is wrong with a request is said before the stream begins, as an ordinary answer.
+        result_of(read_json(response)?)?;
+        bail!("the server answered {method} without a stream")
+    }
+
+    /// Whether a server is there and able to serve: its status, or why not.
+    pub(crate) fn ready(&self) -> anyhow::Result<StatusCode> {
+        let request = self
+            .request(Method::GET, &["readyz"])?
+            .timeout(CONNECT_TIMEOUT);
+        Ok(request.send()?.status())
+    }
+
+    fn a2a(&self, agent: &str, method: &str, params: Value) -> anyhow::Result<RequestBuilder> {
+        let body = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
+        let request = self.request(Method::POST, &["agents", agent])?;
+        Ok(request.header("A2A-Version", "1.0").json(&body))
+    }
+
+    fn request(&self, method: Method, path: &[&str]) -> anyhow::Result<RequestBuilder> {
+        let mut url = self.server.clone();
+        url.path_segments_mut()
+            .map_err(|()| anyhow!("{} cannot have paths", self.server))?
+            .pop_if_empty()
+            .extend(path);
+        let request = self.http.request(method, url);
+        Ok(match &self.token {
+            Some(token) => request.bearer_auth(token),
+            None => request,
+        })
+    }
+
+    /// Sends; an answer that is a refusal becomes an error with its code and sentence.
+    fn send(&self, request: RequestBuilder) -> anyhow::Result<Response> {
+        let response = match request.send() {
+            Ok(response) => response,
+            Err(error) if error.is_connect() => bail!(
+                "no server answers at {}: start one with `dormouse serve`, or name another with --server or DORMOUSE_SERVER",
+                self.server
+            ),
+            Err(error) => return Err(error).context("the connection to the server broke"),
+        };
+        let status = response.status();
+        if status.is_success() {
+            return Ok(response);
+        }
+        let body = read_json(response).unwrap_or_default();
+        match refusal(&body) {
+            Some(sentence) => bail!(sentence),
+            None => bail!("the server answered {status}"),
+        }
+    }
+}
+
+/// The result in a JSON-RPC answer.
+pub(crate) fn result_of(mut answer: Value) -> anyhow::Result<Value> {
+    if let Some(sentence) = refusal(&answer) {
+        bail!(sentence);
+    }
+    match answer.get_mut("result") {
+        Some(result) => Ok(result.take()),
+        None => bail!("the server's answer has neither a result nor an error"),
+    }
+}
+
+/// `code: sentence` of an error body, be it the platform's, JSON-RPC's or google.rpc.Status.
+fn refusal(body: &Value) -> Option<String> {
+    let error = body.get("error")?;
+    let sentence = error.get("message").and_then(Value::as_str)?;
+    match &error["code"] {
+        Value::String(code) => Some(format!("{code}: {sentence}")),
+        Value::Number(code) => Some(format!("{code}: {sentence}")),
+        _ => Some(sentence.to_owned()),
+    }
+}
+
+fn read_json(response: Response) -> anyhow::Result<Value> {
+    let mut body = Vec::new();
+    response
+        .take(MAX_ANSWER_BYTES)
+        .read_to_end(&mut body)
+        .context("the connection broke in the middle of the answer")?;
+    if body.is_empty() {
+        return Ok(Value::Null);
+    }
+    serde_json::from_slice(&body)
+        .context("the server's answer is not JSON; is this a Dormouse server?")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusals_of_each_kind_are_told_with_code_and_sentence() {
+        let platform =
+            json!({"error": {"code": "not_wasm", "message": "This is not WebAssembly."}});
+        let rpc = json!({"jsonrpc": "2.0", "error": {"code": -32001, "message": "No such task."}});
+        assert_eq!(
+            refusal(&platform).as_deref(),
+            Some("not_wasm: This is not WebAssembly.")
+        );
+        assert_eq!(refusal(&rpc).as_deref(), Some("-32001: No such task."));
+        assert_eq!(refusal(&json!({"result": {}})), None);
+    }
+}

@@ -1,0 +1,235 @@
+//! The configuration of `serve`: flags over a file over defaults, parsed once.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::num::NonZeroU32;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use dormouse_scheduler::SchedulerConfig;
+use dormouse_store::OpenOptions;
+use serde::Deserialize;
+
+use crate::Usage;
+
+pub(crate) const DEFAULT_LISTEN: SocketAddr =
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
+pub(crate) const DEFAULT_DATA_DIR: &str = "dormouse-data";
+/// Compiled code, inside the data folder.
+const CODE_DIR: &str = "code";
+const DEFAULT_DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What a user may set, as flags or as keys of the file.
+#[derive(Debug, Default, Args, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct Settings {
+    /// Address of the platform; port 0 picks a free one [default: 127.0.0.1:8080]
+    #[arg(long, value_name = "ADDR:PORT")]
+    listen: Option<SocketAddr>,
+
+    /// Folder of everything that is kept [default: ./dormouse-data]
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+
+    /// Origin that clients use, for the addresses on agent cards [default: http://ADDR:PORT]
+    #[arg(long, value_name = "URL")]
+    public_url: Option<String>,
+
+    /// Agent whose card is served at the root [default: the only agent there is]
+    #[arg(long, value_name = "NAME")]
+    root_agent: Option<String>,
+
+    /// A parked instance is evicted after this long without a call; 0s parks none [default: 1m]
+    #[arg(long, value_name = "DURATION")]
+    idle_timeout: Option<Span>,
+
+    /// Loaded code is dropped after this long without a call; 0s keeps none [default: 15m]
+    #[arg(long, value_name = "DURATION")]
+    code_idle_timeout: Option<Span>,
+
+    /// Serve /metrics here, and no longer on the public address
+    #[arg(long, value_name = "ADDR:PORT")]
+    metrics_listen: Option<SocketAddr>,
+
+    /// Instances that may live at a time [default: 1000]
+    #[arg(long, value_name = "N")]
+    max_instances: Option<NonZeroU32>,
+
+    /// A call may take this long, its waits included [default: 1m]
+    #[arg(long, value_name = "DURATION")]
+    call_timeout: Option<Span>,
+
+    /// Open a data folder of which a part is lost, without that part
+    #[arg(long, num_args = 0, default_missing_value = "true")]
+    accept_data_loss: Option<bool>,
+
+    /// Serve without tokens on an address that is not loopback
+    #[arg(long, num_args = 0, default_missing_value = "true")]
+    insecure: Option<bool>,
+
+    /// On shutdown, running calls have this long to end [default: 30s]
+    #[arg(long, value_name = "DURATION")]
+    drain_timeout: Option<Span>,
+}
+
+/// What `serve` runs with.
+#[derive(Debug)]
+pub(crate) struct Config {
+    pub(crate) listen: SocketAddr,
+    pub(crate) metrics_listen: Option<SocketAddr>,
+    pub(crate) public_url: Option<String>,
+    pub(crate) root_agent: Option<String>,
+    pub(crate) data_dir: PathBuf,
+    pub(crate) drain_timeout: Duration,
+    pub(crate) store: OpenOptions,
+    pub(crate) scheduler: SchedulerConfig,
+}
+
+impl Config {
+    /// Flags over the file over the defaults.
+    ///
+    /// # Errors
+    /// Wrong usage, as one sentence.
+    pub(crate) fn new(flags: Settings, file: Option<&Path>) -> anyhow::Result<Self> {
+        let file = file.map(read).transpose()?.unwrap_or_default();
+        let settings = flags.over(file);
+        let listen = settings.listen.unwrap_or(DEFAULT_LISTEN);
+        if !listen.ip().is_loopback() && settings.insecure != Some(true) {
+            return Err(Usage::error(format!(
+                "without tokens, anybody who reaches {listen} could deploy and call agents: listen on a loopback \
+                 address such as {DEFAULT_LISTEN}, or add --insecure if something else keeps strangers out"
+            )));
+        }
+        let public_url = settings
+            .public_url
+            .map(|url| check_origin(&url))
+            .transpose()?;
+        if settings.call_timeout.is_some_and(|span| span.0.is_zero()) {
+            return Err(Usage::error(
+                "with a call timeout of 0s no call could be answered: give calls some time",
+            ));
+        }
+        let data_dir = settings.data_dir.unwrap_or_else(|| DEFAULT_DATA_DIR.into());
+        let mut scheduler = SchedulerConfig::new(data_dir.join(CODE_DIR));
+        set(
+            &mut scheduler.idle_timeout,
+            settings.idle_timeout.map(|span| span.0),
+        );
+        set(
+            &mut scheduler.code_idle_timeout,
+            settings.code_idle_timeout.map(|span| span.0),
+        );
+        set(
+            &mut scheduler.limits.deadline,
+            settings.call_timeout.map(|span| span.0),
+        );
+        set(
+            &mut scheduler.max_instances,
+            settings.max_instances.map(|count| count.get() as usize),
+        );
+        let accept_data_loss = settings.accept_data_loss == Some(true);
+        Ok(Self {
+            listen,
+            metrics_listen: settings.metrics_listen,
+            public_url,
+            root_agent: settings.root_agent,
+            data_dir,
+            drain_timeout: settings
+                .drain_timeout
+                .map_or(DEFAULT_DRAIN_TIMEOUT, |span| span.0),
+            store: OpenOptions {
+                accept_data_loss,
+                ..OpenOptions::default()
+            },
+            scheduler,
+        })
+    }
+}
+
+fn set<T>(to: &mut T, value: Option<T>) {
+    if let Some(value) = value {
+        *to = value;
+    }
+}
+
+impl Settings {
+    fn over(self, file: Self) -> Self {
+        Self {
+            listen: self.listen.or(file.listen),
+            data_dir: self.data_dir.or(file.data_dir),
+            public_url: self.public_url.or(file.public_url),
+            root_agent: self.root_agent.or(file.root_agent),
+            idle_timeout: self.idle_timeout.or(file.idle_timeout),
+            code_idle_timeout: self.code_idle_timeout.or(file.code_idle_timeout),
+            metrics_listen: self.metrics_listen.or(file.metrics_listen),
+            max_instances: self.max_instances.or(file.max_instances),
+            call_timeout: self.call_timeout.or(file.call_timeout),
+            accept_data_loss: self.accept_data_loss.or(file.accept_data_loss),
+            insecure: self.insecure.or(file.insecure),
+            drain_timeout: self.drain_timeout.or(file.drain_timeout),
+        }
+    }
+}
+
+fn read(path: &Path) -> anyhow::Result<Settings> {
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        Usage::error(format!(
+            "cannot read the configuration {}: {error}",
+            path.display()
+        ))
+    })?;
+    toml::from_str(&text).map_err(|error| {
+        Usage::error(format!(
+            "the configuration {} is wrong: {error}",
+            path.display()
+        ))
+    })
+}
+
+/// An origin without a slash at its end: paths are appended to it.
+fn check_origin(url: &str) -> anyhow::Result<String> {
+    let parsed = reqwest::Url::parse(url).ok().filter(|parsed| {
+        matches!(parsed.scheme(), "http" | "https")
+            && parsed.query().is_none()
+            && parsed.fragment().is_none()
+    });
+    match parsed {
+        Some(_) => Ok(url.trim_end_matches('/').to_owned()),
+        None => Err(Usage::error(format!(
+            "the public URL {url:?} must look like https://agents.example.com"
+        ))),
+    }
+}
+
+/// A duration as people write it: `0s`, `90s`, `5m`, `1h 30m`.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(try_from = "String")]
+struct Span(Duration);
+
+impl FromStr for Span {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        humantime::parse_duration(text)
+            .map(Self)
+            .map_err(|error| format!("{error}; write for example 0s, 90s, 5m"))
+    }
+}
+
+impl TryFrom<String> for Span {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+/// How logs are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// For people
+    Text,
+    /// One JSON object a line
+    Json,
+}

@@ -1,0 +1,70 @@
+//! `dormouse deploy`: from a crate or a `.wasm` file to agents that answer.
+
+use std::io::{self, Cursor, Write};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
+use reqwest::blocking::Body;
+use serde_json::Value;
+
+use crate::args::DeployArgs;
+use crate::cargo;
+use crate::client::Client;
+use crate::registry::{shown, skills};
+
+pub(crate) fn deploy(args: &DeployArgs) -> anyhow::Result<()> {
+    let client = Client::new(&args.server)?;
+    let module = module(args)?;
+    let bytes =
+        std::fs::read(&module).with_context(|| format!("cannot read {}", module.display()))?;
+    let size = bytes.len() as u64;
+    let answer = upload(&client, bytes)?;
+    let out = &mut io::stdout().lock();
+    if args.json {
+        return Ok(writeln!(out, "{answer:#}")?);
+    }
+    Ok(report(out, &answer, size)?)
+}
+
+/// The file to upload; compiled first if a folder was named.
+fn module(args: &DeployArgs) -> anyhow::Result<PathBuf> {
+    let path = &args.path;
+    if path.is_dir() {
+        let module = cargo::build(path, args.package.as_deref())?;
+        eprintln!("built {}", module.display());
+        return Ok(module);
+    }
+    if path.is_file() {
+        return Ok(path.clone());
+    }
+    bail!("{} is neither a crate folder nor a file", path.display())
+}
+
+/// Uploads with a progress bar, which hides itself when stderr is no terminal.
+fn upload(client: &Client, bytes: Vec<u8>) -> anyhow::Result<Value> {
+    let size = bytes.len() as u64;
+    let style =
+        ProgressStyle::with_template("{spinner} uploading {wide_bar} {bytes}/{total_bytes}")
+            .expect("the template is correct");
+    let bar = ProgressBar::new(size).with_style(style);
+    // Keeps moving while the server compiles, after the last byte is sent.
+    bar.enable_steady_tick(Duration::from_millis(100));
+    let answer = client.upload(Body::sized(bar.wrap_read(Cursor::new(bytes)), size));
+    bar.finish_and_clear();
+    answer
+}
+
+fn report(out: &mut impl Write, answer: &Value, size: u64) -> io::Result<()> {
+    writeln!(out, "{} ({})", shown(&answer["digest"]), HumanBytes(size))?;
+    for agent in answer["agents"].as_array().into_iter().flatten() {
+        let name = shown(&agent["name"]);
+        writeln!(out, "\n{name} v{}", shown(&agent["version"]))?;
+        writeln!(out, "  url     {}", shown(&agent["url"]))?;
+        writeln!(out, "  card    {}", shown(&agent["card_url"]))?;
+        writeln!(out, "  skills  {}", skills(agent))?;
+        writeln!(out, "  try     dormouse send {name} \"…\"")?;
+    }
+    Ok(())
+}

@@ -1,0 +1,279 @@
+//! `dormouse new`: an agent project that builds.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use minijinja::{Environment, context};
+
+use crate::Usage;
+use crate::args::NewArgs;
+
+/// Each file of a project, by its path.
+const FILES: [(&str, &str); 6] = [
+    ("Cargo.toml", include_str!("../templates/Cargo.toml.jinja")),
+    ("src/lib.rs", include_str!("../templates/lib.rs.jinja")),
+    ("src/main.rs", include_str!("../templates/main.rs.jinja")),
+    (
+        "tests/conversation.rs",
+        include_str!("../templates/conversation.rs.jinja"),
+    ),
+    ("README.md", include_str!("../templates/README.md.jinja")),
+    (".gitignore", include_str!("../templates/gitignore.jinja")),
+];
+
+/// Longest name of an RFC 1123 label.
+const MAX_NAME_LENGTH: usize = 63;
+
+pub(crate) fn new(args: &NewArgs) -> anyhow::Result<()> {
+    let name = &args.name;
+    check_name(name)?;
+    let folder = Path::new(name);
+    if folder.symlink_metadata().is_ok() {
+        bail!("{name} is there already; nothing was changed");
+    }
+    let sdk = Sdk::find(args.sdk.as_deref())?;
+    write_project(folder, name, &sdk).with_context(|| format!("cannot write {name}"))?;
+    let out = &mut io::stdout().lock();
+    writeln!(out, "created {name}")?;
+    for (path, _) in FILES {
+        writeln!(out, "  {name}/{path}")?;
+    }
+    writeln!(out, "\n{}", sdk.note())?;
+    writeln!(
+        out,
+        "\nnext:\n  cd {name}\n  cargo test          its tests, natively\n  \
+         dormouse deploy     compile and put it on a running platform\n  dormouse send {name} \"Hello\""
+    )?;
+    Ok(())
+}
+
+/// Agents are part of URLs, so their names are RFC 1123 labels.
+fn check_name(name: &str) -> anyhow::Result<()> {
+    let legal = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    let problem = if name.is_empty() {
+        "is empty".to_owned()
+    } else if let Some(c) = name.chars().find(|c| !legal(*c)) {
+        format!("has {c:?} in it")
+    } else if name.starts_with('-') || name.ends_with('-') {
+        "begins or ends with a hyphen".to_owned()
+    } else if name.len() > MAX_NAME_LENGTH {
+        format!("is {} characters long", name.len())
+    } else {
+        return Ok(());
+    };
+    let mut sentence = format!(
+        "the name {name:?} {problem}; an agent's name has lower-case letters, digits and inner hyphens, at most \
+         {MAX_NAME_LENGTH}, because it is part of the agent's URL"
+    );
+    let suggestion = suggest(name);
+    if !suggestion.is_empty() {
+        sentence.push_str(&format!(" (for example {suggestion:?})"));
+    }
+    Err(Usage::error(sentence))
+}
+
+/// The nearest legal name; empty if there is none.
+fn suggest(name: &str) -> String {
+    let lower = name.to_lowercase();
+    let words = lower.split(|c: char| !c.is_ascii_lowercase() && !c.is_ascii_digit());
+    let words: Vec<&str> = words.filter(|word| !word.is_empty()).collect();
+    words
+        .join("-")
+        .chars()
+        .take(MAX_NAME_LENGTH)
+        .collect::<String>()
+        .trim_end_matches('-')
+        .to_owned()
+}
+
+/// Cargo refuses package names that begin with a digit, and Rust crates that are called like these
+/// cannot be named in code; the agent keeps its name, its package gets another.
+fn package_name(agent: &str) -> String {
+    const TAKEN: [&str; 56] = [
+        "abstract",
+        "alloc",
+        "as",
+        "async",
+        "await",
+        "become",
+        "box",
+        "break",
+        "const",
+        "continue",
+        "core",
+        "crate",
+        "do",
+        "dyn",
+        "else",
+        "enum",
+        "extern",
+        "false",
+        "final",
+        "fn",
+        "for",
+        "gen",
+        "if",
+        "impl",
+        "in",
+        "let",
+        "loop",
+        "macro",
+        "match",
+        "mod",
+        "move",
+        "mut",
+        "override",
+        "priv",
+        "proc-macro",
+        "pub",
+        "ref",
+        "return",
+        "self",
+        "static",
+        "std",
+        "struct",
+        "super",
+        "test",
+        "trait",
+        "true",
+        "try",
+        "type",
+        "typeof",
+        "unsafe",
+        "unsized",
+        "use",
+        "virtual",
+        "where",
+        "while",
+        "yield",
+    ];
+    if agent.starts_with(|c: char| c.is_ascii_digit()) || TAKEN.contains(&agent) {
+        return format!("agent-{agent}");
+    }
+    agent.to_owned()
+}
+
+/// Where the project gets the SDK from.
+enum Sdk {
+    /// The registry.
+    Published,
+    /// The user named a checkout.
+    Given(PathBuf),
+    /// The checkout that this binary was built from.
+    Checkout(PathBuf),
+}
+
+impl Sdk {
+    fn find(given: Option<&Path>) -> anyhow::Result<Self> {
+        if let Some(path) = given {
+            let is_sdk = is_sdk(path);
+            return match path.canonicalize() {
+                Ok(path) if is_sdk => Ok(Self::Given(path)),
+                _ => Err(Usage::error(format!(
+                    "{} is not a checkout of dormouse-sdk",
+                    path.display()
+                ))),
+            };
+        }
+        let beside = Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("sdk");
+        Ok(if is_sdk(&beside) {
+            Self::Checkout(beside)
+        } else {
+            Self::Published
+        })
+    }
+
+    /// The right-hand side of the dependency in Cargo.toml.
+    fn dependency(&self) -> String {
+        match self {
+            Self::Published => "\"0.1\"".to_owned(),
+            // A TOML basic string escapes like a JSON string.
+            Self::Given(path) | Self::Checkout(path) => {
+                format!(
+                    "{{ version = \"0.1\", path = {} }}",
+                    serde_json::Value::from(path.to_string_lossy())
+                )
+            }
+        }
+    }
+
+    fn note(&self) -> String {
+        match self {
+            Self::Published => "it depends on dormouse-sdk 0.1 from crates.io; \
+                if that is not published yet, use --sdk PATH with a checkout"
+                .to_owned(),
+            Self::Given(path) => format!("it depends on the SDK in {}", path.display()),
+            Self::Checkout(path) => format!(
+                "dormouse-sdk is not on crates.io yet, so Cargo.toml names the checkout that this dormouse was built \
+                 from: {}\nfor others to build it, change that line to dormouse-sdk = \"0.1\" once it is published",
+                path.display()
+            ),
+        }
+    }
+}
+
+fn is_sdk(path: &Path) -> bool {
+    std::fs::read_to_string(path.join("Cargo.toml"))
+        .is_ok_and(|text| text.contains("name = \"dormouse-sdk\""))
+}
+
+fn write_project(folder: &Path, name: &str, sdk: &Sdk) -> anyhow::Result<()> {
+    let mut templates = Environment::new();
+    templates.set_keep_trailing_newline(true);
+    let package = package_name(name);
+    let values = context! {
+        name => name,
+        package => package,
+        library => package.replace('-', "_"),
+        sdk => sdk.dependency(),
+    };
+    for (path, template) in FILES {
+        let text = templates
+            .render_str(template, &values)
+            .context("a template is wrong")?;
+        let path = folder.join(path);
+        std::fs::create_dir_all(path.parent().expect("every file is inside the folder"))?;
+        std::fs::write(path, text)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_rfc_1123_labels() {
+        for legal in ["a", "csv-stats", "7up", &"x".repeat(63)] {
+            assert!(check_name(legal).is_ok(), "{legal}");
+        }
+        for illegal in [
+            "",
+            "-a",
+            "a-",
+            "A",
+            "a_b",
+            "ü",
+            "a/b",
+            "../a",
+            &"x".repeat(64),
+        ] {
+            assert!(check_name(illegal).is_err(), "{illegal}");
+        }
+    }
+
+    #[test]
+    fn a_legal_name_is_suggested() {
+        assert_eq!(suggest("My_Agent!"), "my-agent");
+        assert_eq!(suggest("-a-"), "a");
+        assert_eq!(suggest("ü"), "");
+    }
+
+    #[test]
+    fn packages_get_names_that_cargo_takes() {
+        assert_eq!(package_name("7up"), "agent-7up");
+        assert_eq!(package_name("test"), "agent-test");
+        assert_eq!(package_name("greeter"), "greeter");
+    }
+}

@@ -1,0 +1,159 @@
+//! `dormouse serve`: log, config, build, run, drain.
+
+use std::collections::BTreeSet;
+use std::io::{self, IsTerminal, Write};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, anyhow};
+use dormouse_gateway::{Gateway, GatewayConfig};
+use dormouse_scheduler::Scheduler;
+use dormouse_services::{TaskEngine, TaskLimits};
+use dormouse_store::{Digest, Registry, Store, StoreError};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing::level_filters::LevelFilter;
+use tracing::{error, info, warn};
+use tracing_subscriber::EnvFilter;
+
+use crate::args::ServeArgs;
+use crate::config::{Config, LogFormat};
+
+/// After the drain, for threads that are still compiling.
+const LAST_THREADS: Duration = Duration::from_secs(5);
+/// Agents read from the registry at a time.
+const PAGE: usize = 1_000;
+
+pub(crate) fn serve(args: ServeArgs) -> anyhow::Result<ExitCode> {
+    log(args.log_format);
+    let config = Config::new(args.settings, args.config.as_deref())?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("cannot start threads")?;
+    let store = open(&config)?;
+    runtime.block_on(run(config, &store))?;
+    // Nothing may hold the store when it is closed.
+    runtime.shutdown_timeout(LAST_THREADS);
+    store.close().context("the store did not close cleanly")?;
+    info!("stopped");
+    Ok(ExitCode::SUCCESS)
+}
+
+fn log(format: LogFormat) {
+    let filter = EnvFilter::builder()
+        .with_default_directive(LevelFilter::INFO.into())
+        .from_env_lossy();
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal());
+    match format {
+        LogFormat::Text => log.init(),
+        LogFormat::Json => log.json().flatten_event(true).init(),
+    }
+}
+
+fn open(config: &Config) -> anyhow::Result<Store> {
+    // The store's sentences name their cause and what to do.
+    Store::open(&config.data_dir, &config.store).map_err(|error| {
+        anyhow!(
+            "cannot open the data folder {}: {error}",
+            config.data_dir.display()
+        )
+    })
+}
+
+async fn run(config: Config, store: &Store) -> anyhow::Result<()> {
+    let shutdown = stop_signal()?;
+    let listener = listen(config.listen).await?;
+    let address = listener.local_addr()?;
+    let metrics = prometheus::Registry::new();
+    let scheduler = Scheduler::new(config.scheduler, Arc::clone(&store.modules), &metrics)?;
+    let (engine, interrupted) =
+        TaskEngine::open(Arc::clone(&store.tasks), TaskLimits::default()).await?;
+    if interrupted > 0 {
+        warn!(
+            tasks = interrupted,
+            "tasks that ran when the server stopped are failed"
+        );
+    }
+    let origin = config
+        .public_url
+        .unwrap_or_else(|| format!("http://{address}"));
+    let mut limits = GatewayConfig::new(origin);
+    limits.root_agent = config.root_agent;
+    limits.drain_grace = config.drain_timeout;
+    let mut gateway = Gateway::new(limits, store, engine, scheduler.clone(), metrics)?;
+    if let Some(address) = config.metrics_listen {
+        gateway = gateway.metrics_on(listen(address).await?);
+    }
+    let compiling = tokio::spawn(compile_missing(scheduler, Arc::clone(&store.registry)));
+    writeln!(io::stdout(), "listening on http://{address}")?;
+    gateway.run(listener, shutdown).await;
+    compiling.abort();
+    Ok(())
+}
+
+async fn listen(address: std::net::SocketAddr) -> anyhow::Result<TcpListener> {
+    let listener = TcpListener::bind(address).await;
+    listener.with_context(|| format!("cannot listen on {address}"))
+}
+
+/// Resolves at the first SIGTERM or SIGINT; the second ends the process at once.
+fn stop_signal() -> io::Result<impl Future<Output = ()>> {
+    let mut signals = [
+        signal(SignalKind::terminate())?,
+        signal(SignalKind::interrupt())?,
+    ];
+    Ok(async move {
+        any(&mut signals).await;
+        info!("stopping; a second signal stops at once");
+        tokio::spawn(async move {
+            any(&mut signals).await;
+            warn!("stopped at once: running calls are lost");
+            std::process::exit(1);
+        });
+    })
+}
+
+async fn any([terminate, interrupt]: &mut [Signal; 2]) {
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}
+
+/// After an upgrade of the engine, or without the folder of compiled code: compiles what is deployed
+/// before a call has to.
+async fn compile_missing(scheduler: Scheduler, registry: Arc<dyn Registry>) {
+    let deployed = tokio::task::spawn_blocking(move || deployed(&*registry)).await;
+    match deployed {
+        Ok(Ok(digests)) => {
+            let modules = scheduler.compile_missing(digests).await;
+            if modules > 0 {
+                info!(modules, "compiled");
+            }
+        }
+        Ok(Err(error)) => error!(%error, "the registry cannot be read"),
+        Err(error) => error!(%error, "reading the registry ended early"),
+    }
+}
+
+/// The modules of all versions.
+fn deployed(registry: &dyn Registry) -> Result<Vec<Digest>, StoreError> {
+    let mut digests = BTreeSet::new();
+    let mut after: Option<String> = None;
+    loop {
+        let page = registry.agents(after.as_deref(), PAGE)?;
+        let Some(last) = page.last() else {
+            return Ok(digests.into_iter().collect());
+        };
+        after = Some(last.name.clone());
+        for agent in &page {
+            let versions = registry.versions(&agent.name)?;
+            digests.extend(versions.into_iter().map(|version| version.digest));
+        }
+    }
+}

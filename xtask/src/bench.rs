@@ -1,0 +1,49 @@
+//! Measurements with the load generator.
+
+use std::process::Command;
+
+use crate::checks::modules_of;
+use crate::setup::{self, TARGET};
+use crate::step::{self, cargo, root};
+
+pub(crate) fn bench(flags: &[String]) -> anyhow::Result<()> {
+    setup::setup()?;
+    let build = [
+        "build",
+        "--release",
+        "--package",
+        "dormouse",
+        "--package",
+        "dormouse-loadtest",
+    ];
+    step::run(
+        "build dormouse and the load generator",
+        &mut cargo(root(), &build),
+    )?;
+    let guests = [
+        "build",
+        "--release",
+        "--target",
+        TARGET,
+        "--package",
+        "echo",
+        "--package",
+        "hostile",
+    ];
+    step::run(
+        "build the agents",
+        &mut cargo(root().join("guests"), &guests),
+    )?;
+    let modules = modules_of("guests")?;
+    let programs = step::target_dir(root())?.join("release");
+    let mut loadtest = Command::new(programs.join("loadtest"));
+    loadtest
+        .arg("--dormouse")
+        .arg(programs.join("dormouse"))
+        .arg("--agent-wasm")
+        .arg(modules.join("echo.wasm"))
+        .arg("--task-agent-wasm")
+        .arg(modules.join("hostile.wasm"))
+        .args(flags);
+    step::run("measure", &mut loadtest)
+}

@@ -1,0 +1,79 @@
+//! `cargo xtask …`: what developers and CI type. It only runs other programs: cargo, the `dormouse`
+//! binary, Python.
+//!
+//! Reading order: [`demo`] (the platform with the examples, answering), [`checks`] (everything that
+//! CI runs), [`bench`] (the load generator), [`setup`] (what all of them need), [`server`] and
+//! [`metrics`] (the running platform), [`step`] (how a command is run and told).
+
+mod bench;
+mod checks;
+mod demo;
+mod metrics;
+mod server;
+mod setup;
+mod step;
+
+use std::net::SocketAddr;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(
+    name = "cargo xtask",
+    bin_name = "cargo xtask",
+    arg_required_else_help = true
+)]
+/// Set-up, demo, tests and measurements of Dormouse
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Install what building agents needs, and check for the rest
+    Setup,
+    /// Build everything, serve it, deploy the examples and talk to them
+    Demo {
+        /// Where the platform listens; port 0 picks a free one
+        #[arg(long, default_value = "127.0.0.1:8080", value_name = "ADDR:PORT")]
+        listen: SocketAddr,
+        /// End after the messages instead of going on serving
+        #[arg(long)]
+        exit: bool,
+    },
+    /// Run everything that CI runs, until the first failure
+    Test {
+        /// Install cargo-deny if it is missing
+        #[arg(long)]
+        install: bool,
+    },
+    /// Measure: throughput and latency from hot, warm and cold, next to a bare HTTP echo
+    #[command(after_help = "\
+Examples:
+  cargo xtask bench                                     every workload, 10 s per phase
+  cargo xtask bench -- --quick                          a first look
+  cargo xtask bench -- --workloads hot --json")]
+    Bench {
+        /// Flags of the load generator; `-- --help` lists them
+        #[arg(last = true)]
+        flags: Vec<String>,
+    },
+}
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().task {
+        Task::Setup => setup::setup(),
+        Task::Demo { listen, exit } => demo::demo(listen, exit),
+        Task::Test { install } => return checks::run(install),
+        Task::Bench { flags } => bench::bench(&flags),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! What building and testing needs.
+
+use std::process::{Command, Stdio};
+
+use anyhow::bail;
+
+use crate::step;
+
+pub(crate) const TARGET: &str = "wasm32-wasip1";
+
+/// Installs the WebAssembly target if it is missing, and says what else is there.
+pub(crate) fn setup() -> anyhow::Result<()> {
+    if has_target() {
+        println!("{TARGET}: installed");
+    } else {
+        let installed = step::run(
+            &format!("install the target {TARGET}"),
+            Command::new("rustup").args(["target", "add", TARGET]),
+        );
+        if installed.is_err() || !has_target() {
+            bail!(
+                "agents need the Rust target {TARGET}, and it could not be installed. With rustup (https://rustup.rs): \
+                 `rustup target add {TARGET}`; without: your distribution's package of Rust's standard library for it"
+            );
+        }
+    }
+    report(
+        "cargo-nextest",
+        has_nextest(),
+        "not there, `cargo test` is used instead",
+    );
+    report(
+        "python3",
+        runs("python3", &["--version"]),
+        "not there; the tests with the official Python client need it",
+    );
+    Ok(())
+}
+
+pub(crate) fn has_nextest() -> bool {
+    runs("cargo", &["nextest", "--version"])
+}
+
+pub(crate) fn has_deny() -> bool {
+    runs("cargo", &["deny", "--version"])
+}
+
+fn report(name: &str, there: bool, otherwise: &str) {
+    println!("{name}: {}", if there { "installed" } else { otherwise });
+}
+
+fn has_target() -> bool {
+    let printed = Command::new("rustc")
+        .args(["--print", "target-libdir", "--target", TARGET])
+        .current_dir(step::root())
+        .stderr(Stdio::null())
+        .output();
+    printed.is_ok_and(|output| {
+        let folder = String::from_utf8_lossy(&output.stdout);
+        output.status.success() && std::path::Path::new(folder.trim()).is_dir()
+    })
+}
+
+pub(crate) fn runs(program: &str, arguments: &[&str]) -> bool {
+    let mut command = Command::new(program);
+    command
+        .args(arguments)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    command.status().is_ok_and(|status| status.success())
+}
