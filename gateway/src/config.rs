@@ -57,7 +57,7 @@ impl GatewayConfig {
             max_request_bytes: 4 << 20,
             max_module_bytes: 32 << 20,
             max_uploads: 8,
-            acceptance_grace: Duration::from_millis(20),
+            acceptance_grace: Duration::from_millis(250),
             stream_keep_alive: Duration::from_secs(15),
             drain_grace: Duration::from_secs(20),
             cached_agents: 10_000,

@@ -1,6 +1,7 @@
 //! The gateway's metrics, under the names of the platform's interface. Labels are bounded: agents
 //! beyond a cap share one.
 
+use dormouse_scheduler::Temperature;
 use dormouse_store::{ModuleStore, StoreMetrics, TaskStore};
 use prometheus::core::Collector;
 use prometheus::process_collector::ProcessCollector;
@@ -72,6 +73,7 @@ struct Families {
     requests: IntCounterVec,
     request_seconds: HistogramVec,
     call_seconds: HistogramVec,
+    starts: IntCounterVec,
 }
 
 /// The handles of one agent label, looked up once.
@@ -79,6 +81,7 @@ pub(crate) struct AgentMetrics {
     label: String,
     families: Families,
     call_seconds: OnceLock<Histogram>,
+    starts: [OnceLock<IntCounter>; Temperature::ALL.len()],
     operations: [OnceLock<(IntCounter, Histogram)>; OPERATIONS],
 }
 
@@ -88,6 +91,7 @@ impl AgentMetrics {
             label: label.to_owned(),
             families: families.clone(),
             call_seconds: OnceLock::new(),
+            starts: std::array::from_fn(|_| OnceLock::new()),
             operations: std::array::from_fn(|_| OnceLock::new()),
         })
     }
@@ -118,7 +122,14 @@ impl AgentMetrics {
         seconds.observe(since.elapsed().as_secs_f64());
     }
 
-    pub(crate) fn observe_call(&self, ran: Duration) {
+    /// Counts a call that entered its guest, and the time it spent there.
+    pub(crate) fn observe_call(&self, temperature: Temperature, ran: Duration) {
+        self.starts[temperature as usize]
+            .get_or_init(|| {
+                let labels = [&*self.label, temperature.as_str()];
+                self.families.starts.with_label_values(&labels)
+            })
+            .inc();
         self.call_seconds
             .get_or_init(|| {
                 self.families
@@ -147,14 +158,22 @@ impl Metrics {
                 &["agent", "operation"],
             )?,
             call_seconds: histogram("dormouse_call_seconds", "Time inside the guest", &["agent"])?,
+            starts: IntCounterVec::new(
+                Opts::new(
+                    "dormouse_starts_total",
+                    "Calls that entered their guest, by how its instance was had",
+                ),
+                &["agent", "temperature"],
+            )?,
         };
         let modules = IntGauge::new("dormouse_modules", "Stored modules")?;
         let module_bytes = IntGauge::new("dormouse_module_bytes", "Bytes of all stored modules")?;
         let tasks = IntGaugeVec::new(Opts::new("dormouse_tasks", "Stored tasks"), &["state"])?;
-        let collectors: [Box<dyn Collector>; 9] = [
+        let collectors: [Box<dyn Collector>; 10] = [
             Box::new(families.requests.clone()),
             Box::new(families.request_seconds.clone()),
             Box::new(families.call_seconds.clone()),
+            Box::new(families.starts.clone()),
             Box::new(modules.clone()),
             Box::new(module_bytes.clone()),
             Box::new(tasks.clone()),

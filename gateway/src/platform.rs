@@ -165,15 +165,17 @@ async fn deploy(shared: Arc<Shared>, bytes: Bytes) -> Result<Reply, ApiError> {
         .collect();
     let _changing = shared.changes.lock().await;
     let (modules, registry) = (Arc::clone(&shared.modules), Arc::clone(&shared.registry));
+    let scheduler = shared.operations.scheduler.clone();
     let (new, versions) = blocking(move || {
         let put = modules.put(&bytes)?;
         match registry.deploy(digest, &encoded, now_ms()) {
             Ok(versions) => Ok((put.new, versions)),
             Err(error) => {
-                if put.new
-                    && let Err(error) = modules.remove(&digest)
-                {
-                    warn!(%digest, %error, "a module of a failed deployment stays in the store");
+                if put.new {
+                    scheduler.forget(&digest);
+                    if let Err(error) = modules.remove(&digest) {
+                        warn!(%digest, %error, "a module of a failed deployment stays in the store");
+                    }
                 }
                 Err(error.into())
             }

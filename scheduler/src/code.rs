@@ -67,7 +67,7 @@ impl CodeCache {
                 .build()
         });
         Ok(Self {
-            linker: linker(&engine.wasmtime).map_err(|e| DeployError::Engine(e.into()))?,
+            linker: linker(&engine.wasmtime).map_err(|e| DeployError::Engine(format!("{e:#}")))?,
             engine,
             dir,
             modules,
@@ -94,8 +94,14 @@ impl CodeCache {
                 Ok(None)
             }
         });
-        if let Some(code) = cold.await.map_err(|_died| CodeError::Died)?? {
-            return Ok((code, Temperature::Cold));
+        match cold.await.map_err(|_died| CodeError::Died)? {
+            Ok(Some(code)) => return Ok((code, Temperature::Cold)),
+            Ok(None) => {}
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::error!(%digest, error, "compiled code is damaged and is made again");
+                self.forget(&digest);
+            }
         }
         self.compile_stored(digest).await?;
         let cache = Arc::clone(self);
@@ -129,17 +135,19 @@ impl CodeCache {
             .ok_or(CodeError::Missing(digest))?;
         self.compile(digest, bytes.into())
             .await
+            .map(|_new| ())
             .map_err(|e| CodeError::Compile(Arc::new(e)))
     }
 
-    /// Lifts and compiles a module in the worker pool and writes the code to disk.
+    /// Lifts and compiles a module in the worker pool and writes the code to disk. `false` means
+    /// that its code was there already.
     pub(crate) async fn compile(
         self: &Arc<Self>,
         digest: Digest,
         bytes: bytes::Bytes,
-    ) -> Result<(), DeployError> {
+    ) -> Result<bool, DeployError> {
         if self.path(&digest).exists() {
-            return Ok(());
+            return Ok(false);
         }
         let _worker = self
             .workers
@@ -154,14 +162,14 @@ impl CodeCache {
                 .engine
                 .wasmtime
                 .precompile_component(&component)
-                .map_err(|e| DeployError::Compile(e.into()))?;
+                .map_err(|e| DeployError::Compile(format!("{e:#}")))?;
             write_new(&cache.path(&digest), &code).map_err(DeployError::Disk)?;
             cache.metrics.compiles.inc();
             cache
                 .metrics
                 .compile_seconds
                 .observe(begun.elapsed().as_secs_f64());
-            Ok(())
+            Ok(true)
         });
         work.await.map_err(|_died| DeployError::Stopped)?
     }
@@ -192,12 +200,12 @@ impl CodeCache {
         // there, and nothing that came from outside is ever placed there.
         let component =
             unsafe { Component::deserialize_file(&self.engine.wasmtime, self.path(digest)) }
-                .map_err(|e| DeployError::Engine(e.into()))?;
+                .map_err(|e| DeployError::Engine(format!("{e:#}")))?;
         let pre = self
             .linker
             .instantiate_pre(&component)
-            .map_err(|e| DeployError::UnknownImport(e.into()))?;
-        AgentPre::new(pre).map_err(|e| DeployError::NoEntrypoint(e.into()))
+            .map_err(|e| DeployError::UnknownImport(format!("{e:#}")))?;
+        AgentPre::new(pre).map_err(|e| DeployError::NoEntrypoint(format!("{e:#}")))
     }
 
     /// Forgets a module: its code is dropped from memory and disk. Running instances keep theirs.

@@ -4,7 +4,7 @@ use crate::code::CodeCache;
 use crate::config::CallLimits;
 use crate::convert;
 use crate::engine::Engine;
-use crate::instance::{DeadlinePassed, Instance};
+use crate::instance::{DeadlinePassed, Instance, is_too_much_for_host};
 use dormouse_services::model::AgentDefinition;
 use dormouse_store::Digest;
 use std::collections::HashSet;
@@ -34,8 +34,6 @@ pub enum ModuleKind {
     Component,
 }
 
-type Cause = Box<dyn std::error::Error + Send + Sync>;
-
 /// Why an upload is refused. Nothing of it is kept.
 #[derive(Debug, Error)]
 pub enum DeployError {
@@ -46,30 +44,30 @@ pub enum DeployError {
     #[error("the module has {size} bytes, more than the limit of {limit}")]
     TooLarge { size: usize, limit: usize },
     #[error("the module is damaged or incomplete: {0}")]
-    Malformed(#[source] wasmparser::BinaryReaderError),
+    Malformed(wasmparser::BinaryReaderError),
     #[error("the module imports something that the platform does not offer: {0}")]
-    UnknownImport(#[source] Cause),
+    UnknownImport(String),
     #[error(
         "the module is not an agent of this platform: {0}. Build it with dormouse-sdk and \
          #[entrypoint], as a cdylib for wasm32-wasip1"
     )]
-    NoEntrypoint(#[source] Cause),
+    NoEntrypoint(String),
     #[error("the module could not be lifted into a component: {0}")]
-    Lift(#[source] Cause),
+    Lift(String),
     #[error("the module could not be compiled: {0}")]
-    Compile(#[source] Cause),
+    Compile(String),
     #[error("the module's entrypoint trapped: {0}")]
-    EntrypointTrapped(#[source] Cause),
+    EntrypointTrapped(String),
     #[error("the module's entrypoint did not return within {seconds} seconds")]
     EntrypointTimeout { seconds: f32 },
     #[error("the module's entrypoint returned a definition that is not allowed: {0}")]
     InvalidDefinition(String),
     #[error("the module could not be instantiated: {0}")]
-    Instantiate(#[source] Cause),
+    Instantiate(String),
     #[error("the engine failed: {0}")]
-    Engine(#[source] Cause),
+    Engine(String),
     #[error("compiled code could not be written: {0}")]
-    Disk(#[source] io::Error),
+    Disk(io::Error),
     #[error("the platform is stopping")]
     Stopped,
 }
@@ -121,7 +119,7 @@ pub(crate) async fn prepare(
         Ok::<_, DeployError>((kind, Digest::of(&checked)))
     });
     let (kind, digest) = check.await.map_err(|_died| DeployError::Stopped)??;
-    code.compile(digest, bytes).await?;
+    let new = code.compile(digest, bytes).await?;
     match discover(engine, code, limits, digest).await {
         Ok(definitions) => Ok(Prepared {
             digest,
@@ -129,7 +127,10 @@ pub(crate) async fn prepare(
             definitions,
         }),
         Err(error) => {
-            code.forget(&digest);
+            // Code that was there before belongs to a deployed agent.
+            if new {
+                code.forget(&digest);
+            }
             Err(error)
         }
     }
@@ -173,7 +174,7 @@ fn check_core(bytes: &[u8]) -> Result<(), DeployError> {
                     let import = import.map_err(DeployError::Malformed)?;
                     if !is_offered(import.module) {
                         let name = format!("`{}` of `{}`", import.name, import.module);
-                        return Err(DeployError::UnknownImport(name.into()));
+                        return Err(DeployError::UnknownImport(name));
                     }
                 }
             }
@@ -215,7 +216,7 @@ pub(crate) fn lift(bytes: &[u8]) -> Result<Vec<u8>, DeployError> {
             )
         })
         .and_then(|mut encoder| encoder.encode());
-    lifted.map_err(|error| DeployError::Lift(format!("{error:#}").into()))
+    lifted.map_err(|error| DeployError::Lift(format!("{error:#}")))
 }
 
 /// Calls the entrypoint in an instance that has no call and therefore no service.
@@ -235,12 +236,15 @@ async fn discover(
     let asked = async {
         let mut instance = Instance::start(engine, &code, limits, deadline)
             .await
-            .map_err(|e| DeployError::Instantiate(format!("{e:#}").into()))?;
-        instance.definitions().await.map_err(|error| {
+            .map_err(|e| DeployError::Instantiate(format!("{e:#}")))?;
+        instance.definitions(engine).await.map_err(|error| {
             if error.is::<DeadlinePassed>() {
                 timeout()
+            } else if is_too_much_for_host(&error) {
+                let limit = limits.host_call_bytes;
+                DeployError::InvalidDefinition(format!("it has more than {limit} bytes"))
             } else {
-                DeployError::EntrypointTrapped(format!("{error:#}").into())
+                DeployError::EntrypointTrapped(format!("{error:#}"))
             }
         })
     };

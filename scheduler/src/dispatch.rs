@@ -7,10 +7,11 @@ use crate::config::SchedulerConfig;
 use crate::convert;
 use crate::deploy::{DeployError, Prepared, prepare};
 use crate::engine::Engine;
-use crate::instance::{DeadlinePassed, Instance};
+use crate::instance::{DeadlinePassed, Instance, is_too_much_for_host};
 use crate::metrics::Metrics;
 use crate::policy::Caps;
 use crate::pool::{Acquired, Live, Owner, Pool};
+use dormouse_services::logs::LogFlood;
 use dormouse_services::model::{FailureClass, Isolation, Outcome};
 use dormouse_store::{Digest, ModuleStore};
 use std::sync::Arc;
@@ -116,7 +117,7 @@ impl Scheduler {
             }
         };
         if let Some((temperature, after)) = progress.start {
-            inner.metrics.started(temperature, after.as_secs_f64());
+            inner.metrics.started(temperature, after);
             if result.is_err() {
                 inner.metrics.evicted("failed", 1);
             }
@@ -220,13 +221,19 @@ impl Inner {
         if error.is::<DeadlinePassed>() {
             return self.too_late();
         }
+        if let Some(flood) = error.downcast_ref::<LogFlood>() {
+            return failure(
+                FailureClass::Limit,
+                &format!("The agent was stopped: {flood}."),
+            );
+        }
         let root = error.root_cause();
         match error.downcast_ref::<Trap>() {
             Some(trap) => failure(FailureClass::Trap, &format!("The agent trapped: {trap}.")),
-            None if root.to_string().contains("fuel allocated for hostcalls") => failure(
+            None if is_too_much_for_host(error) => failure(
                 FailureClass::Limit,
                 &format!(
-                    "The agent passed more than {} bytes to the host in one call.",
+                    "The agent passed more than {} bytes to the host at once.",
                     self.config.limits.host_call_bytes
                 ),
             ),

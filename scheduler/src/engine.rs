@@ -4,8 +4,8 @@ use crate::config::SchedulerConfig;
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::thread::{JoinHandle, Thread};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::JoinHandle;
 use std::time::Duration;
 use wasmtime::{Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig};
 
@@ -52,9 +52,9 @@ impl Engine {
         format!("{ENGINE_VERSION}-{:016x}", hasher.finish())
     }
 
-    /// Must be called before guest code runs: the clock rests while nothing runs.
-    pub(crate) fn wake_ticker(&self) {
-        self.ticker.wake();
+    /// Must be held while guest code may run: the clock rests while nobody holds one.
+    pub(crate) fn enter(&self) -> Running<'_> {
+        self.ticker.enter()
     }
 }
 
@@ -86,7 +86,7 @@ fn pool(config: &SchedulerConfig) -> PoolingAllocationConfig {
 }
 
 /// Counts the engine's epochs while guests run. It is a thread of its own, so a guest that holds
-/// up every event loop is still interrupted; and it sleeps when nothing has run for a while, so
+/// up every event loop is still interrupted; and it rests when nothing has run for a while, so
 /// that an idle platform costs no wake-ups.
 struct Ticker {
     shared: Arc<TickerState>,
@@ -94,18 +94,29 @@ struct Ticker {
 }
 
 struct TickerState {
-    entered: AtomicU64,
+    /// Guests that run or wait inside a call at this moment.
+    running: AtomicUsize,
     asleep: AtomicBool,
     stop: AtomicBool,
 }
 
-/// Ticks without a call after which the clock rests.
+/// Ticks without a running guest after which the clock rests. Longer than the pause between two
+/// calls of a busy agent, so that they do not pay for waking it.
 const REST_AFTER: u32 = 200;
+
+/// Keeps the clock ticking.
+pub(crate) struct Running<'a>(&'a AtomicUsize);
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
 
 impl Ticker {
     fn start(engine: wasmtime::Engine) -> Self {
         let shared = Arc::new(TickerState {
-            entered: AtomicU64::new(0),
+            running: AtomicUsize::new(0),
             asleep: AtomicBool::new(false),
             stop: AtomicBool::new(false),
         });
@@ -120,37 +131,43 @@ impl Ticker {
         }
     }
 
-    fn wake(&self) {
-        self.shared.entered.fetch_add(1, Ordering::SeqCst);
+    fn enter(&self) -> Running<'_> {
+        self.shared.running.fetch_add(1, Ordering::SeqCst);
         if self.shared.asleep.load(Ordering::SeqCst)
             && let Some(thread) = &self.thread
         {
-            Thread::unpark(thread.thread());
+            thread.thread().unpark();
         }
+        Running(&self.shared.running)
     }
 }
 
 impl TickerState {
     fn run(&self, engine: &wasmtime::Engine) {
-        let mut seen = 0;
         let mut quiet = 0;
         while !self.stop.load(Ordering::SeqCst) {
             std::thread::sleep(TICK);
             engine.increment_epoch();
-            let entered = self.entered.load(Ordering::SeqCst);
-            quiet = if entered == seen { quiet + 1 } else { 0 };
-            seen = entered;
-            if quiet < REST_AFTER {
+            if self.running.load(Ordering::SeqCst) > 0 {
+                quiet = 0;
                 continue;
             }
-            self.asleep.store(true, Ordering::SeqCst);
-            // A call that entered before the store above is seen here, a later one unparks.
-            if self.entered.load(Ordering::SeqCst) == seen {
-                std::thread::park();
+            quiet += 1;
+            if quiet >= REST_AFTER {
+                self.rest();
+                quiet = 0;
             }
-            self.asleep.store(false, Ordering::SeqCst);
-            quiet = 0;
         }
+    }
+
+    /// Sleeps until a guest runs. One that enters before `asleep` is set is seen by the loop, a
+    /// later one sees `asleep` and unparks.
+    fn rest(&self) {
+        self.asleep.store(true, Ordering::SeqCst);
+        while self.running.load(Ordering::SeqCst) == 0 && !self.stop.load(Ordering::SeqCst) {
+            std::thread::park();
+        }
+        self.asleep.store(false, Ordering::SeqCst);
     }
 }
 

@@ -4,7 +4,7 @@ use crate::config::CallLimits;
 use crate::convert;
 use bytes::Bytes;
 use dormouse_services::call::StateScope;
-use dormouse_services::logs::{CallLog, Level};
+use dormouse_services::logs::{CallLog, Level, LogFlood};
 use dormouse_services::{Call, TaskError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -12,7 +12,7 @@ use tokio::io::AsyncWrite;
 use wasmtime::component::{Accessor, HasData, HasSelf, Linker, Resource, ResourceTable};
 use wasmtime::{StoreLimits, StoreLimitsBuilder};
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
-use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
+use wasmtime_wasi::p2::{OutputStream, Pollable, StreamError, StreamResult};
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
 pub(crate) mod wit {
@@ -245,7 +245,7 @@ impl log::Host for GuestState {
             log::Level::Error => Level::Error,
         };
         if let Some(log) = &mut *self.log.lock().unwrap_or_else(PoisonError::into_inner) {
-            log.write(level, &message, &fields);
+            log.write(level, &message, &fields)?;
         }
         Ok(())
     }
@@ -289,31 +289,33 @@ struct GuestLines {
 }
 
 impl GuestLines {
-    fn take(&mut self, bytes: &[u8]) {
+    fn take(&mut self, bytes: &[u8]) -> Result<(), LogFlood> {
         for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
             self.line.extend_from_slice(piece);
             // A line without an end is cut, so that it cannot grow for ever.
             if self.line.ends_with(b"\n") || self.line.len() >= OUTPUT_WINDOW {
-                let line = String::from_utf8_lossy(&self.line);
-                let mut log = self
-                    .output
-                    .log
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner);
-                if let Some(log) = &mut *log {
-                    log.write(self.output.level, line.trim_end(), &[]);
-                }
-                drop(log);
-                self.line.clear();
+                self.end_line()?;
             }
         }
+        Ok(())
+    }
+
+    fn end_line(&mut self) -> Result<(), LogFlood> {
+        let line = String::from_utf8_lossy(&self.line);
+        let log = &self.output.log;
+        let written = match &mut *log.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(log) => log.write(self.output.level, line.trim_end(), &[]),
+            None => Ok(()),
+        };
+        self.line.clear();
+        written
     }
 }
 
 impl OutputStream for GuestLines {
     fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
-        self.take(&bytes);
-        Ok(())
+        self.take(&bytes)
+            .map_err(|flood| StreamError::Trap(flood.into()))
     }
 
     fn flush(&mut self) -> StreamResult<()> {
@@ -336,8 +338,8 @@ impl AsyncWrite for GuestLines {
         _context: &mut std::task::Context<'_>,
         bytes: &[u8],
     ) -> std::task::Poll<std::io::Result<usize>> {
-        self.take(bytes);
-        std::task::Poll::Ready(Ok(bytes.len()))
+        let taken = self.take(bytes).map_err(std::io::Error::other);
+        std::task::Poll::Ready(taken.map(|()| bytes.len()))
     }
 
     fn poll_flush(

@@ -25,6 +25,13 @@ pub(crate) struct Instance {
 #[error("the deadline of the call has passed")]
 pub(crate) struct DeadlinePassed;
 
+/// Whether a guest was stopped because it passed more than its limit to the host at once. Wasmtime
+/// has no type for this error, so it is known by its words; a test holds it to them.
+pub(crate) fn is_too_much_for_host(error: &wasmtime::Error) -> bool {
+    let cause = error.root_cause().to_string();
+    cause.contains("fuel allocated for hostcalls")
+}
+
 impl Instance {
     /// Starts an instance of loaded code. Guest code may run already here (a start function), so the
     /// deadline holds here too.
@@ -45,13 +52,17 @@ impl Instance {
             }
             Ok(UpdateDeadline::Yield(1))
         });
-        engine.wake_ticker();
+        let _running = engine.enter();
         let guest = code.instantiate_async(&mut store).await?;
         Ok(Self { store, guest })
     }
 
     /// Asks for the agents that the module declares.
-    pub(crate) async fn definitions(&mut self) -> wasmtime::Result<Vec<wit::AgentDefinition>> {
+    pub(crate) async fn definitions(
+        &mut self,
+        engine: &Engine,
+    ) -> wasmtime::Result<Vec<wit::AgentDefinition>> {
+        let _running = engine.enter();
         self.guest
             .dormouse_agent_entrypoint()
             .call_definitions(&mut self.store)
@@ -93,7 +104,7 @@ impl Instance {
         state.set_log(Some(log));
         let handle = state.table.push(HostCall::new(request.task.clone()))?;
         self.store.set_epoch_deadline(1);
-        engine.wake_ticker();
+        let _running = engine.enter();
         let skills = self.guest.dormouse_agent_skills();
         let outcome = self
             .store

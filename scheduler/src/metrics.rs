@@ -5,6 +5,7 @@ use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
     Registry,
 };
+use std::time::Duration;
 
 /// Bounds in seconds from ten microseconds, what a warm start takes, to ten seconds.
 const START_BUCKETS: [f64; 14] = [
@@ -13,7 +14,6 @@ const START_BUCKETS: [f64; 14] = [
 const COMPILE_BUCKETS: [f64; 10] = [0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
 
 pub(crate) struct Metrics {
-    starts: [IntCounter; 4],
     start_seconds: [Histogram; 4],
     pub(crate) parked: IntGauge,
     pub(crate) busy: IntGauge,
@@ -26,13 +26,6 @@ pub(crate) struct Metrics {
 
 impl Metrics {
     pub(crate) fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let starts = IntCounterVec::new(
-            Opts::new(
-                "dormouse_starts_total",
-                "Calls by how their instance was had",
-            ),
-            &["temperature"],
-        )?;
         let start_seconds = HistogramVec::new(
             HistogramOpts::new(
                 "dormouse_start_seconds",
@@ -65,7 +58,6 @@ impl Metrics {
             )
             .buckets(COMPILE_BUCKETS.to_vec()),
         )?;
-        registry.register(Box::new(starts.clone()))?;
         registry.register(Box::new(start_seconds.clone()))?;
         registry.register(Box::new(instances.clone()))?;
         registry.register(Box::new(evictions.clone()))?;
@@ -76,8 +68,8 @@ impl Metrics {
         for reason in ["idle", "capacity", "pressure", "replaced", "failed"] {
             evictions.with_label_values(&[reason]);
         }
+        rejected.with_label_values(&["queue_full"]);
         Ok(Self {
-            starts: Temperature::ALL.map(|t| starts.with_label_values(&[t.as_str()])),
             start_seconds: Temperature::ALL.map(|t| start_seconds.with_label_values(&[t.as_str()])),
             parked: instances.with_label_values(&["parked"]),
             busy: instances.with_label_values(&["busy"]),
@@ -89,9 +81,8 @@ impl Metrics {
         })
     }
 
-    pub(crate) fn started(&self, temperature: Temperature, seconds: f64) {
-        self.starts[temperature as usize].inc();
-        self.start_seconds[temperature as usize].observe(seconds);
+    pub(crate) fn started(&self, temperature: Temperature, after: Duration) {
+        self.start_seconds[temperature as usize].observe(after.as_secs_f64());
     }
 
     pub(crate) fn evicted(&self, reason: &'static str, count: usize) {

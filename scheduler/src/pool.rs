@@ -28,8 +28,14 @@ struct State {
     by_use: BTreeMap<Stamp, Arc<VersionRef>>,
     live: usize,
     agents: HashMap<String, AgentLoad>,
-    waiters: VecDeque<oneshot::Sender<()>>,
+    waiters: VecDeque<Waiter>,
     stamps: u64,
+}
+
+/// A call that waits for an instance of its agent.
+struct Waiter {
+    agent: String,
+    wake: oneshot::Sender<()>,
 }
 
 #[derive(Default, Clone, Copy)]
@@ -121,13 +127,20 @@ impl Pool {
             self.metrics.busy.inc();
             return Step::Done(Acquired::Parked(live));
         }
-        let evicted = match admit(self.caps, state.load(&version.agent)) {
+        let mut admission = admit(self.caps, state.load(&version.agent));
+        if admission == Admission::Refuse {
+            // Calls that ended while they waited still stand in the queue.
+            state.waiters.retain(|waiter| !waiter.wake.is_closed());
+            admission = admit(self.caps, state.load(&version.agent));
+        }
+        let evicted = match admission {
             Admission::Start => None,
             Admission::EvictAny => state.take_oldest(|_| true),
             Admission::EvictOwn => state.take_oldest(|parked| parked.agent == version.agent),
             Admission::Wait => {
                 let (wake, woken) = oneshot::channel();
-                state.waiters.push_back(wake);
+                let agent = version.agent.clone();
+                state.waiters.push_back(Waiter { agent, wake });
                 return Step::Wait(woken);
             }
             Admission::Refuse => return Step::Refused,
@@ -166,7 +179,7 @@ impl Pool {
             .push(Parked { stamp, owner, live });
         self.metrics.parked.inc();
         self.metrics.busy.dec();
-        state.wake_one();
+        state.wake_one(self.caps);
     }
 
     /// Evicts what nobody has called for `timeout`. Also wakes a waiter if there is room, so that
@@ -178,9 +191,7 @@ impl Pool {
         for _ in 0..count {
             evicted.extend(state.take_oldest(|_| true));
         }
-        if state.live < self.caps.instances {
-            state.wake_one();
-        }
+        state.wake_one(self.caps);
         drop(state);
         self.drop_parked("idle", evicted);
     }
@@ -262,10 +273,17 @@ impl State {
         }
     }
 
-    fn wake_one(&mut self) {
-        while let Some(waiter) = self.waiters.pop_front() {
+    /// Wakes the first waiter that would not have to wait again.
+    fn wake_one(&mut self, caps: Caps) {
+        let can_go = |state: &Self, waiter: &Waiter| {
+            let admission = admit(caps, state.load(&waiter.agent));
+            !matches!(admission, Admission::Wait | Admission::Refuse)
+        };
+        while let Some(place) = (self.waiters.iter()).position(|waiter| can_go(self, waiter))
+            && let Some(waiter) = self.waiters.remove(place)
+        {
             // A waiter that has given up no longer listens.
-            if waiter.send(()).is_ok() {
+            if waiter.wake.send(()).is_ok() {
                 return;
             }
         }
@@ -282,7 +300,7 @@ impl Drop for Slot {
                 state.agents.remove(&self.version.agent);
             }
         }
-        state.wake_one();
+        state.wake_one(self.pool.caps);
         drop(state);
         self.pool.metrics.busy.dec();
     }

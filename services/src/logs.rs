@@ -1,8 +1,9 @@
 //! What agents log: structured records with the agent, version and task they came from.
 
+use thiserror::Error;
 use tracing::{debug, error, info, trace, warn};
 
-/// How much a call may log; more is counted and dropped.
+/// How much a call may log; more is counted and dropped, and ten times as much ends the call.
 #[derive(Debug, Clone)]
 pub struct LogLimits {
     /// Records of one call.
@@ -28,6 +29,15 @@ pub enum Level {
     Warn,
     Error,
 }
+
+/// A call that writes this many times its limit is not chatty but broken.
+const FLOOD: u32 = 10;
+
+/// A call has written ten times what it may log. It should be ended: every record costs the host
+/// work, even one that is dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("the agent wrote more than {FLOOD} times what one call may log")]
+pub struct LogFlood;
 
 /// The log of one call.
 #[derive(Debug)]
@@ -55,13 +65,23 @@ impl CallLog {
     }
 
     /// Writes one record, or drops it over the limit.
-    pub fn write(&mut self, level: Level, message: &str, fields: &[(String, String)]) {
+    ///
+    /// # Errors
+    /// [`LogFlood`] far over the limit.
+    pub fn write(
+        &mut self,
+        level: Level,
+        message: &str,
+        fields: &[(String, String)],
+    ) -> Result<(), LogFlood> {
         let size = message.len() + fields.iter().map(|(k, v)| k.len() + v.len()).sum::<usize>();
         self.records = self.records.saturating_add(1);
         self.bytes = self.bytes.saturating_add(size as u64);
         if self.records > self.limits.records || self.bytes > self.limits.bytes {
             self.dropped += 1;
-            return;
+            let flood = self.records / FLOOD > self.limits.records
+                || self.bytes / u64::from(FLOOD) > self.limits.bytes;
+            return if flood { Err(LogFlood) } else { Ok(()) };
         }
         let Self {
             agent,
@@ -81,6 +101,7 @@ impl CallLog {
             Level::Warn => record!(warn),
             Level::Error => record!(error),
         }
+        Ok(())
     }
 }
 

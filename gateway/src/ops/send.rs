@@ -242,8 +242,8 @@ impl Ready {
                 calling.await
             }
         };
-        if report.start.is_some() {
-            metrics.observe_call(report.ran);
+        if let Some((temperature, _)) = report.start {
+            metrics.observe_call(temperature, report.ran);
         }
         settle(&task, report.result).await
     }

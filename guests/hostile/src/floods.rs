@@ -13,23 +13,23 @@ struct Size {
     mib: usize,
 }
 
-/// What `{"mib": N}` says, else 64 MiB.
+/// What `{"mib": N}` says, else 12 MiB: more than the host takes, less than the guest has.
 fn size(content: &Content) -> Result<usize, AgentError> {
     let size: Option<Size> = content.data()?;
-    Ok(size.map_or(64, |size| size.mib).saturating_mul(MIB))
+    Ok(size.map_or(12, |size| size.mib).saturating_mul(MIB))
 }
 
 skill!(
     "huge-output",
     HugeOutput,
-    "Answers with 64 MiB of text.",
+    "Answers with 12 MiB of text.",
     |_state, _progress, content| { Ok(OnRequestResult::completed("x".repeat(size(&content)?))) }
 );
 
 skill!(
     "huge-artifact",
     HugeArtifact,
-    "Sends an artifact of 64 MiB.",
+    "Sends an artifact of 12 MiB.",
     |_state, progress, content| {
         let bytes = vec![b'x'; size(&content)?];
         let artifact = Artifact::from_file("huge.bin", "application/octet-stream", &bytes);

@@ -1,10 +1,10 @@
-//! A hundred thousand agents, each with a kibibyte to say about itself.
+//! Sixteen thousand agents, each with a kibibyte to say about itself.
 
 use dormouse_sdk::prelude::*;
 
 #[entrypoint]
 fn configure_agents() -> Vec<AgentDefinition> {
-    (0..100_000)
+    (0..16_000)
         .map(|number| {
             Agent::builder()
                 .with_name(format!("many-{number}"))

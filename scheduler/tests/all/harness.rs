@@ -11,27 +11,30 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub struct Platform {
-    pub scheduler: Scheduler,
-    pub tasks: TaskEngine,
-    pub store: Store,
-    pub metrics: Registry,
-    pub dir: tempfile::TempDir,
+pub(crate) struct Platform {
+    pub(crate) scheduler: Scheduler,
+    pub(crate) tasks: TaskEngine,
+    pub(crate) store: Store,
+    pub(crate) metrics: Registry,
+    pub(crate) dir: tempfile::TempDir,
 }
 
 /// One deployed agent.
-pub struct Deployed {
-    pub definition: AgentDefinition,
-    pub version: Arc<VersionRef>,
+pub(crate) struct Deployed {
+    pub(crate) definition: AgentDefinition,
+    pub(crate) version: Arc<VersionRef>,
 }
 
 impl Platform {
-    pub async fn new(change: impl FnOnce(&mut SchedulerConfig)) -> Self {
+    pub(crate) async fn new(change: impl FnOnce(&mut SchedulerConfig)) -> Self {
         let dir = tempfile::tempdir().unwrap();
         Self::at(dir, change).await
     }
 
-    pub async fn at(dir: tempfile::TempDir, change: impl FnOnce(&mut SchedulerConfig)) -> Self {
+    pub(crate) async fn at(
+        dir: tempfile::TempDir,
+        change: impl FnOnce(&mut SchedulerConfig),
+    ) -> Self {
         let store = Store::in_memory();
         let mut config = SchedulerConfig::new(dir.path().join("code"));
         config.max_instances = 32;
@@ -51,12 +54,12 @@ impl Platform {
         }
     }
 
-    pub async fn prepare(&self, wasm: Vec<u8>) -> Result<Prepared, DeployError> {
+    pub(crate) async fn prepare(&self, wasm: Vec<u8>) -> Result<Prepared, DeployError> {
         self.scheduler.prepare(wasm.into()).await
     }
 
     /// Deploys a guest that declares one agent.
-    pub async fn deploy(&self, guest: &str) -> Deployed {
+    pub(crate) async fn deploy(&self, guest: &str) -> Deployed {
         let wasm = guest_wasm(guest);
         self.store.modules.put(&wasm).unwrap();
         let prepared = self.prepare(wasm).await.unwrap();
@@ -73,7 +76,7 @@ impl Platform {
         }
     }
 
-    pub async fn call(
+    pub(crate) async fn call(
         &self,
         agent: &Deployed,
         skill: &str,
@@ -83,7 +86,7 @@ impl Platform {
     }
 
     /// Runs a whole task: begin, call, finish or fail.
-    pub async fn call_as(
+    pub(crate) async fn call_as(
         &self,
         agent: &Deployed,
         skill: &str,
@@ -126,11 +129,11 @@ impl Platform {
     }
 
     /// The value of a metric with exactly these labels.
-    pub fn metric(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
+    pub(crate) fn metric(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
         let families = self.metrics.gather();
         let family = families
             .iter()
-            .find(|family| family.get_name() == name)
+            .find(|family| family.name() == name)
             .unwrap();
         family
             .get_metric()
@@ -140,7 +143,7 @@ impl Platform {
                     metric
                         .get_label()
                         .iter()
-                        .any(|l| l.get_name() == *key && l.get_value() == *value)
+                        .any(|l| l.name() == *key && l.value() == *value)
                 })
             })
             .map(|metric| {
@@ -151,12 +154,12 @@ impl Platform {
             .sum()
     }
 
-    pub fn starts(&self, temperature: &str) -> f64 {
-        self.metric("dormouse_starts_total", &[("temperature", temperature)])
+    pub(crate) fn starts(&self, temperature: &str) -> f64 {
+        self.metric("dormouse_start_seconds", &[("temperature", temperature)])
     }
 
     /// Waits, by looking, until nothing lives.
-    pub async fn until_empty(&self) {
+    pub(crate) async fn until_empty(&self) {
         tokio::time::timeout(Duration::from_secs(20), async {
             while self.metric("dormouse_instances", &[]) != 0.0 {
                 tokio::task::yield_now().await;
@@ -168,7 +171,7 @@ impl Platform {
 }
 
 impl Deployed {
-    pub fn isolated(&self, isolation: Isolation) -> Self {
+    pub(crate) fn isolated(&self, isolation: Isolation) -> Self {
         let version = VersionRef {
             isolation,
             ..(*self.version).clone()
@@ -180,16 +183,16 @@ impl Deployed {
     }
 }
 
-pub fn text(text: &str) -> Vec<Part> {
+pub(crate) fn text(text: &str) -> Vec<Part> {
     vec![Part::text(text)]
 }
 
-pub fn data(value: serde_json::Value) -> Vec<Part> {
+pub(crate) fn data(value: serde_json::Value) -> Vec<Part> {
     vec![Part::data(value)]
 }
 
 /// The text of a plain answer or of a task's last status.
-pub fn answer(settled: &Settled) -> String {
+pub(crate) fn answer(settled: &Settled) -> String {
     let message = match settled {
         Settled::Message(message) => message,
         Settled::Task(task) => task.status.message.as_ref().unwrap(),
@@ -197,7 +200,7 @@ pub fn answer(settled: &Settled) -> String {
     message.text().unwrap_or_default().to_owned()
 }
 
-pub fn task(settled: Settled) -> Task {
+pub(crate) fn task(settled: Settled) -> Task {
     match settled {
         Settled::Task(task) => task,
         Settled::Message(message) => panic!("a task, not a message: {message:?}"),
@@ -205,7 +208,7 @@ pub fn task(settled: Settled) -> Task {
 }
 
 /// A guest's artifact.
-pub fn guest_wasm(name: &str) -> Vec<u8> {
+pub(crate) fn guest_wasm(name: &str) -> Vec<u8> {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
         .join("../guests/target/wasm32-wasip1/release")
         .join(format!("{name}.wasm"));
