@@ -1,5 +1,6 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use crate::AgentError;
 
@@ -51,8 +52,26 @@ impl Json {
     }
 
     /// Parses into a type of the caller's choice; `serde_json::Value` takes everything.
+    ///
+    /// A whole number may come with a fraction of zero: clients that keep data as a protobuf
+    /// `Struct` know only floating point (google/protobuf/struct.proto) and send `5` as `5.0`.
+    ///
+    /// ```
+    /// # use dormouse_sdk::Json;
+    /// let days: Vec<u32> = Json::from_text_unchecked("[5.0, 7]").deserialize()?;
+    /// assert_eq!(days, [5, 7]);
+    /// # Ok::<(), dormouse_sdk::AgentError>(())
+    /// ```
     pub fn deserialize<T: DeserializeOwned>(&self) -> Result<T, AgentError> {
-        Ok(serde_json::from_str(&self.0)?)
+        let error = match serde_json::from_str(&self.0) {
+            Ok(value) => return Ok(value),
+            Err(error) => error,
+        };
+        let Ok(mut value) = serde_json::from_str(&self.0) else {
+            return Err(error.into());
+        };
+        make_whole(&mut value);
+        serde_json::from_value(value).map_err(|_same| error.into())
     }
 
     /// The text.
@@ -69,5 +88,21 @@ impl Json {
 impl From<serde_json::Value> for Json {
     fn from(value: serde_json::Value) -> Self {
         Json(value.to_string())
+    }
+}
+
+/// Turns floating-point numbers without a fraction into integers, as far as they are exact.
+fn make_whole(value: &mut Value) {
+    const EXACT: f64 = (1_u64 << 53) as f64;
+    match value {
+        Value::Number(number) => {
+            let float = number.as_f64().filter(|_| number.is_f64());
+            if let Some(float) = float.filter(|f| f.fract() == 0.0 && f.abs() <= EXACT) {
+                *number = (float as i64).into();
+            }
+        }
+        Value::Array(values) => values.iter_mut().for_each(make_whole),
+        Value::Object(fields) => fields.values_mut().for_each(make_whole),
+        Value::Null | Value::Bool(_) | Value::String(_) => {}
     }
 }
