@@ -4,6 +4,7 @@
 mod deploy;
 mod doctor;
 mod new;
+mod platform;
 mod registry;
 mod send;
 mod server;

@@ -1,0 +1,88 @@
+//! Agents that misbehave: their call fails with a class and a sentence, nobody else notices.
+
+use super::{Server, data_dir, error_class, guest, reply, said, state, text};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
+#[test]
+fn every_hostile_skill_fails_alone() {
+    let dir = data_dir();
+    let server = Server::start(dir.path(), &["--call-timeout", "2s"]);
+    server.deploy(&guest("hostile"));
+    server.deploy(&guest("echo"));
+    let ended = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let neighbour = scope.spawn(|| {
+            let mut answers = 0;
+            while !ended.load(Ordering::SeqCst) {
+                let answer = server.send("echo", text("undisturbed"));
+                assert_eq!(reply(&answer), "undisturbed");
+                answers += 1;
+            }
+            answers
+        });
+        // Also when an assertion fails, or the neighbour would ask for ever.
+        let over = Over(&ended);
+        let expected = [
+            ("trap", "trap"),
+            ("unreachable", "trap"),
+            ("recurse", "trap"),
+            ("memory-bomb", "trap"),
+            ("loop", "deadline"),
+            ("pending", "deadline"),
+            ("sleep", "deadline"),
+            ("huge-output", "limit"),
+            ("log-flood", "limit"),
+        ];
+        for (skill, class) in expected {
+            let answer = server.send("hostile", text("x").skill(skill));
+            let task = &answer["task"];
+            assert_eq!(state(task), "TASK_STATE_FAILED", "{skill}: {answer}");
+            assert_eq!(error_class(task), class, "{skill}");
+            assert!(
+                said(task).ends_with('.') && said(task).len() > 20,
+                "{skill}: {}",
+                said(task)
+            );
+            let next = server.send("hostile", text("well again").skill("echo"));
+            assert_eq!(reply(&next), "well again", "after {skill}");
+        }
+        drop(over);
+        assert!(neighbour.join().unwrap() > 100, "the neighbour was held up");
+    });
+    assert_eq!(
+        server.metric("dormouse_evictions_total", &["reason=\"failed\""]),
+        9.0
+    );
+}
+
+#[test]
+fn loops_on_every_core_hold_up_nobody() {
+    let dir = data_dir();
+    let server = Server::start(dir.path(), &["--call-timeout", "3s"]);
+    server.deploy(&guest("hostile"));
+    server.deploy(&guest("echo"));
+    std::thread::scope(|scope| {
+        let loops: Vec<_> = (0..6)
+            .map(|_| {
+                scope.spawn(|| server.send("hostile", text("x").skill("loop"))["task"].clone())
+            })
+            .collect();
+        server.until("the loops run", |server| {
+            server.metric("dormouse_instances", &["state=\"busy\""]) >= 6.0
+        });
+        for _ in 0..20 {
+            server.send("echo", text("x"));
+        }
+        for task in loops {
+            assert_eq!(error_class(&task.join().unwrap()), "deadline");
+        }
+    });
+}
