@@ -62,6 +62,7 @@ struct Row {
 }
 
 impl Kind {
+    #[expect(clippy::too_many_lines, reason = "a table")]
     fn row(self) -> Row {
         let row = |rpc, http, status, reason, code| Row {
             rpc,

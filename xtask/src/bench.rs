@@ -2,8 +2,8 @@
 
 use std::process::Command;
 
-use crate::checks::modules_of;
-use crate::setup::{self, TARGET};
+use crate::guests;
+use crate::setup;
 use crate::step::{self, cargo, root};
 
 pub(crate) fn bench(flags: &[String]) -> anyhow::Result<()> {
@@ -20,21 +20,8 @@ pub(crate) fn bench(flags: &[String]) -> anyhow::Result<()> {
         "build dormouse and the load generator",
         &mut cargo(root(), &build),
     )?;
-    let guests = [
-        "build",
-        "--release",
-        "--target",
-        TARGET,
-        "--package",
-        "echo",
-        "--package",
-        "hostile",
-    ];
-    step::run(
-        "build the agents",
-        &mut cargo(root().join("guests"), &guests),
-    )?;
-    let modules = modules_of("guests")?;
+    guests::build("guests")?;
+    let modules = guests::modules("guests");
     let programs = step::target_dir(root())?.join("release");
     let mut loadtest = Command::new(programs.join("loadtest"));
     loadtest

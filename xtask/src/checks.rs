@@ -6,6 +6,7 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context, bail};
 
+use crate::guests;
 use crate::setup::{self, TARGET};
 use crate::step::{self, Count, cargo, root, run_tests};
 
@@ -34,7 +35,8 @@ pub(crate) fn run(install: bool) -> ExitCode {
 fn run_all(install: bool, count: &mut Count) -> anyhow::Result<()> {
     setup::setup()?;
     format_and_lints()?;
-    modules(count)?;
+    guests::build_all()?;
+    native_agents(count)?;
     workspace(count)?;
     dependencies(install)?;
     python_client(count)
@@ -77,19 +79,11 @@ fn format_and_lints() -> anyhow::Result<()> {
     )
 }
 
-/// The examples and the test guests: for WebAssembly, because other tests deploy them, and natively.
-fn modules(count: &mut Count) -> anyhow::Result<()> {
-    for folder in ["examples", "guests"] {
-        let path = root().join(folder);
-        step::run(
-            &format!("build the {folder} for WebAssembly"),
-            &mut cargo(
-                &path,
-                &["build", "--workspace", "--release", "--target", TARGET],
-            ),
-        )?;
-        let name = format!("native tests of the {folder}");
-        run_tests(&name, &mut cargo(&path, &["test", "--workspace"]), count)?;
+/// Agents are ordinary crates, too, with tests of their own.
+fn native_agents(count: &mut Count) -> anyhow::Result<()> {
+    for folder in guests::FOLDERS {
+        let mut tests = cargo(root().join(folder), &["test", "--workspace"]);
+        run_tests(&format!("native tests of the {folder}"), &mut tests, count)?;
     }
     Ok(())
 }
@@ -97,7 +91,10 @@ fn modules(count: &mut Count) -> anyhow::Result<()> {
 fn workspace(count: &mut Count) -> anyhow::Result<()> {
     step::run("build", &mut cargo(root(), &["build", "--workspace"]))?;
     let mut tests = if setup::has_nextest() {
-        cargo(root(), &["nextest", "run", "--workspace", "--no-fail-fast"])
+        cargo(
+            root(),
+            &["nextest", "run", "--workspace", "--profile", "ci"],
+        )
     } else {
         cargo(
             root(),
@@ -112,11 +109,13 @@ fn workspace(count: &mut Count) -> anyhow::Result<()> {
     )
 }
 
+/// Who may name which crate, licences, sources; the rules are in `deny.toml`.
 fn dependencies(install: bool) -> anyhow::Result<()> {
     if !setup::has_deny() {
         if !install {
             println!(
-                "\n==> dependencies: skipped, cargo-deny is not installed (--install installs it)"
+                "\n==> dependencies: skipped, cargo-deny is {}",
+                setup::NO_DENY
             );
             return Ok(());
         }
@@ -125,8 +124,15 @@ fn dependencies(install: bool) -> anyhow::Result<()> {
             &mut cargo(root(), &["install", "cargo-deny", "--locked"]),
         )?;
     }
-    let mut check = cargo(root(), &["deny", "check", "bans", "licenses", "sources"]);
-    step::run("dependencies", &mut check)
+    let check = ["check", "bans", "licenses", "sources"];
+    let mut deny = cargo(root(), &["deny"]);
+    step::run("dependencies", deny.args(check))?;
+    for folder in guests::FOLDERS {
+        // The same rules; that an agent needs few of them is not worth a warning.
+        let mut deny = cargo(root().join(folder), &["deny", "--log-level", "error"]);
+        step::run(&format!("dependencies of the {folder}"), deny.args(check))?;
+    }
+    Ok(())
 }
 
 /// The official Python client against the real binary, in an environment of its own.
@@ -145,8 +151,8 @@ fn python_client(count: &mut Count) -> anyhow::Result<()> {
             .arg(&script)
             .current_dir(root())
             .env("DORMOUSE", target.join("debug").join("dormouse"))
-            .env("EXAMPLES", modules_of("examples")?)
-            .env("GUESTS", modules_of("guests")?);
+            .env("EXAMPLES", guests::modules("examples"))
+            .env("GUESTS", guests::modules("guests"));
         run_tests(
             &format!("official Python client: {name}"),
             &mut command,
@@ -171,12 +177,6 @@ fn scripts(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
     }
     scripts.sort();
     Ok(scripts)
-}
-
-/// Where the `.wasm` files of a folder's workspace are.
-pub(crate) fn modules_of(folder: &str) -> anyhow::Result<PathBuf> {
-    let target = step::target_dir(&root().join(folder))?;
-    Ok(target.join(TARGET).join("release"))
 }
 
 /// A virtual environment with the client; made once, and made again if the client is not in it.

@@ -8,9 +8,10 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, bail};
 use serde_json::Value;
 
+use crate::guests;
 use crate::metrics::Starts;
 use crate::server::Server;
-use crate::setup::{self, TARGET};
+use crate::setup;
 use crate::step::{self, cargo, root};
 
 const EXAMPLES: [&str; 3] = ["csv-stats", "trip-planner", "report-writer"];
@@ -26,14 +27,7 @@ pub(crate) fn demo(listen: SocketAddr, exit: bool) -> anyhow::Result<()> {
         "build dormouse (takes minutes the first time)",
         &mut cargo(root(), &["build", "--release", "--package", "dormouse"]),
     )?;
-    let examples = root().join("examples");
-    step::run(
-        "build the examples for WebAssembly",
-        &mut cargo(
-            &examples,
-            &["build", "--release", "--lib", "--target", TARGET],
-        ),
-    )?;
+    guests::build("examples")?;
     let target = step::target_dir(root())?;
     let folder = target.join("demo");
     let dormouse = target.join("release").join("dormouse");

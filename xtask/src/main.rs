@@ -2,12 +2,14 @@
 //! binary, Python.
 //!
 //! Reading order: [`demo`] (the platform with the examples, answering), [`checks`] (everything that
-//! CI runs), [`bench`] (the load generator), [`setup`] (what all of them need), [`server`] and
-//! [`metrics`] (the running platform), [`step`] (how a command is run and told).
+//! CI runs), [`bench`] (the load generator), [`guests`] (agents for WebAssembly) and [`setup`] (what
+//! all of them need), [`server`] and [`metrics`] (the running platform), [`step`] (how a command is
+//! run and told).
 
 mod bench;
 mod checks;
 mod demo;
+mod guests;
 mod metrics;
 mod server;
 mod setup;
@@ -34,6 +36,8 @@ struct Cli {
 enum Task {
     /// Install what building agents needs, and check for the rest
     Setup,
+    /// Build the examples and the test guests for WebAssembly, which many tests need
+    Guests,
     /// Build everything, serve it, deploy the examples and talk to them
     Demo {
         /// Where the platform listens; port 0 picks a free one
@@ -65,6 +69,7 @@ Examples:
 fn main() -> ExitCode {
     let done = match Cli::parse().task {
         Task::Setup => setup::setup(),
+        Task::Guests => guests::guests(),
         Task::Demo { listen, exit } => demo::demo(listen, exit),
         Task::Test { install } => return checks::run(install),
         Task::Bench { flags } => bench::bench(&flags),

@@ -8,6 +8,9 @@ use crate::step;
 
 pub(crate) const TARGET: &str = "wasm32-wasip1";
 
+pub(crate) const NO_DENY: &str =
+    "not there; `cargo xtask test --install` or `cargo install cargo-deny --locked` installs it";
+
 /// Installs the WebAssembly target if it is missing, and says what else is there.
 pub(crate) fn setup() -> anyhow::Result<()> {
     if has_target() {
@@ -29,6 +32,7 @@ pub(crate) fn setup() -> anyhow::Result<()> {
         has_nextest(),
         "not there, `cargo test` is used instead",
     );
+    report("cargo-deny", has_deny(), NO_DENY);
     report(
         "python3",
         runs("python3", &["--version"]),

@@ -4,6 +4,7 @@ use crate::support::{call, message, start};
 use serde_json::{Value, json};
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 async fn json_rpc_refusals() {
     let server = start(|config| config.max_request_bytes = 2000).await;
     let unknown = uuid::Uuid::nil().to_string();
@@ -153,6 +154,7 @@ async fn json_rpc_needs_json_and_a_version() {
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 async fn rest_refusals() {
     let server = start(|config| config.max_request_bytes = 2000).await;
     let unknown = uuid::Uuid::nil();

@@ -38,6 +38,23 @@ fn a_parked_instance_answers_hot_then_leaves() {
 }
 
 #[test]
+fn an_agent_chooses_who_shares_its_instances() {
+    let dir = data_dir();
+    let server = Server::start(dir.path(), &[]);
+    server.deploy(&guest("counter"));
+    let count = |agent: &str, context: &str| {
+        let mut message = text("x");
+        message.message["contextId"] = context.into();
+        reply(&server.send(agent, message)).to_owned()
+    };
+    let counted = |agent: &str| [count(agent, "a"), count(agent, "a"), count(agent, "b")];
+    assert_eq!(counted("counter-shared"), ["1", "2", "3"]);
+    assert_eq!(counted("counter-principal"), ["1", "2", "3"]);
+    assert_eq!(counted("counter-context"), ["1", "2", "1"]);
+    assert_eq!(counted("counter-call"), ["1", "1", "1"]);
+}
+
+#[test]
 fn without_its_code_in_memory_an_agent_starts_cold() {
     let dir = data_dir();
     let flags = ["--idle-timeout", "0s", "--code-idle-timeout", "0s"];
