@@ -1,6 +1,6 @@
 //! The task engine as a running call sees it: the right to speak for one task until the call ends.
 
-use crate::engine::{Inner, agent_message, failure_message, status};
+use crate::engine::{Inner, LOST, STOPPED, agent_message, failure_message, status};
 use crate::error::TaskError;
 use crate::live::{Change, LiveTask, Log};
 use crate::model::{
@@ -8,16 +8,18 @@ use crate::model::{
 };
 use crate::reader::TaskReader;
 use crate::record::LogEntry;
+use dormouse_store::MAX_KEY_BYTES;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use tokio_util::sync::WaitForCancellationFuture;
+use tracing::warn;
 use uuid::Uuid;
 
 /// Entries of one task that may be on their way to the disk before a flooding guest has to wait.
 const MAX_PENDING: u64 = 256;
 
-/// One running call.
+/// One running call. If it is dropped before it has ended, its task is failed as lost; one that was
+/// never accepted leaves nothing behind.
 pub struct Call {
     inner: Arc<Inner>,
     live: Arc<LiveTask>,
@@ -29,6 +31,8 @@ pub struct Call {
 struct Draft {
     first: Option<Message>,
     state: BTreeMap<Vec<u8>, Option<String>>,
+    /// The call has said its last word, although a guest may still hold on to it.
+    ended: bool,
 }
 
 /// How a call ended for its caller.
@@ -52,6 +56,7 @@ impl Call {
         let draft = Mutex::new(Draft {
             first,
             state: BTreeMap::new(),
+            ended: false,
         });
         Self { inner, live, draft }
     }
@@ -65,8 +70,12 @@ impl Call {
     }
 
     /// Resolves when the call must stop: its task was cancelled or the server drains.
-    pub fn interrupted(&self) -> WaitForCancellationFuture<'_> {
-        self.live.cancel.cancelled()
+    pub async fn interrupted(&self) {
+        tokio::select! {
+            biased;
+            () = self.live.cancel.cancelled() => {}
+            () = self.inner.stopping.cancelled() => {}
+        }
     }
 
     /// Makes the task known and durable, if it is not yet.
@@ -164,7 +173,16 @@ impl Call {
             });
         }
         let key = self.state_key(scope, key);
+        if key.len() > MAX_KEY_BYTES {
+            return Err(TaskError::Limit {
+                what: "one key of state with its owner (bytes)",
+                limit: MAX_KEY_BYTES as u64,
+            });
+        }
         let mut draft = self.draft();
+        if draft.ended {
+            return Err(TaskError::Ended);
+        }
         let keys = draft.state.len() as u64;
         if keys >= limits.state_keys && !draft.state.contains_key(&key) {
             let limit = limits.state_keys;
@@ -184,7 +202,7 @@ impl Call {
     /// Limit if the outcome is too large: the caller then fails the call with that.
     pub async fn finish(&self, outcome: Outcome) -> Result<Settled, TaskError> {
         if let Outcome::Message(said) = outcome {
-            if self.draft().untouched() {
+            if self.draft().end_untouched() {
                 // Nothing was kept, and nothing is: the ids in it are all that is left of the task.
                 let mut message = agent_message(&self.live.log().task, said);
                 message.task_id = None;
@@ -202,7 +220,6 @@ impl Call {
 
     /// Ends the call as failed; state writes are dropped. Durable when it returns.
     pub async fn fail(&self, class: FailureClass, sentence: &str) -> Result<Task, TaskError> {
-        self.draft().state.clear();
         let failed = self.write(|log| {
             let message = failure_message(&log.task, class, sentence);
             Ok(Change {
@@ -230,14 +247,11 @@ impl Call {
     }
 
     async fn ended(&self, written: Result<u64, TaskError>) -> Result<Task, TaskError> {
-        let seq = match written {
+        match written {
             // Cancelled meanwhile: what the canceller wrote is the task's last word.
-            Err(TaskError::Ended) => self.live.log().head.last_seq,
-            written => written?,
-        };
-        self.live.durable(seq).await?;
-        let task = self.live.log().task.clone();
-        Ok(task)
+            Ok(_) | Err(TaskError::Ended) => Ok(self.live.snapshot().await?.0),
+            Err(error) => Err(error),
+        }
     }
 
     /// Adds to the task, after the first message if that is not in it yet.
@@ -247,7 +261,11 @@ impl Call {
     ) -> Result<u64, TaskError> {
         // Held to the end: two writes must not both believe that theirs is the first.
         let mut draft = self.draft();
+        if draft.ended {
+            return Err(TaskError::Ended);
+        }
         let first = draft.first.clone();
+        let mut ends = false;
         let seq = self
             .live
             .write(&*self.inner.store, &self.inner.limits, |log| {
@@ -255,6 +273,7 @@ impl Call {
                     return Err(TaskError::Ended);
                 }
                 let mut change = decide(log)?;
+                ends = change.entries.iter().any(LogEntry::ends_call);
                 if let Some(first) = first {
                     let has_status = change
                         .entries
@@ -268,6 +287,7 @@ impl Call {
                 Ok(change)
             })?;
         draft.first = None;
+        draft.ended = ends;
         Ok(seq)
     }
 
@@ -302,9 +322,28 @@ impl Call {
     }
 }
 
+impl Drop for Call {
+    fn drop(&mut self) {
+        let draft = self.draft.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if draft.first.is_some() {
+            self.live.abandon();
+        } else if !draft.ended {
+            let stopping = self.inner.stopping.is_cancelled();
+            let loss = if stopping { STOPPED } else { LOST };
+            if let Err(error) = self.inner.lose(&self.live, loss) {
+                let error = &error as &dyn std::error::Error;
+                warn!(task = %self.live.id, error, "a task that lost its call cannot be ended");
+            }
+        }
+    }
+}
+
 impl Draft {
-    fn untouched(&self) -> bool {
-        self.first.is_some() && self.state.is_empty()
+    /// Ends the call without a task, if nobody can know of one.
+    fn end_untouched(&mut self) -> bool {
+        let untouched = self.first.is_some() && self.state.is_empty();
+        self.ended |= untouched;
+        untouched
     }
 }
 
@@ -336,12 +375,10 @@ fn entries_of(log: &Log, outcome: Outcome) -> (Vec<LogEntry>, Option<Value>) {
         Outcome::Rejected(message) => (vec![status(TaskState::Rejected, say(message))], None),
         Outcome::Failed(said) => {
             let mut message = agent_message(&log.task, said);
+            // Whatever class the agent gave: the others are not its to blame.
             let class = Value::from(FailureClass::Agent.as_str());
-            message
-                .metadata
-                .get_or_insert_default()
-                .entry("errorClass".into())
-                .or_insert(class);
+            let metadata = message.metadata.get_or_insert_default();
+            metadata.insert("errorClass".to_owned(), class);
             (vec![status(TaskState::Failed, Some(message))], None)
         }
     }

@@ -9,9 +9,11 @@ use crate::model::{
 use crate::reader::TaskReader;
 use crate::record::{Encoded, LogEntry, TaskHead, blank, fold, millis, now, state_byte};
 use chrono::{DateTime, Utc};
-use dormouse_store::{TaskId, TaskQuery, TaskStore};
+use dormouse_store::{StoreError, TaskId, TaskQuery, TaskStore};
 use serde_json::{Map, Value};
 use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
+use tracing::error;
 use uuid::Uuid;
 
 /// Owns every task. Cheap to clone.
@@ -22,7 +24,21 @@ pub(crate) struct Inner {
     pub(crate) store: Arc<dyn TaskStore>,
     pub(crate) limits: TaskLimits,
     pub(crate) shelf: Arc<Shelf>,
+    /// Ends every call, for drain.
+    pub(crate) stopping: CancellationToken,
 }
+
+/// Why a task that looks as if a call of it were running has none, and what its user is told.
+pub(crate) type Loss = (FailureClass, &'static str);
+
+pub(crate) const STOPPED: Loss = (
+    FailureClass::Interrupted,
+    "The server stopped while this task was running. Send the message again.",
+);
+pub(crate) const LOST: Loss = (
+    FailureClass::Platform,
+    "The platform lost the call. Send the message again.",
+);
 
 /// Bounds on what one task may keep. Over one of them a call gets [`TaskError::Limit`].
 #[derive(Debug, Clone)]
@@ -100,7 +116,8 @@ pub struct Listing {
 
 impl TaskEngine {
     /// Opens the engine over a store and ends what a stopped server left running: such a task is
-    /// failed with a reason, never "working" for ever. Blocks on the disk.
+    /// failed with a reason, never "working" for ever. Blocks on the disk. One damaged task does not
+    /// keep the others from their server: it is logged and left as it is.
     pub async fn open(
         store: Arc<dyn TaskStore>,
         limits: TaskLimits,
@@ -109,20 +126,23 @@ impl TaskEngine {
             store,
             limits,
             shelf: Shelf::new(),
+            stopping: CancellationToken::new(),
         }));
         let open = engine.0.store.open_tasks()?;
         let mut interrupted = 0;
         for id in open {
-            let Some(live) = engine.0.load(id)? else {
-                continue;
-            };
-            let seq = engine.0.fail(
-                &live,
-                FailureClass::Interrupted,
-                "The server stopped while this task was running. Send the message again.",
-            )?;
-            live.durable(seq).await?;
-            interrupted += 1;
+            match engine.0.load(id, STOPPED) {
+                Ok(Some(live)) => {
+                    live.snapshot().await?;
+                    interrupted += 1;
+                }
+                Ok(None) => {}
+                Err(error) if is_damage(&error) => {
+                    let error = &error as &dyn std::error::Error;
+                    error!(task = %id, error, "a task that was running cannot be read");
+                }
+                Err(error) => return Err(error),
+            }
         }
         Ok((engine, interrupted))
     }
@@ -206,12 +226,13 @@ impl TaskEngine {
                 ..Change::default()
             })
         })?;
-        live.durable(seq).await?;
         let (version, skill) = {
             let log = live.log();
             (log.head.version, log.head.skill.clone())
         };
-        let call = Call::new(Arc::clone(&self.0), live, None);
+        // Before the wait: when that is dropped, the task must not be left without a call.
+        let call = Call::new(Arc::clone(&self.0), Arc::clone(&live), None);
+        live.durable(seq).await?;
         Ok(Continuation {
             call,
             version,
@@ -224,10 +245,7 @@ impl TaskEngine {
     /// The task with its whole history.
     pub async fn get(&self, scope: &TaskScope, id: &str) -> Result<Task, TaskError> {
         let live = self.0.find(scope, id).await?;
-        Ok(TaskReader::new(Arc::clone(&self.0), live, 0)
-            .snapshot()
-            .await?
-            .0)
+        Ok(live.snapshot().await?.0)
     }
 
     /// The task as of now, and a reader of all that follows.
@@ -310,11 +328,10 @@ impl TaskEngine {
         })
     }
 
-    /// Interrupts every running call, for drain: each ends as failed with class `interrupted`.
+    /// Interrupts every running call and those that still begin, for drain: each ends as failed
+    /// with class `interrupted`.
     pub fn interrupt_all(&self) {
-        for live in self.0.shelf.all() {
-            live.cancel.cancel();
-        }
+        self.0.stopping.cancel();
     }
 }
 
@@ -328,7 +345,7 @@ impl Inner {
         let not_found = || TaskError::NotFound(id.to_owned());
         let uuid = Uuid::try_parse(id).map_err(|_not_ours| not_found())?;
         let inner = Arc::clone(self);
-        let live = blocking(move || inner.load(uuid))
+        let live = blocking(move || inner.load(uuid, LOST))
             .await?
             .ok_or_else(not_found)?;
         let ours = {
@@ -338,8 +355,11 @@ impl Inner {
         if ours { Ok(live) } else { Err(not_found()) }
     }
 
-    fn load(&self, id: TaskId) -> Result<Option<Arc<LiveTask>>, TaskError> {
-        self.shelf.find_or_load(id, || {
+    /// The task in memory, or from the store. A task that comes from the store as running has no
+    /// call, since a call keeps its task in memory: it is failed because of `loss`.
+    fn load(&self, id: TaskId, loss: Loss) -> Result<Option<Arc<LiveTask>>, TaskError> {
+        let mut lost = false;
+        let found = self.shelf.find_or_load(id, || {
             let Some(head) = self.store.head(id)? else {
                 return Ok(None);
             };
@@ -356,6 +376,7 @@ impl Inner {
                     fold(&mut task, Encoded::from_store(stored).decode()?);
                 }
             }
+            lost = head.is_open();
             Ok(Some(LiveTask::loaded(
                 id,
                 head,
@@ -363,18 +384,21 @@ impl Inner {
                 Arc::clone(&self.shelf),
                 bytes,
             )))
-        })
+        })?;
+        if let Some(live) = found.as_ref().filter(|_| lost) {
+            self.lose(live, loss)?;
+        }
+        Ok(found)
     }
 
-    /// Ends a task as failed unless it has ended already. The class is in the status message.
-    pub(crate) fn fail(
+    /// Ends a task whose call is gone, unless it has ended already.
+    pub(crate) fn lose(
         &self,
         live: &Arc<LiveTask>,
-        class: FailureClass,
-        sentence: &str,
-    ) -> Result<u64, TaskError> {
-        live.write(&*self.store, &self.limits, |log| {
-            if log.head.state.is_terminal() {
+        (class, sentence): Loss,
+    ) -> Result<(), TaskError> {
+        let failed = live.write(&*self.store, &self.limits, |log| {
+            if !log.head.is_open() {
                 return Err(TaskError::Ended);
             }
             let message = failure_message(&log.task, class, sentence);
@@ -382,7 +406,24 @@ impl Inner {
                 entries: vec![status(TaskState::Failed, Some(message))],
                 ..Change::default()
             })
-        })
+        });
+        match failed {
+            Ok(_) if class == FailureClass::Platform => {
+                error!(task = %live.id, "a task lost its call");
+                Ok(())
+            }
+            Ok(_) | Err(TaskError::Ended) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Whether it is this one task that cannot be read, not the store.
+fn is_damage(error: &TaskError) -> bool {
+    match error {
+        TaskError::Record(_) => true,
+        TaskError::Store(cause) => matches!(**cause, StoreError::Corrupt { .. }),
+        _ => false,
     }
 }
 

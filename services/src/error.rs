@@ -11,7 +11,7 @@ pub enum TaskError {
     /// Unknown, or another principal's: the two must not be told apart (A2A 1.0 §3.3.2).
     #[error("task not found: {0}")]
     NotFound(String),
-    #[error("task {id} has ended ({state}) and takes no more messages")]
+    #[error("task {id} has already ended ({state})")]
     Terminal { id: String, state: &'static str },
     #[error("task {id} is {state} and takes a message only when it asks for input")]
     NotWaiting { id: String, state: &'static str },
@@ -31,8 +31,6 @@ pub enum TaskError {
     /// The call that speaks has ended: cancelled, timed out, or already finished.
     #[error("the call has ended")]
     Ended,
-    #[error("an answer without a task is not possible here: {0}")]
-    MessageNotPossible(&'static str),
     #[error("the task store could not take or give the record")]
     Store(#[source] Arc<StoreError>),
     #[error("a stored task record cannot be read")]

@@ -3,7 +3,7 @@
 
 use crate::engine::TaskLimits;
 use crate::error::TaskError;
-use crate::model::{Task, TaskState, is_interrupted};
+use crate::model::Task;
 use crate::record::{Encoded, LogEntry, TaskHead, fold, millis, state_byte};
 use dormouse_store::{TaskId, TaskIndex, TaskStore, TaskWrite};
 use serde_json::Value;
@@ -26,7 +26,7 @@ pub(crate) struct Committed {
 
 pub(crate) struct LiveTask {
     pub(crate) id: TaskId,
-    /// Ends the running call. Set by cancel and by drain.
+    /// Ends the running call.
     pub(crate) cancel: CancellationToken,
     log: Mutex<Log>,
     committed: watch::Sender<Committed>,
@@ -134,6 +134,8 @@ impl LiveTask {
             write,
             Box::new(move |result| {
                 live.committed.send_modify(|mark| match result {
+                    // Behind a lost entry nothing is shown: readers would see a log with a hole.
+                    Ok(()) if mark.failed.is_some() => {}
                     Ok(()) => {
                         mark.seq = seq;
                         mark.ended = ended;
@@ -156,6 +158,21 @@ impl LiveTask {
             Some(error) if mark.seq < seq => Err(error.clone()),
             _ => Ok(()),
         }
+    }
+
+    /// The task as of now and the number of its last entry, as soon as all of it is on the disk.
+    pub(crate) async fn snapshot(&self) -> Result<(Task, u64), TaskError> {
+        let (task, seq) = {
+            let log = self.log();
+            (log.task.clone(), log.head.last_seq)
+        };
+        self.durable(seq).await?;
+        Ok((task, seq))
+    }
+
+    /// Tells whoever follows a task that was never accepted that nothing will come.
+    pub(crate) fn abandon(&self) {
+        self.committed.send_modify(|mark| mark.ended = true);
     }
 
     /// Entries of the tail from `from` on, or `None` if they are older than the tail.
@@ -195,9 +212,7 @@ impl Log {
             bytes += size;
             seq += 1;
             // The last word of a call must always fit, or the task would never end.
-            let ends = matches!(&entry, LogEntry::Status(status)
-                if status.state.is_terminal() || is_interrupted(&status.state));
-            if !ends {
+            if !entry.ends_call() {
                 check(bytes, limits.task_bytes, "the log of one task (bytes)")?;
                 check(seq, limits.events, "the log of one task (events)")?;
             }
@@ -230,7 +245,7 @@ impl Log {
         Ok(TaskWrite {
             task: id,
             head: serde_json::to_vec(&self.head)?,
-            open: matches!(self.head.state, TaskState::Submitted | TaskState::Working),
+            open: self.head.is_open(),
             index,
             replaces_updated_ms,
             events,
@@ -297,15 +312,5 @@ impl Shelf {
             shard.insert(id, Arc::downgrade(live));
         }
         Ok(loaded)
-    }
-
-    /// Every task that somebody holds.
-    pub(crate) fn all(&self) -> Vec<Arc<LiveTask>> {
-        let mut found = Vec::new();
-        for shard in &self.shards {
-            let shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
-            found.extend(shard.values().filter_map(Weak::upgrade));
-        }
-        found
     }
 }

@@ -75,11 +75,7 @@ impl TaskReader {
 
     /// The task as of now (durable), and the events that follow it.
     pub(crate) async fn snapshot(&mut self) -> Result<(Task, u64), TaskError> {
-        let (task, seq) = {
-            let log = self.live.log();
-            (log.task.clone(), log.head.last_seq)
-        };
-        self.live.durable(seq).await?;
+        let (task, seq) = self.live.snapshot().await?;
         self.next = seq + 1;
         Ok((task, seq))
     }

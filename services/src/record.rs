@@ -3,7 +3,7 @@
 
 use crate::model::{
     Artifact, Message, StreamResponse, Task, TaskArtifactUpdateEvent, TaskState, TaskStatus,
-    TaskStatusUpdateEvent,
+    TaskStatusUpdateEvent, is_interrupted,
 };
 use bytes::Bytes;
 use chrono::{DateTime, SubsecRound, Utc};
@@ -27,6 +27,13 @@ pub(crate) struct TaskHead {
     pub(crate) slot: Option<Value>,
 }
 
+impl TaskHead {
+    /// A call of the task is running.
+    pub(crate) fn is_open(&self) -> bool {
+        matches!(self.state, TaskState::Submitted | TaskState::Working)
+    }
+}
+
 /// One entry of a task's log.
 #[derive(Debug, Clone)]
 pub(crate) enum LogEntry {
@@ -38,6 +45,14 @@ pub(crate) enum LogEntry {
         append: bool,
         last: bool,
     },
+}
+
+impl LogEntry {
+    /// Whether this is the last word of a call: its task has ended, or waits for its user.
+    pub(crate) fn ends_call(&self) -> bool {
+        matches!(self, Self::Status(status)
+            if status.state.is_terminal() || is_interrupted(&status.state))
+    }
 }
 
 const TURN: u8 = b'm';
@@ -117,11 +132,15 @@ impl Encoded {
     }
 }
 
-/// Adds one entry to the task as a client sees it. A status message that is superseded becomes
-/// part of the history, as in the official SDKs.
+/// Adds one entry to the task as a client sees it. A status message that is superseded, or
+/// answered, becomes part of the history, as in the official SDKs.
 pub(crate) fn fold(task: &mut Task, entry: LogEntry) {
     match entry {
-        LogEntry::Turn(message) => task.history.get_or_insert_default().push(message),
+        LogEntry::Turn(message) => {
+            let history = task.history.get_or_insert_default();
+            history.extend(task.status.message.take());
+            history.push(message);
+        }
         LogEntry::Status(status) => {
             let before = std::mem::replace(&mut task.status, status);
             task.history.get_or_insert_default().extend(before.message);

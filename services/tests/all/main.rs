@@ -1,0 +1,16 @@
+//! The task engine through its public API, over the store in memory; restarts use a data folder.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod acceptance;
+mod cancel;
+mod events;
+mod limits;
+mod listing;
+mod logs;
+mod lost;
+mod refusal;
+mod restart;
+mod scope;
+mod state;
+mod support;
+mod turns;
