@@ -98,7 +98,7 @@ async fn what_a_call_says_first_accepts_it() {
     let before = world.gate.writes();
     let outcome = Outcome::Completed {
         message: None,
-        artifacts: vec![crate::support::artifact("y", "2")],
+        artifacts: vec![artifact("y", "2")],
     };
     let task = finish(&ends, outcome).await;
     assert_eq!(

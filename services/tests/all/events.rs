@@ -1,7 +1,7 @@
 //! Every subscriber sees the same events, in the order of the task's one log.
 
 use crate::support::{
-    World, artifact, asks, bytes, done, finish, label, labels, parse, rest, says, soon, text,
+    World, ann, artifact, asks, bytes, done, finish, label, labels, parse, rest, says, soon, text,
 };
 use dormouse_services::TaskError;
 use dormouse_services::model::{Artifact, StreamResponse, Task, TaskStatus};
@@ -149,10 +149,7 @@ async fn an_ended_task_has_no_subscribers() {
     let world = World::new().await;
     let call = world.running().await;
     finish(&call, done()).await;
-    let refused = world
-        .engine
-        .subscribe(&crate::support::ann(), &call.task_id())
-        .await;
+    let refused = world.engine.subscribe(&ann(), &call.task_id()).await;
     let refused = refused.map(|_| ()).unwrap_err();
     let TaskError::Terminal { state, .. } = refused else {
         panic!("{refused:?}");
@@ -236,7 +233,7 @@ async fn live(steps: Vec<Step>) -> (Vec<Known>, Known) {
                 call = world.resume(&id, "so").await.unwrap().call;
             }
             Step::Join => {
-                let joined = world.engine.subscribe(&crate::support::ann(), &id).await;
+                let joined = world.engine.subscribe(&ann(), &id).await;
                 let (task, _, reader) = joined.unwrap();
                 following.push((Known::of(&task), reader));
             }

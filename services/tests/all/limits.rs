@@ -1,6 +1,6 @@
 //! Every bound on what one task may keep, at it and one past it.
 
-use crate::support::{World, ann, artifact, asks, done, failure, finish, says, user};
+use crate::support::{World, ann, artifact, asks, done, failure, finish, labels, says, user};
 use dormouse_services::call::StateScope;
 use dormouse_services::model::{AgentArtifact, FailureClass, Outcome, TaskState};
 use dormouse_services::{Call, TaskError, TaskLimits};
@@ -131,7 +131,7 @@ async fn how_many_events() {
     past(call.update(says("4")).await, what, limit);
     finish(&call, done()).await;
     let expected = ["working: 1", "working: 2", "working: 3", "completed: done"];
-    assert_eq!(crate::support::labels(&mut reader).await, expected);
+    assert_eq!(labels(&mut reader).await, expected);
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! Lists: newest status first, in pages, filtered.
 
-use crate::support::{World, ann, asks, done, finish, new_task, says, user_in};
+use crate::support::{World, ann, asks, done, finish, new_task, says, user, user_in};
 use dormouse_services::model::{Outcome, Task, TaskState};
 use dormouse_services::{Listing, TaskError, TaskFilter};
 use std::cmp::Reverse;
@@ -20,7 +20,7 @@ async fn eleven(world: &World) -> Vec<Task> {
         tasks.push(finish(&call, outcome).await);
     }
     // The first one speaks again and so becomes the newest.
-    let turn = crate::support::user("this");
+    let turn = user("this");
     let turn = world.engine.resume(&ann(), &tasks[1].id, turn).await;
     tasks[1] = finish(&turn.unwrap().call, done()).await;
     tasks.sort_by_key(|task| Reverse((task.status.timestamp, task.id.clone())));

@@ -2,8 +2,8 @@
 //! without a call.
 
 use crate::support::{
-    Gate, World, ann, asks, damaged, done, failure, finish, is_busy, label, labels, says, soon,
-    user,
+    Gate, World, ann, asks, damaged, done, failure, finish, history, is_busy, label, labels,
+    new_task, says, soon, user,
 };
 use dormouse_services::model::{Task, TaskState};
 use dormouse_services::{TaskEngine, TaskError, TaskLimits};
@@ -60,7 +60,7 @@ async fn a_refused_answer_can_be_given_again() {
     );
     let turn = world.engine.resume(&ann(), &id, user("two")).await.unwrap();
     let task = finish(&turn.call, done()).await;
-    assert_eq!(crate::support::history(&task), ["go", "which?", "two"]);
+    assert_eq!(history(&task), ["go", "which?", "two"]);
 }
 
 #[tokio::test]
@@ -129,7 +129,7 @@ async fn one_damaged_task_does_not_keep_the_server_from_starting() {
         .unwrap();
     let mut ids = Vec::new();
     for _ in 0..3 {
-        let call = engine.begin(crate::support::new_task(&ann(), user("go")));
+        let call = engine.begin(new_task(&ann(), user("go")));
         call.accept().await.unwrap();
         ids.push(call.task_id());
         // As a killed process does: nobody ends the call.
@@ -156,7 +156,7 @@ async fn a_store_that_refuses_the_recovery_is_an_error() {
     let (engine, _) = TaskEngine::open(gate.clone(), limits.clone())
         .await
         .unwrap();
-    let call = engine.begin(crate::support::new_task(&ann(), user("go")));
+    let call = engine.begin(new_task(&ann(), user("go")));
     call.accept().await.unwrap();
     std::mem::forget(call);
     gate.refuse(true);

@@ -1,6 +1,8 @@
 //! A task exists for its principal and its agent only.
 
-use crate::support::{World, ann, asks, done, finish, new_task, rest, says, scope, soon, user};
+use crate::support::{
+    World, ann, asks, done, finish, new_task, rest, says, scope, soon, user, user_in,
+};
 use dormouse_services::model::TaskState;
 use dormouse_services::{TaskError, TaskFilter};
 
@@ -54,12 +56,8 @@ async fn to_others_a_task_is_as_if_it_were_not_there() {
 async fn principals_do_not_meet_in_a_shared_context() {
     let world = World::new().await;
     let bob = scope("calc", "bob");
-    let hers = world
-        .engine
-        .begin(new_task(&ann(), crate::support::user_in("tea")));
-    let his = world
-        .engine
-        .begin(new_task(&bob, crate::support::user_in("tea")));
+    let hers = world.engine.begin(new_task(&ann(), user_in("tea")));
+    let his = world.engine.begin(new_task(&bob, user_in("tea")));
     finish(&hers, asks("which?")).await;
     finish(&his, done()).await;
     for (scope, call) in [(ann(), &hers), (bob, &his)] {
