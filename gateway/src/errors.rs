@@ -27,6 +27,7 @@ pub(crate) enum Kind {
     PushNotificationNotSupported,
     UnsupportedOperation,
     ContentTypeNotSupported,
+    ExtensionSupportRequired,
     VersionNotSupported,
     Parse,
     InvalidRequest,
@@ -100,6 +101,13 @@ impl Kind {
                 "INVALID_ARGUMENT",
                 "CONTENT_TYPE_NOT_SUPPORTED",
                 "content_type_not_supported",
+            ),
+            Self::ExtensionSupportRequired => row(
+                -32008,
+                400,
+                "FAILED_PRECONDITION",
+                "EXTENSION_SUPPORT_REQUIRED",
+                "extension_support_required",
             ),
             Self::VersionNotSupported => row(
                 -32009,
@@ -255,6 +263,8 @@ impl From<TaskError> for A2aError {
             TaskError::Terminal { .. } | TaskError::NotWaiting { .. } => Kind::UnsupportedOperation,
             TaskError::NotCancelable { .. } => Kind::TaskNotCancelable,
             TaskError::ContextMismatch { .. }
+            | TaskError::NoSuchEvent { .. }
+            | TaskError::KeyReused
             | TaskError::BadPageToken
             | TaskError::Limit { .. } => Kind::InvalidParams,
             TaskError::Store(cause) if matches!(**cause, StoreError::Busy | StoreError::Closed) => {
@@ -390,6 +400,12 @@ mod tests {
                 -32005,
                 400,
                 "INVALID_ARGUMENT",
+            ),
+            (
+                Kind::ExtensionSupportRequired,
+                -32008,
+                400,
+                "FAILED_PRECONDITION",
             ),
             (
                 Kind::VersionNotSupported,

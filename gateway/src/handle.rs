@@ -27,7 +27,7 @@ pub(crate) struct Shared {
     pub(crate) modules: Arc<dyn ModuleStore>,
     pub(crate) registry: Arc<dyn Registry>,
     pub(crate) tasks: Arc<dyn TaskStore>,
-    pub(crate) operations: Operations,
+    pub(crate) operations: Arc<Operations>,
     pub(crate) agents: Agents,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) stream_rules: StreamRules,

@@ -88,20 +88,24 @@ async fn serve(
     let id = envelope.id.map_or(NULL, RawValue::get);
     let named = |error| (id.to_owned(), error);
     negotiate::version(&parts.headers, parts.uri.query()).map_err(named)?;
-    let request = decode(&envelope).map_err(named)?;
+    let extensions =
+        negotiate::extensions(&parts.headers, &agent.definition.extensions).map_err(named)?;
+    let seen = validate::last_event_id(&parts.headers).map_err(named)?;
+    let mut request = decode(&envelope).map_err(named)?;
+    let activated = negotiate::named(&extensions);
+    request.activate(extensions);
+    request.go_on(seen);
     *operation = request.operation();
-    match shared
-        .operations
-        .perform(agent, request)
-        .await
-        .map_err(named)?
-    {
+    let performed = shared.operations.perform(agent, request).await;
+    let mut reply = match performed.map_err(named)? {
         Answer::Stream(opening) => {
             let framing = Framing::Rpc { id: id.into() };
-            Ok(sse::reply(*opening, framing, shared.stream_rules.clone()))
+            sse::reply(*opening, framing, shared.stream_rules.clone())
         }
-        answer => Ok(success(id, &answer)),
-    }
+        answer => success(id, &answer),
+    };
+    negotiate::announce(activated, &mut reply);
+    Ok(reply)
 }
 
 fn success(id: &str, answer: &Answer) -> Reply {
@@ -183,6 +187,7 @@ fn decode(envelope: &Envelope<'_>) -> Result<Request, A2aError> {
             validate::decode(params).and_then(|request: SubscribeToTaskRequest| {
                 Ok(Request::Subscribe {
                     id: validate::id(request.id)?,
+                    after: None,
                 })
             })
         }

@@ -1,9 +1,14 @@
 //! What a request's head says about the protocol: its version and its media types. Pure.
 
 use crate::errors::{A2aError, Kind};
+use crate::respond::Reply;
 use crate::uri;
+use dormouse_services::model::Extension;
 use hyper::HeaderMap;
-use hyper::header::{ACCEPT, CONTENT_TYPE};
+use hyper::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
+
+/// URIs of extensions, separated by commas (A2A 1.0 §3.2.6).
+const EXTENSIONS: &str = "a2a-extensions";
 
 /// Only A2A 1.0 is spoken here; whoever names no version means 0.3 (A2A 1.0 §3.6.2).
 pub(crate) fn version(headers: &HeaderMap, query: Option<&str>) -> Result<(), A2aError> {
@@ -25,6 +30,62 @@ pub(crate) fn version(headers: &HeaderMap, query: Option<&str>) -> Result<(), A2
     let sentence =
         format!("A2A version {asked} is not served here; send the header \"A2A-Version: 1.0\"");
     Err(A2aError::new(Kind::VersionNotSupported, sentence))
+}
+
+/// The agent's extensions that the client activates (A2A 1.0 §3.3.4, §4.6).
+///
+/// # Errors
+/// ExtensionSupportRequired if one that the agent requires is not among them.
+pub(crate) fn extensions(
+    headers: &HeaderMap,
+    offered: &[Extension],
+) -> Result<Vec<String>, A2aError> {
+    if offered.is_empty() {
+        return Ok(Vec::new());
+    }
+    let named: Vec<&str> = headers
+        .get_all(EXTENSIONS)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(str::trim)
+        .collect();
+    activated(&named, offered)
+}
+
+/// Tells the client which extensions are active (A2A 1.0 §3.2.6), if any.
+pub(crate) fn announce(activated: Option<HeaderValue>, reply: &mut Reply) {
+    if let Some(activated) = activated {
+        reply.headers_mut().insert(EXTENSIONS, activated);
+    }
+}
+
+/// The header that names these extensions.
+pub(crate) fn named(activated: &[String]) -> Option<HeaderValue> {
+    if activated.is_empty() {
+        return None;
+    }
+    // An agent's URI that no header can carry was not named by one either.
+    HeaderValue::try_from(activated.join(", ")).ok()
+}
+
+/// The same for URIs from anywhere.
+pub(crate) fn activated(named: &[&str], offered: &[Extension]) -> Result<Vec<String>, A2aError> {
+    let missing = offered
+        .iter()
+        .find(|extension| extension.required && !named.contains(&&*extension.uri));
+    if let Some(extension) = missing {
+        let sentence = format!(
+            "this agent requires the extension {}; name it in the header \"A2A-Extensions\"",
+            extension.uri
+        );
+        return Err(A2aError::new(Kind::ExtensionSupportRequired, sentence));
+    }
+    let uris = offered.iter().map(|extension| &extension.uri);
+    Ok(uris
+        .filter(|uri| named.contains(&uri.as_str()))
+        .cloned()
+        .collect())
 }
 
 /// Whether the body is said to be JSON.

@@ -63,7 +63,9 @@ async fn serve(
         return Err(A2aError::new(Kind::MethodNotAllowed, sentence));
     }
     negotiate::version(&parts.headers, parts.uri.query())?;
-    let request = match path {
+    let extensions = negotiate::extensions(&parts.headers, &agent.definition.extensions)?;
+    let seen = validate::last_event_id(&parts.headers)?;
+    let mut request = match path {
         A2aPath::Send | A2aPath::Stream => {
             let limit = shared.config.max_request_bytes;
             let json = body::read(body, &shared.config, limit).await?;
@@ -76,19 +78,20 @@ async fn serve(
         }
         _ => bodyless(path, parts.uri.query())?,
     };
+    let activated = negotiate::named(&extensions);
+    request.activate(extensions);
+    request.go_on(seen);
     *operation = request.operation();
-    match shared.operations.perform(agent, request).await? {
-        Answer::Stream(opening) => Ok(sse::reply(
-            *opening,
-            Framing::Bare,
-            shared.stream_rules.clone(),
-        )),
+    let mut reply = match shared.operations.perform(agent, request).await? {
+        Answer::Stream(opening) => sse::reply(*opening, Framing::Bare, shared.stream_rules.clone()),
         answer => {
             let mut reply = respond::json(StatusCode::OK, &answer);
             mirror(&parts.headers, &mut reply);
-            Ok(reply)
+            reply
         }
-    }
+    };
+    negotiate::announce(activated, &mut reply);
+    Ok(reply)
 }
 
 /// The requests whose parameters are in the path and the query (A2A 1.0 §11.5). A body of a POST
@@ -112,6 +115,7 @@ fn bodyless(path: A2aPath<'_>, query: Option<&str>) -> Result<Request, A2aError>
         }),
         A2aPath::Subscribe(id) => Ok(Request::Subscribe {
             id: validate::id(id.to_owned())?,
+            after: None,
         }),
         A2aPath::PushConfigs => Ok(Request::PushConfig),
         A2aPath::ExtendedCard => Ok(Request::ExtendedCard),

@@ -60,13 +60,13 @@ impl Gateway {
             config.public_url.clone(),
             config.cached_agents,
         );
-        let operations = Operations {
+        let operations = Arc::new(Operations {
             engine,
             scheduler,
             agents: agents.clone(),
             calls: TaskTracker::new(),
             acceptance_grace: config.acceptance_grace,
-        };
+        });
         let stream_rules = StreamRules {
             keep_alive: config.stream_keep_alive,
             end: CancellationToken::new(),
@@ -139,7 +139,7 @@ async fn drain(shared: &Shared, server: &Server) {
         calls,
         scheduler,
         ..
-    } = &shared.operations;
+    } = &*shared.operations;
     calls.close();
     server.connections.close();
     if timeout_at(deadline, calls.wait()).await.is_err() {

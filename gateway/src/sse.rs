@@ -50,7 +50,7 @@ pub(crate) fn reply(opening: Opening, framing: Framing, rules: StreamRules) -> R
         reader,
     } = opening;
     let mut ready = VecDeque::with_capacity(2);
-    ready.push_back(framing.event(seq, &sorted(first)));
+    ready.extend(first.map(|first| framing.event(seq, &sorted(first))));
     ready.extend(next.map(|event| framing.event(Some(event.seq), &event.json)));
     let streaming = Streaming {
         framing,

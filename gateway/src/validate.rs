@@ -6,11 +6,31 @@ use a2a::{ListTasksRequest, TaskPushNotificationConfig};
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, Engine, GeneralPurpose, GeneralPurposeConfig};
 use dormouse_services::TaskFilter;
-use dormouse_services::model::{Message, Metadata, Part, PartContent, Role, TaskState};
+use dormouse_services::model::{Extension, Message, Metadata, Part, PartContent, Role, TaskState};
+use hyper::HeaderMap;
 use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use serde_json::error::Category;
+
+/// The extension of this platform that every agent has: a message whose metadata has
+/// [`IDEMPOTENCY_KEY`] may be sent again and leads to the task of the first.
+const IDEMPOTENCY: &str = "urn:dormouse:idempotency:v1";
+const IDEMPOTENCY_KEY: &str = "urn:dormouse:idempotency:v1/key";
+const MAX_KEY_BYTES: usize = 256;
+
+/// How cards declare it.
+pub(crate) fn idempotency() -> Extension {
+    Extension {
+        uri: IDEMPOTENCY.to_owned(),
+        description: format!(
+            "A message with metadata {IDEMPOTENCY_KEY:?} may be sent again, by any binding: it is \
+             run once, and every answer is about the one task that it led to"
+        ),
+        required: false,
+        params: None,
+    }
+}
 
 /// Bytes of a context id that a client may choose; it becomes part of keys in the store.
 const MAX_CONTEXT_ID_BYTES: usize = 256;
@@ -44,12 +64,42 @@ pub(crate) fn send(json: &[u8]) -> Result<SendRequest, A2aError> {
         let sentence = "this server sends no push notifications; poll or subscribe to the task";
         return Err(A2aError::new(Kind::PushNotificationNotSupported, sentence));
     }
+    let message = checked(message)?;
     Ok(SendRequest {
-        message: checked(message)?,
+        idempotency_key: idempotency_key(&message)?,
+        extensions: Vec::new(),
+        message,
         metadata,
         history_length: history_length(configuration.history_length)?,
         return_immediately: configuration.return_immediately.unwrap_or(false),
     })
+}
+
+/// The key of a message that may be sent twice; see [`IDEMPOTENCY`].
+pub(crate) fn idempotency_key(message: &Message) -> Result<Option<String>, A2aError> {
+    let metadata = message.metadata.as_ref();
+    match metadata.and_then(|metadata| metadata.get(IDEMPOTENCY_KEY)) {
+        None => Ok(None),
+        Some(Value::String(key)) if (1..=MAX_KEY_BYTES).contains(&key.len()) => {
+            Ok(Some(key.clone()))
+        }
+        Some(_) => Err(A2aError::params(format!(
+            "metadata {IDEMPOTENCY_KEY:?} must be a text of 1 to {MAX_KEY_BYTES} bytes"
+        ))),
+    }
+}
+
+/// Where a client says which event it has seen: the header of server-sent events.
+pub(crate) fn last_event_id(headers: &HeaderMap) -> Result<Option<u64>, A2aError> {
+    let Some(value) = headers.get("last-event-id").filter(|id| !id.is_empty()) else {
+        return Ok(None);
+    };
+    let id = value
+        .to_str()
+        .ok()
+        .and_then(|text| text.trim().parse().ok());
+    id.map(Some)
+        .ok_or_else(|| A2aError::params("Last-Event-ID is not an id of this server's events"))
 }
 
 /// A ListTasksRequest.

@@ -34,6 +34,8 @@ pub struct CallRequest {
     /// Metadata of the A2A request.
     pub metadata: Option<Metadata>,
     pub principal: String,
+    /// Those of the agent's extensions that the client has activated.
+    pub extensions: Vec<String>,
     /// The right to speak for the task; the guest gets it for the time of the call.
     pub task: Arc<Call>,
 }

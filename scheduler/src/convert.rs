@@ -2,8 +2,8 @@
 
 use crate::host::wit::dormouse::agent::types as wit;
 use dormouse_services::model::{
-    AgentArtifact, AgentDefinition, AgentMessage, Isolation, Metadata, Outcome, Part, PartContent,
-    SkillDefinition,
+    AgentArtifact, AgentDefinition, AgentMessage, Extension, Isolation, Metadata, Outcome, Part,
+    PartContent, Provider, SkillDefinition,
 };
 use serde_json::Value;
 use thiserror::Error;
@@ -122,8 +122,10 @@ fn part_to_guest(part: Part) -> wit::Part {
     }
 }
 
-pub(crate) fn definition(agent: wit::AgentDefinition) -> AgentDefinition {
-    AgentDefinition {
+/// What an agent declares; an error says what is not JSON.
+pub(crate) fn definition(agent: wit::AgentDefinition) -> Result<AgentDefinition, Nonsense> {
+    let extensions = agent.extensions.into_iter().map(extension);
+    Ok(AgentDefinition {
         name: agent.name,
         version: agent.version,
         description: agent.description,
@@ -137,7 +139,25 @@ pub(crate) fn definition(agent: wit::AgentDefinition) -> AgentDefinition {
         },
         concurrency: agent.concurrency,
         skills: agent.skills.into_iter().map(skill).collect(),
-    }
+        provider: agent.provider.map(|provider| Provider {
+            organization: provider.organization,
+            url: provider.url,
+        }),
+        documentation_url: agent.documentation_url,
+        icon_url: agent.icon_url,
+        extensions: extensions.collect::<Result<_, _>>()?,
+        streaming: agent.streaming,
+        push_notifications: agent.push_notifications,
+    })
+}
+
+fn extension(extension: wit::Extension) -> Result<Extension, Nonsense> {
+    Ok(Extension {
+        uri: extension.uri,
+        description: extension.description,
+        required: extension.required,
+        params: metadata(extension.params)?,
+    })
 }
 
 fn skill(skill: wit::SkillDefinition) -> SkillDefinition {

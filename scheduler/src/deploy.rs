@@ -251,7 +251,11 @@ async fn discover(
     let declared = tokio::time::timeout_at(deadline.into(), asked)
         .await
         .map_err(|_elapsed| timeout())??;
-    let definitions: Vec<_> = declared.into_iter().map(convert::definition).collect();
+    let definitions: Vec<_> = declared
+        .into_iter()
+        .map(convert::definition)
+        .collect::<Result<_, _>>()
+        .map_err(|nonsense| DeployError::InvalidDefinition(nonsense.to_string()))?;
     check_definitions(&definitions).map_err(DeployError::InvalidDefinition)?;
     Ok(definitions)
 }

@@ -10,6 +10,7 @@ use crate::host::{GuestState, HostCall};
 use dormouse_services::logs::{CallLog, LogLimits};
 use std::time::Instant;
 use thiserror::Error;
+use wasmtime::component::Resource;
 use wasmtime::{Store, UpdateDeadline};
 
 /// Handles of one instance; the engine's own default is a hundred thousand.
@@ -90,6 +91,13 @@ impl Instance {
             context_id: request.task.context_id(),
             principal: request.principal.clone(),
             metadata: request.metadata.clone().map(convert::metadata_to_guest),
+            message_id: request.message.message_id.clone(),
+            reference_task_ids: request
+                .message
+                .reference_task_ids
+                .clone()
+                .unwrap_or_default(),
+            extensions: request.extensions.clone(),
             deadline_ms: deadline
                 .saturating_duration_since(Instant::now())
                 .as_millis() as u64,
@@ -103,6 +111,7 @@ impl Instance {
         state.deadline = deadline;
         state.set_log(Some(log));
         let handle = state.table.push(HostCall::new(request.task.clone()))?;
+        let place = handle.rep();
         self.store.set_epoch_deadline(1);
         let _running = engine.enter();
         let skills = self.guest.dormouse_agent_skills();
@@ -122,7 +131,13 @@ impl Instance {
                 }
             })
             .await??;
-        self.store.data_mut().set_log(None);
+        let state = self.store.data_mut();
+        state.set_log(None);
+        // Of a guest that has kept its handle, the instance may live on but not the right to speak.
+        let handle = Resource::<HostCall>::new_own(place);
+        if state.table.get(&handle).is_ok() {
+            state.table.delete(handle)?;
+        }
         Ok(outcome)
     }
 }

@@ -1,6 +1,7 @@
 use std::fmt;
 use std::rc::Rc;
 
+use crate::Json;
 use crate::skill::{DynSkill, SkillHandler};
 
 /// The start of an agent's definition.
@@ -40,6 +41,12 @@ impl Agent {
             isolation: Isolation::Shared,
             concurrency: 1,
             skills: Vec::new(),
+            provider: None,
+            documentation_url: None,
+            icon_url: None,
+            extensions: Vec::new(),
+            streaming: true,
+            push_notifications: true,
         })
     }
 }
@@ -62,6 +69,40 @@ pub struct AgentDefinition {
     /// Calls that may wait in one instance at a time; at least 1.
     pub concurrency: u32,
     pub(crate) skills: Vec<RegisteredHandler>,
+    /// Who offers the agent.
+    pub provider: Option<Provider>,
+    /// Where to read more.
+    pub documentation_url: Option<String>,
+    /// A picture for lists of agents.
+    pub icon_url: Option<String>,
+    /// Extensions of the protocol that the agent speaks.
+    pub extensions: Vec<Extension>,
+    /// Whether clients may stream.
+    pub streaming: bool,
+    /// Whether clients may have events pushed.
+    pub push_notifications: bool,
+}
+
+/// Who offers an agent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Provider {
+    /// The organisation's name.
+    pub organization: String,
+    /// Its web site.
+    pub url: String,
+}
+
+/// An extension of the protocol that an agent speaks (A2A 1.0 §4.6).
+#[derive(Debug, Clone, PartialEq)]
+pub struct Extension {
+    /// Names the extension and its version.
+    pub uri: String,
+    /// What the agent does with it.
+    pub description: String,
+    /// Whether a client that does not name it in `A2A-Extensions` is refused.
+    pub required: bool,
+    /// A JSON object, as the extension defines it.
+    pub params: Option<Json>,
 }
 
 impl AgentDefinition {
@@ -136,6 +177,62 @@ impl AgentBuilder {
         modes: impl IntoIterator<Item = impl Into<String>>,
     ) -> Self {
         self.0.default_output_modes = modes.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Who offers the agent.
+    pub fn with_provider(
+        mut self,
+        organization: impl Into<String>,
+        url: impl Into<String>,
+    ) -> Self {
+        self.0.provider = Some(Provider {
+            organization: organization.into(),
+            url: url.into(),
+        });
+        self
+    }
+
+    /// Where to read more.
+    pub fn with_documentation_url(mut self, url: impl Into<String>) -> Self {
+        self.0.documentation_url = Some(url.into());
+        self
+    }
+
+    /// A picture for lists of agents.
+    pub fn with_icon_url(mut self, url: impl Into<String>) -> Self {
+        self.0.icon_url = Some(url.into());
+        self
+    }
+
+    /// An extension of the protocol that the agent speaks. A call finds those that its client has
+    /// activated in [`CallContext::extensions`](crate::CallContext).
+    ///
+    /// ```
+    /// use dormouse_sdk::{Agent, Extension};
+    ///
+    /// let agent = Agent::builder().with_extension(Extension {
+    ///     uri: "https://example.com/ext/citations/v1".to_owned(),
+    ///     description: "Names the sources of every answer.".to_owned(),
+    ///     required: false,
+    ///     params: None,
+    /// });
+    /// assert_eq!(agent.build().extensions.len(), 1);
+    /// ```
+    pub fn with_extension(mut self, extension: Extension) -> Self {
+        self.0.extensions.push(extension);
+        self
+    }
+
+    /// Takes streaming off the card. It costs an agent nothing, so there is seldom a reason.
+    pub fn without_streaming(mut self) -> Self {
+        self.0.streaming = false;
+        self
+    }
+
+    /// Takes push notifications off the card.
+    pub fn without_push_notifications(mut self) -> Self {
+        self.0.push_notifications = false;
         self
     }
 

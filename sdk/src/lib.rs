@@ -74,7 +74,10 @@ pub mod testing;
 #[cfg(any(feature = "serve", target_family = "wasm"))]
 mod serve;
 
-pub use agent::{Agent, AgentBuilder, AgentDefinition, Isolation, RegisteredSkill, SkillMetadata};
+pub use agent::{
+    Agent, AgentBuilder, AgentDefinition, Extension, Isolation, Provider, RegisteredSkill,
+    SkillMetadata,
+};
 pub use content::{Artifact, Content, File, FileSource, Part, PartContent};
 pub use dormouse_sdk_macros::{entrypoint, skill};
 pub use error::AgentError;

@@ -56,6 +56,12 @@ pub struct CallContext {
     pub principal: String,
     /// Metadata of the A2A request, a JSON object.
     pub metadata: Option<Json>,
+    /// The client's id of the message. It may come again, with the same message or another.
+    pub message_id: String,
+    /// Tasks that the message names as its background.
+    pub reference_task_ids: Vec<String>,
+    /// Those of the agent's extensions that the client has activated.
+    pub extensions: Vec<String>,
     /// How long, from its start, the call may take.
     pub deadline: Duration,
 }

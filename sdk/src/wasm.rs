@@ -11,8 +11,8 @@ use crate::agent::Entrypoint;
 use crate::dispatch::{self, Call};
 use crate::host::{CallHost, LocalFuture, Scope};
 use crate::{
-    AgentDefinition, AgentError, Artifact, CallContext, Content, Isolation, Json, Level, Outcome,
-    Part, PartContent, Role, SkillSlot, Turn,
+    AgentDefinition, AgentError, Artifact, CallContext, Content, Extension, Isolation, Json, Level,
+    Outcome, Part, PartContent, Role, SkillSlot, Turn,
 };
 
 #[allow(
@@ -84,6 +84,9 @@ async fn enter<E: Entrypoint>(
         context_id: ctx.context_id,
         principal: ctx.principal,
         metadata: ctx.metadata.map(Json::from_text_unchecked),
+        message_id: ctx.message_id,
+        reference_task_ids: ctx.reference_task_ids,
+        extensions: ctx.extensions,
         deadline: Duration::from_millis(ctx.deadline_ms),
     };
     let entered = Call {
@@ -166,6 +169,27 @@ fn definition(agent: &AgentDefinition) -> types::AgentDefinition {
                 output_modes: skill.output_modes.clone(),
             })
             .collect(),
+        provider: agent.provider.as_ref().map(|provider| types::Provider {
+            organization: provider.organization.clone(),
+            url: provider.url.clone(),
+        }),
+        documentation_url: agent.documentation_url.clone(),
+        icon_url: agent.icon_url.clone(),
+        extensions: agent.extensions.iter().map(extension).collect(),
+        streaming: agent.streaming,
+        push_notifications: agent.push_notifications,
+    }
+}
+
+fn extension(extension: &Extension) -> types::Extension {
+    types::Extension {
+        uri: extension.uri.clone(),
+        description: extension.description.clone(),
+        required: extension.required,
+        params: extension
+            .params
+            .as_ref()
+            .map(|params| params.as_str().to_owned()),
     }
 }
 

@@ -6,6 +6,7 @@ use crate::live::{Change, LiveTask, Log};
 use crate::model::{
     AgentArtifact, AgentMessage, Artifact, FailureClass, Message, Outcome, Task, TaskState,
 };
+use crate::once::Once;
 use crate::reader::TaskReader;
 use crate::record::LogEntry;
 use dormouse_store::MAX_KEY_BYTES;
@@ -85,6 +86,18 @@ impl Call {
         } else {
             self.live.log().head.last_seq
         };
+        self.live.durable(seq).await
+    }
+
+    /// The same for a send with a key: the task is that key's from now on.
+    pub async fn accept_once(&self, once: Once) -> Result<(), TaskError> {
+        let entry = once.entry(&self.task_id());
+        let seq = self.write(|_log| {
+            Ok(Change {
+                state: vec![entry],
+                ..Change::default()
+            })
+        })?;
         self.live.durable(seq).await
     }
 

@@ -6,7 +6,7 @@ use crate::live::{Change, LiveTask, Shelf};
 use crate::model::{
     AgentMessage, FailureClass, Message, Role, Task, TaskState, TaskStatus, is_interrupted,
 };
-use crate::reader::TaskReader;
+use crate::once::{Once, Turns};
 use crate::record::{Encoded, LogEntry, TaskHead, blank, fold, millis, now, state_byte};
 use chrono::{DateTime, Utc};
 use dormouse_store::{StoreError, TaskId, TaskQuery, TaskStore};
@@ -26,6 +26,7 @@ pub(crate) struct Inner {
     pub(crate) shelf: Arc<Shelf>,
     /// Ends every call, for drain.
     pub(crate) stopping: CancellationToken,
+    pub(crate) turns: Turns,
 }
 
 /// Why a task that looks as if a call of it were running has none, and what its user is told.
@@ -127,6 +128,7 @@ impl TaskEngine {
             limits,
             shelf: Shelf::new(),
             stopping: CancellationToken::new(),
+            turns: Turns::default(),
         }));
         let open = engine.0.store.open_tasks()?;
         let mut interrupted = 0;
@@ -176,7 +178,7 @@ impl TaskEngine {
         Call::new(Arc::clone(&self.0), live, Some(message))
     }
 
-    /// Gives a waiting task its input. Durable when it returns.
+    /// Gives a waiting task its input. Durable when it returns, and so is `once`.
     ///
     /// # Errors
     /// NotFound, Terminal, NotWaiting, ContextMismatch, Store.
@@ -185,6 +187,7 @@ impl TaskEngine {
         scope: &TaskScope,
         id: &str,
         mut message: Message,
+        once: Option<Once>,
     ) -> Result<Continuation, TaskError> {
         let live = self.0.find(scope, id).await?;
         let mut slot = Value::Null;
@@ -223,6 +226,7 @@ impl TaskEngine {
                     LogEntry::Turn(message.clone()),
                     status(TaskState::Working, None),
                 ],
+                state: once.iter().map(|once| once.entry(id)).collect(),
                 ..Change::default()
             })
         })?;
@@ -246,28 +250,6 @@ impl TaskEngine {
     pub async fn get(&self, scope: &TaskScope, id: &str) -> Result<Task, TaskError> {
         let live = self.0.find(scope, id).await?;
         Ok(live.snapshot().await?.0)
-    }
-
-    /// The task as of now, and a reader of all that follows.
-    ///
-    /// # Errors
-    /// NotFound; Terminal if nothing can follow (A2A 1.0 §3.1.6).
-    pub async fn subscribe(
-        &self,
-        scope: &TaskScope,
-        id: &str,
-    ) -> Result<(Task, u64, TaskReader), TaskError> {
-        let live = self.0.find(scope, id).await?;
-        let mut reader = TaskReader::new(Arc::clone(&self.0), live, 0);
-        let (task, seq) = reader.snapshot().await?;
-        if task.status.state.is_terminal() {
-            let state = state_word(&task.status.state);
-            return Err(TaskError::Terminal {
-                id: id.to_owned(),
-                state,
-            });
-        }
-        Ok((task, seq, reader))
     }
 
     /// Ends a task at its user's wish and interrupts its call. Durable when it returns.
@@ -337,7 +319,7 @@ impl TaskEngine {
 
 impl Inner {
     /// The scope's task, in memory or from the store.
-    async fn find(
+    pub(crate) async fn find(
         self: &Arc<Self>,
         scope: &TaskScope,
         id: &str,
@@ -428,7 +410,7 @@ fn is_damage(error: &TaskError) -> bool {
 }
 
 /// Runs a read of the store off the event loop.
-async fn blocking<T: Send + 'static>(
+pub(crate) async fn blocking<T: Send + 'static>(
     read: impl FnOnce() -> Result<T, TaskError> + Send + 'static,
 ) -> Result<T, TaskError> {
     tokio::task::spawn_blocking(read)

@@ -23,6 +23,10 @@ pub enum TaskError {
         given: String,
         actual: String,
     },
+    #[error("task {id} has no event {event} yet")]
+    NoSuchEvent { id: String, event: u64 },
+    #[error("this idempotency key was used for another message")]
+    KeyReused,
     #[error("page token is not one that this server gave out")]
     BadPageToken,
     /// The guest or the client went past a stated bound.

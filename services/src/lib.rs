@@ -13,10 +13,12 @@ pub mod error;
 mod live;
 pub mod logs;
 pub mod model;
+pub mod once;
 pub mod reader;
 mod record;
 
 pub use call::{Call, Settled};
 pub use engine::{Continuation, Listing, NewTask, TaskEngine, TaskFilter, TaskLimits, TaskScope};
 pub use error::TaskError;
+pub use once::{Attempt, Once};
 pub use reader::{TaskEvent, TaskReader};

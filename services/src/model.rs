@@ -28,6 +28,41 @@ pub struct AgentDefinition {
     /// Calls that may wait in one instance at a time; at least 1.
     pub concurrency: u32,
     pub skills: Vec<SkillDefinition>,
+    #[serde(default)]
+    pub provider: Option<Provider>,
+    #[serde(default)]
+    pub documentation_url: Option<String>,
+    #[serde(default)]
+    pub icon_url: Option<String>,
+    #[serde(default)]
+    pub extensions: Vec<Extension>,
+    /// Whether clients may stream.
+    #[serde(default = "yes")]
+    pub streaming: bool,
+    /// Whether clients may have events pushed.
+    #[serde(default = "yes")]
+    pub push_notifications: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// Who offers an agent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Provider {
+    pub organization: String,
+    pub url: String,
+}
+
+/// An extension of the protocol that an agent speaks (A2A 1.0 §4.6).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Extension {
+    pub uri: String,
+    pub description: String,
+    /// Whether a client that does not name it is refused.
+    pub required: bool,
+    pub params: Option<Metadata>,
 }
 
 /// A capability of an agent: the unit that a call is dispatched to.

@@ -1,8 +1,8 @@
 //! Following a task: one cursor into its log. A reader has no buffer of its own, so a slow one
 //! costs nothing and holds up nobody.
 
-use crate::engine::Inner;
-use crate::error::TaskError;
+use crate::engine::{Inner, TaskEngine, TaskScope};
+use crate::error::{TaskError, state_word};
 use crate::live::{Committed, LiveTask};
 use crate::model::Task;
 use crate::record::Encoded;
@@ -31,6 +31,63 @@ pub struct TaskReader {
     watch: watch::Receiver<Committed>,
     next: u64,
     fetched: VecDeque<(u64, Encoded)>,
+}
+
+/// What subscribers ask of the engine.
+impl TaskEngine {
+    /// The task as of now, and a reader of what follows, if anything can.
+    ///
+    /// # Errors
+    /// NotFound.
+    pub async fn follow(
+        &self,
+        scope: &TaskScope,
+        id: &str,
+    ) -> Result<(Task, u64, TaskReader), TaskError> {
+        let live = self.0.find(scope, id).await?;
+        let mut reader = TaskReader::new(Arc::clone(&self.0), live, 0);
+        let (task, seq) = reader.snapshot().await?;
+        Ok((task, seq, reader))
+    }
+
+    /// A reader of everything after an event, for one who has seen that. The task may have ended.
+    ///
+    /// # Errors
+    /// NotFound; NoSuchEvent if the task has not come that far.
+    pub async fn follow_from(
+        &self,
+        scope: &TaskScope,
+        id: &str,
+        after: u64,
+    ) -> Result<TaskReader, TaskError> {
+        let live = self.0.find(scope, id).await?;
+        let (_, last) = live.snapshot().await?;
+        if after > last {
+            let id = id.to_owned();
+            return Err(TaskError::NoSuchEvent { id, event: after });
+        }
+        Ok(TaskReader::new(Arc::clone(&self.0), live, after))
+    }
+
+    /// The task as of now, and a reader of all that follows.
+    ///
+    /// # Errors
+    /// NotFound; Terminal if nothing can follow (A2A 1.0 §3.1.6).
+    pub async fn subscribe(
+        &self,
+        scope: &TaskScope,
+        id: &str,
+    ) -> Result<(Task, u64, TaskReader), TaskError> {
+        let (task, seq, reader) = self.follow(scope, id).await?;
+        if task.status.state.is_terminal() {
+            let state = state_word(&task.status.state);
+            return Err(TaskError::Terminal {
+                id: id.to_owned(),
+                state,
+            });
+        }
+        Ok((task, seq, reader))
+    }
 }
 
 impl TaskReader {

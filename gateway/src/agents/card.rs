@@ -2,11 +2,11 @@
 
 use crate::respond::{self, Body, Reply};
 use a2a::{
-    AgentCapabilities, AgentCard, AgentInterface, AgentSkill, TRANSPORT_PROTOCOL_HTTP_JSON,
-    TRANSPORT_PROTOCOL_JSONRPC,
+    AgentCapabilities, AgentCard, AgentExtension, AgentInterface, AgentProvider, AgentSkill,
+    TRANSPORT_PROTOCOL_HTTP_JSON, TRANSPORT_PROTOCOL_JSONRPC,
 };
 use bytes::Bytes;
-use dormouse_services::model::{AgentDefinition, SkillDefinition};
+use dormouse_services::model::{AgentDefinition, Extension, SkillDefinition};
 use hyper::header::{CACHE_CONTROL, ETAG, HeaderValue, IF_NONE_MATCH, LAST_MODIFIED};
 use hyper::{HeaderMap, Response, StatusCode};
 use jiff::Timestamp;
@@ -75,20 +75,33 @@ fn agent_card(definition: &AgentDefinition, url: &str) -> AgentCard {
             AgentInterface::new(url, TRANSPORT_PROTOCOL_HTTP_JSON),
         ],
         capabilities: AgentCapabilities {
-            streaming: Some(true),
+            streaming: Some(definition.streaming),
             push_notifications: Some(false),
-            extensions: None,
+            extensions: (!definition.extensions.is_empty())
+                .then(|| definition.extensions.iter().map(extension).collect()),
             extended_agent_card: Some(false),
         },
         default_input_modes: modes(&definition.default_input_modes),
         default_output_modes: modes(&definition.default_output_modes),
         skills: definition.skills.iter().map(skill).collect(),
-        provider: None,
-        documentation_url: None,
-        icon_url: None,
+        provider: definition.provider.as_ref().map(|provider| AgentProvider {
+            organization: provider.organization.clone(),
+            url: provider.url.clone(),
+        }),
+        documentation_url: definition.documentation_url.clone(),
+        icon_url: definition.icon_url.clone(),
         security_schemes: None,
         security_requirements: None,
         signatures: None,
+    }
+}
+
+fn extension(extension: &Extension) -> AgentExtension {
+    AgentExtension {
+        uri: extension.uri.clone(),
+        description: Some(extension.description.clone()),
+        required: Some(extension.required),
+        params: extension.params.clone(),
     }
 }
 

@@ -6,6 +6,7 @@ pub(crate) use card::Card;
 
 use crate::metrics::{AgentMetrics, Metrics};
 use crate::route::Base;
+use crate::validate;
 use dormouse_scheduler::VersionRef;
 use dormouse_services::model::AgentDefinition;
 use dormouse_store::{Registry, StoreError, VersionRecord};
@@ -135,7 +136,7 @@ impl Inner {
     }
 
     fn entry(&self, key: &str, record: &VersionRecord) -> Result<AgentEntry, AgentsError> {
-        let definition: AgentDefinition =
+        let mut definition: AgentDefinition =
             serde_json::from_slice(&record.definition).map_err(|source| {
                 AgentsError::Definition {
                     agent: record.agent.clone(),
@@ -148,6 +149,7 @@ impl Inner {
             digest: record.digest,
             isolation: definition.isolation,
         });
+        definition.extensions.push(validate::idempotency());
         let card = Card::new(&definition, &self.url(key), record.created_ms);
         let metrics = self.metrics.agent(&record.agent);
         Ok(AgentEntry {

@@ -39,6 +39,8 @@ pub(crate) enum Request {
     },
     Subscribe {
         id: String,
+        /// The number of an event: only what follows it is wanted.
+        after: Option<u64>,
     },
     /// Any of the four on push notification configurations.
     PushConfig,
@@ -65,6 +67,20 @@ pub(crate) enum Sent {
 }
 
 impl Request {
+    /// Says which of the agent's extensions the client has activated.
+    pub(crate) fn activate(&mut self, extensions: Vec<String>) {
+        if let Self::Send(request) | Self::Stream(request) = self {
+            request.extensions = extensions;
+        }
+    }
+
+    /// Says which event of a subscribed task the client has seen.
+    pub(crate) fn go_on(&mut self, seen: Option<u64>) {
+        if let Self::Subscribe { after, .. } = self {
+            *after = seen;
+        }
+    }
+
     pub(crate) fn operation(&self) -> Operation {
         match self {
             Self::Send(_) => Operation::Send,
@@ -90,10 +106,15 @@ pub(crate) struct Operations {
 
 impl Operations {
     pub(crate) async fn perform(
-        &self,
+        self: &Arc<Self>,
         agent: &Arc<AgentEntry>,
         request: Request,
     ) -> Result<Answer, A2aError> {
+        let streams = matches!(request, Request::Stream(_) | Request::Subscribe { .. });
+        if streams && !agent.definition.streaming {
+            let sentence = "this agent does not stream; send, and get the task";
+            return Err(A2aError::new(Kind::UnsupportedOperation, sentence));
+        }
         match request {
             Request::Send(request) => Ok(Answer::Sent(self.send(agent, request).await?)),
             Request::Stream(request) => {
@@ -104,8 +125,9 @@ impl Operations {
             }
             Request::List(request) => Ok(Answer::Page(self.list(agent, request).await?)),
             Request::Cancel { id } => Ok(Answer::Task(self.cancel(agent, &id).await?)),
-            Request::Subscribe { id } => {
-                Ok(Answer::Stream(Box::new(self.subscribe(agent, &id).await?)))
+            Request::Subscribe { id, after } => {
+                let opening = self.subscribe(agent, &id, after).await?;
+                Ok(Answer::Stream(Box::new(opening)))
             }
             Request::PushConfig => Err(A2aError::new(
                 Kind::PushNotificationNotSupported,

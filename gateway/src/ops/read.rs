@@ -57,8 +57,14 @@ impl Operations {
         &self,
         agent: &AgentEntry,
         id: &str,
+        after: Option<u64>,
     ) -> Result<Opening, A2aError> {
-        let (task, seq, reader) = self.engine.subscribe(&self.scope(agent), id).await?;
+        let scope = self.scope(agent);
+        if let Some(after) = after {
+            let reader = self.engine.follow_from(&scope, id, after).await?;
+            return Ok(Opening::rest(reader));
+        }
+        let (task, seq, reader) = self.engine.subscribe(&scope, id).await?;
         Ok(Opening::task(task, seq, None, reader))
     }
 }

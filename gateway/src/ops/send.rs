@@ -5,8 +5,10 @@ use crate::agents::AgentEntry;
 use crate::errors::{A2aError, Kind};
 use crate::metrics::AgentMetrics;
 use dormouse_scheduler::{CallFailure, CallRequest, Entry, Scheduler};
-use dormouse_services::model::{FailureClass, Message, Metadata, Outcome, StreamResponse, Task};
-use dormouse_services::{Call, NewTask, Settled, TaskError, TaskEvent, TaskReader};
+use dormouse_services::model::{
+    FailureClass, Message, Metadata, Outcome, StreamResponse, Task, is_interrupted,
+};
+use dormouse_services::{Attempt, Call, NewTask, Once, Settled, TaskError, TaskEvent, TaskReader};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,11 +23,16 @@ pub(crate) struct SendRequest {
     /// `None`: the whole history.
     pub(crate) history_length: Option<usize>,
     pub(crate) return_immediately: bool,
+    /// Those of the agent's extensions that the client has activated.
+    pub(crate) extensions: Vec<String>,
+    /// Stands for this message: sent again, it leads to the same task.
+    pub(crate) idempotency_key: Option<String>,
 }
 
 /// How a stream begins (A2A 1.0 §3.1.2): a task and what follows, or exactly one message.
 pub(crate) struct Opening {
-    pub(crate) first: StreamResponse,
+    /// `None` if the client goes on from an event that it has seen.
+    pub(crate) first: Option<StreamResponse>,
     /// The place in the task's log that `first` shows.
     pub(crate) seq: Option<u64>,
     /// What the reader has said already.
@@ -35,9 +42,8 @@ pub(crate) struct Opening {
 
 impl Opening {
     pub(super) fn task(task: Task, seq: u64, next: Option<TaskEvent>, reader: TaskReader) -> Self {
-        let first = StreamResponse::Task(task);
         Self {
-            first,
+            first: Some(StreamResponse::Task(task)),
             seq: Some(seq),
             next,
             reader: Some(reader),
@@ -46,12 +52,38 @@ impl Opening {
 
     fn message(message: Message) -> Self {
         Self {
-            first: StreamResponse::Message(message),
+            first: Some(StreamResponse::Message(message)),
             seq: None,
             next: None,
             reader: None,
         }
     }
+
+    /// What follows an event that the client has seen.
+    pub(super) fn rest(reader: TaskReader) -> Self {
+        Self {
+            first: None,
+            seq: None,
+            next: None,
+            reader: Some(reader),
+        }
+    }
+}
+
+/// A call that runs, and how to learn what comes of it.
+struct Started {
+    task: Task,
+    seq: u64,
+    reader: TaskReader,
+    /// `None` if the call was begun by an earlier request.
+    settling: Option<oneshot::Receiver<Result<Settled, TaskError>>>,
+}
+
+/// What a send leads to.
+enum Turn {
+    Run(Box<Ready>),
+    /// The task of the first message with this idempotency key.
+    Known(String),
 }
 
 /// A call with all it needs to run.
@@ -63,7 +95,18 @@ struct Ready {
 }
 
 impl Operations {
+    /// From its first write on a task goes on without its client, and so does all that leads there.
     pub(super) async fn send(
+        self: &Arc<Self>,
+        agent: &Arc<AgentEntry>,
+        request: SendRequest,
+    ) -> Result<Sent, A2aError> {
+        let (operations, agent) = (Arc::clone(self), Arc::clone(agent));
+        let sending = async move { operations.send_to_end(&agent, request).await };
+        Detached::new(&self.calls, sending).await
+    }
+
+    async fn send_to_end(
         &self,
         agent: &Arc<AgentEntry>,
         request: SendRequest,
@@ -73,18 +116,19 @@ impl Operations {
             return_immediately,
             ..
         } = request;
-        let ready = self.ready(agent, request).await?;
-        let mut task = if return_immediately {
-            let call = Arc::clone(&ready.request.task);
-            call.accept().await?;
-            let (task, _, _) = call.follow().await?;
-            self.calls.spawn(ready.run());
-            task
-        } else {
-            match Detached::new(&self.calls, ready.run()).await? {
+        let mut task = match self.turn(agent, request).await? {
+            Turn::Known(id) => self.known(agent, &id, return_immediately).await?,
+            Turn::Run(ready) if return_immediately => {
+                let call = Arc::clone(&ready.request.task);
+                call.accept().await?;
+                let (task, _, _) = call.follow().await?;
+                self.calls.spawn(ready.run());
+                task
+            }
+            Turn::Run(ready) => match ready.run().await? {
                 Settled::Message(message) => return Ok(Sent::Message(message)),
                 Settled::Task(task) => task,
-            }
+            },
         };
         trim_history(&mut task, history_length);
         Ok(Sent::Task(task))
@@ -93,21 +137,21 @@ impl Operations {
     /// Returns when it is known whether the answer is a task: the client then sees every event from
     /// the first on, or exactly one message.
     pub(super) async fn stream(
-        &self,
+        self: &Arc<Self>,
         agent: &Arc<AgentEntry>,
         request: SendRequest,
     ) -> Result<Opening, A2aError> {
-        let history_length = request.history_length;
-        let ready = self.ready(agent, request).await?;
-        let call = Arc::clone(&ready.request.task);
-        // Of a new task this is the state before its first event, which nobody has seen yet.
-        let (mut task, seq, mut reader) = call.follow().await?;
-        trim_history(&mut task, history_length);
-        let (settled, settling) = oneshot::channel();
-        self.calls.spawn(async move {
-            // Fails when the stream has begun already: then its reader sees how the call ends.
-            let _ = settled.send(ready.run().await);
-        });
+        let (operations, agent) = (Arc::clone(self), Arc::clone(agent));
+        let starting = async move { operations.start(&agent, request).await };
+        let Started {
+            task,
+            seq,
+            mut reader,
+            settling,
+        } = Detached::new(&self.calls, starting).await?;
+        let Some(settling) = settling else {
+            return Ok(Opening::task(task, seq, None, reader));
+        };
         tokio::select! {
             biased;
             settled = settling => match settled {
@@ -120,27 +164,90 @@ impl Operations {
         }
     }
 
-    /// Creates the task or gives it its next turn.
-    async fn ready(
+    async fn start(
         &self,
         agent: &Arc<AgentEntry>,
         request: SendRequest,
-    ) -> Result<Ready, A2aError> {
-        let SendRequest {
-            message, metadata, ..
-        } = request;
-        match message.task_id.clone() {
-            None => self.begin(agent, message, metadata),
-            Some(id) => self.resume(agent, &id, message, metadata).await,
-        }
+    ) -> Result<Started, A2aError> {
+        let history_length = request.history_length;
+        let ready = match self.turn(agent, request).await? {
+            Turn::Run(ready) => ready,
+            Turn::Known(id) => {
+                let (mut task, seq, reader) = self.engine.follow(&self.scope(agent), &id).await?;
+                trim_history(&mut task, history_length);
+                return Ok(Started {
+                    task,
+                    seq,
+                    reader,
+                    settling: None,
+                });
+            }
+        };
+        let call = Arc::clone(&ready.request.task);
+        // Of a new task this is the state before its first event, which nobody has seen yet.
+        let (mut task, seq, reader) = call.follow().await?;
+        trim_history(&mut task, history_length);
+        let (settled, settling) = oneshot::channel();
+        self.calls.spawn(async move {
+            // Fails when the stream has begun already: then its reader sees how the call ends.
+            let _ = settled.send(ready.run().await);
+        });
+        Ok(Started {
+            task,
+            seq,
+            reader,
+            settling: Some(settling),
+        })
     }
 
-    fn begin(
+    /// The task of an earlier send, when that send would be answered.
+    async fn known(
         &self,
-        agent: &Arc<AgentEntry>,
-        message: Message,
-        metadata: Option<Metadata>,
-    ) -> Result<Ready, A2aError> {
+        agent: &AgentEntry,
+        id: &str,
+        return_immediately: bool,
+    ) -> Result<Task, A2aError> {
+        let (mut task, _, mut reader) = self.engine.follow(&self.scope(agent), id).await?;
+        let waits = |task: &Task| {
+            let state = &task.status.state;
+            !return_immediately && !state.is_terminal() && !is_interrupted(state)
+        };
+        while waits(&task) && reader.next().await?.is_some() {
+            task = self.engine.get(&self.scope(agent), id).await?;
+        }
+        Ok(task)
+    }
+
+    /// Creates the task or gives it its next turn, unless that was done before.
+    async fn turn(&self, agent: &Arc<AgentEntry>, request: SendRequest) -> Result<Turn, A2aError> {
+        let mut once = None;
+        if let Some(key) = &request.idempotency_key {
+            let scope = self.scope(agent);
+            match self.engine.once(&scope, key, &request.message).await? {
+                Attempt::Repeated(id) => return Ok(Turn::Known(id)),
+                Attempt::First(first) => once = Some(first),
+            }
+        }
+        let ready = match request.message.task_id.clone() {
+            Some(id) => self.resume(agent, &id, request, once).await?,
+            None => {
+                let ready = self.begin(agent, request)?;
+                if let Some(once) = once {
+                    ready.request.task.accept_once(once).await?;
+                }
+                ready
+            }
+        };
+        Ok(Turn::Run(Box::new(ready)))
+    }
+
+    fn begin(&self, agent: &Arc<AgentEntry>, request: SendRequest) -> Result<Ready, A2aError> {
+        let SendRequest {
+            message,
+            metadata,
+            extensions,
+            ..
+        } = request;
         let definition = &agent.definition;
         let skill = skill::choose(definition, &message, metadata.as_ref())?;
         skill::check_modes(definition, skill, &message)?;
@@ -161,6 +268,7 @@ impl Operations {
                 message,
                 metadata,
                 principal,
+                extensions,
                 task: Arc::new(call),
             },
         ))
@@ -171,11 +279,17 @@ impl Operations {
         &self,
         agent: &Arc<AgentEntry>,
         id: &str,
-        message: Message,
-        metadata: Option<Metadata>,
+        request: SendRequest,
+        once: Option<Once>,
     ) -> Result<Ready, A2aError> {
+        let SendRequest {
+            message,
+            metadata,
+            extensions,
+            ..
+        } = request;
         let scope = self.scope(agent);
-        let turn = self.engine.resume(&scope, id, message).await?;
+        let turn = self.engine.resume(&scope, id, message, once).await?;
         let version = if turn.version == agent.version.number {
             Some(Arc::clone(agent))
         } else {
@@ -199,6 +313,7 @@ impl Operations {
                 message: turn.message,
                 metadata,
                 principal: scope.principal,
+                extensions,
                 task: Arc::new(turn.call),
             },
         ))

@@ -95,6 +95,12 @@ mod tests {
             default_output_modes: Vec::new(),
             isolation: Isolation::Shared,
             concurrency: 1,
+            provider: None,
+            documentation_url: None,
+            icon_url: None,
+            extensions: Vec::new(),
+            streaming: true,
+            push_notifications: true,
             skills: skills
                 .iter()
                 .map(|id| SkillDefinition {

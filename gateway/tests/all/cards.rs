@@ -23,9 +23,13 @@ async fn a_card_says_where_and_how_to_reach_its_agent() {
             {"url": url, "protocolBinding": "HTTP+JSON", "protocolVersion": "1.0"},
         ])
     );
+    let mut capabilities = card["capabilities"].clone();
+    let extension = capabilities["extensions"].take();
+    assert_eq!(extension[0]["uri"], "urn:dormouse:idempotency:v1");
     assert_eq!(
-        card["capabilities"],
-        json!({"streaming": true, "pushNotifications": false, "extendedAgentCard": false})
+        capabilities,
+        json!({"streaming": true, "pushNotifications": false, "extendedAgentCard": false,
+            "extensions": null})
     );
     assert_eq!(
         (&card["name"], &card["version"]),

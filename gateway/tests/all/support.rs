@@ -197,6 +197,12 @@ pub(crate) fn definition(name: &str, skills: &[&str]) -> AgentDefinition {
         default_output_modes: Vec::new(),
         isolation: Isolation::Shared,
         concurrency: 1,
+        provider: None,
+        documentation_url: None,
+        icon_url: None,
+        extensions: Vec::new(),
+        streaming: true,
+        push_notifications: true,
         skills: skills
             .iter()
             .map(|id| SkillDefinition {

@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -27,7 +27,8 @@ use tokio::net::TcpListener;
 pub(crate) struct Manners {
     /// What every start is counted as.
     pub(crate) temperature: &'static str,
-    /// Every n-th call is answered with an error; 0 for none.
+    /// Every n-th call is answered with an error, unless it is the first of its connection, which
+    /// must succeed before anything is measured; 0 for none.
     pub(crate) error_every: u64,
     /// The n-th call and all that come during it wait this long together, once.
     pub(crate) stall: Option<(u64, Duration)>,
@@ -62,7 +63,11 @@ pub(crate) async fn serve(manners: Manners) -> SocketAddr {
             let (stream, _) = listener.accept().await.unwrap();
             stream.set_nodelay(true).unwrap();
             let fake = Arc::clone(&fake);
-            let service = service_fn(move |request| answer(Arc::clone(&fake), request));
+            let fresh = AtomicBool::new(true);
+            let service = service_fn(move |request| {
+                let first = fresh.swap(false, Ordering::Relaxed);
+                answer(Arc::clone(&fake), request, first)
+            });
             tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
         }
     });
@@ -90,6 +95,7 @@ pub(crate) fn program(folder: &Path, address: SocketAddr) -> PathBuf {
 async fn answer(
     fake: Arc<Fake>,
     request: Request<Incoming>,
+    first: bool,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     let (head, body) = request.into_parts();
     let body = body.collect().await.unwrap().to_bytes();
@@ -98,7 +104,10 @@ async fn answer(
         "/metrics" => (StatusCode::OK, metrics(&fake)),
         path if path.starts_with("/agents/") => {
             assert_eq!(head.headers["a2a-version"], "1.0");
-            (StatusCode::OK, call(&fake, path, &body).await.to_string())
+            (
+                StatusCode::OK,
+                call(&fake, path, &body, first).await.to_string(),
+            )
         }
         _ => (StatusCode::NOT_FOUND, "nothing here".to_owned()),
     };
@@ -137,7 +146,7 @@ fn metrics(fake: &Fake) -> String {
     )
 }
 
-async fn call(fake: &Fake, path: &str, body: &[u8]) -> Value {
+async fn call(fake: &Fake, path: &str, body: &[u8], first: bool) -> Value {
     let number = fake.calls.fetch_add(1, Ordering::Relaxed) + 1;
     let guard = fake.gate.lock().await;
     if let Some((at, length)) = fake.manners.stall
@@ -150,7 +159,8 @@ async fn call(fake: &Fake, path: &str, body: &[u8]) -> Value {
     assert_eq!(request["method"], "SendMessage");
     let id = &request["id"];
     let message = &request["params"]["message"];
-    if fake.manners.error_every > 0 && number.is_multiple_of(fake.manners.error_every) {
+    let breaks = fake.manners.error_every > 0 && number.is_multiple_of(fake.manners.error_every);
+    if breaks && !first {
         return json!({"jsonrpc": "2.0", "id": id, "error": {"code": -32603, "message": "broken on purpose"}});
     }
     let result = match path {

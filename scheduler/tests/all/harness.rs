@@ -110,6 +110,7 @@ impl Platform {
             message,
             metadata: None,
             principal: principal.to_owned(),
+            extensions: Vec::new(),
             task: Arc::clone(&task),
         };
         let mut report = self.scheduler.call(request).await;

@@ -176,6 +176,8 @@ impl Operations {
         check(&message)?;
         let metadata = request.metadata.as_ref().map(convert::json_object);
         let content = convert::content(&message);
+        let message_id = message.message_id.clone();
+        let reference_task_ids = message.reference_task_ids.clone().unwrap_or_default();
         let (task, reader, slot) = match message.task_id.as_deref().filter(|id| !id.is_empty()) {
             Some(id) => {
                 let task = self.find(agent, id)?;
@@ -200,6 +202,9 @@ impl Operations {
                 context_id: task.task().context_id.clone(),
                 principal: "anonymous".to_owned(),
                 metadata,
+                message_id,
+                reference_task_ids,
+                extensions: Vec::new(),
                 deadline: Duration::from_secs(24 * 60 * 60),
             },
             skill: task.skill.clone(),

@@ -61,7 +61,7 @@ impl World {
 
     /// Gives a waiting task its input.
     pub(crate) async fn resume(&self, id: &str, text: &str) -> Result<Continuation, TaskError> {
-        soon(self.engine.resume(&ann(), id, user(text))).await
+        soon(self.engine.resume(&ann(), id, user(text), None)).await
     }
 
     pub(crate) async fn subscribe(&self, id: &str) -> TaskReader {

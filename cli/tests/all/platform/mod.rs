@@ -2,9 +2,11 @@
 
 mod bad_requests;
 mod crash;
+mod extensions;
 mod hostile;
 mod lives;
 mod serving;
+mod streams;
 mod tasks;
 mod uploads;
 
