@@ -10,9 +10,9 @@ use crate::negotiate;
 use crate::ops::{Answer, Request};
 use crate::respond::{self, Reply};
 use crate::sse::{self, Framing};
-use crate::validate;
+use crate::validate::{self, GetParameters, ListParameters};
 use a2a::methods;
-use a2a::{CancelTaskRequest, GetTaskRequest, ListTasksRequest, SubscribeToTaskRequest};
+use a2a::{CancelTaskRequest, SubscribeToTaskRequest};
 use hyper::body::Incoming;
 use hyper::http::request::Parts;
 use serde::Deserialize;
@@ -169,7 +169,7 @@ fn decode(envelope: &Envelope<'_>) -> Result<Request, A2aError> {
     let request = match &*envelope.method {
         methods::SEND_MESSAGE => validate::send(params).map(Request::Send),
         methods::SEND_STREAMING_MESSAGE => validate::send(params).map(Request::Stream),
-        methods::GET_TASK => validate::decode(params).and_then(|request: GetTaskRequest| {
+        methods::GET_TASK => validate::decode(params).and_then(|request: GetParameters| {
             let history_length = validate::history_length(request.history_length)?;
             Ok(Request::Get {
                 id: validate::id(request.id)?,
@@ -177,7 +177,7 @@ fn decode(envelope: &Envelope<'_>) -> Result<Request, A2aError> {
             })
         }),
         methods::LIST_TASKS => validate::decode(params)
-            .and_then(|request: ListTasksRequest| validate::list(request).map(Request::List)),
+            .and_then(|request: ListParameters| validate::list(request).map(Request::List)),
         methods::CANCEL_TASK => validate::decode(params).and_then(|request: CancelTaskRequest| {
             Ok(Request::Cancel {
                 id: validate::id(request.id)?,

@@ -11,8 +11,7 @@ use crate::respond::{self, Reply};
 use crate::route::A2aPath;
 use crate::sse::{self, Framing};
 use crate::uri;
-use crate::validate;
-use a2a::ListTasksRequest;
+use crate::validate::{self, ListParameters};
 use hyper::body::Incoming;
 use hyper::http::request::Parts;
 use hyper::{HeaderMap, Method, StatusCode};
@@ -127,7 +126,7 @@ fn bodyless(path: A2aPath<'_>, query: Option<&str>) -> Result<Request, A2aError>
 }
 
 /// The query as the request object it stands for.
-fn list_parameters(query: Option<&str>) -> Result<ListTasksRequest, A2aError> {
+fn list_parameters(query: Option<&str>) -> Result<ListParameters, A2aError> {
     let mut request = Map::new();
     for (name, text) in uri::query(query) {
         let value = match &*name {

@@ -2,11 +2,13 @@
 
 use crate::errors::{A2aError, Kind};
 use crate::ops::{ListRequest, SendRequest};
-use a2a::{ListTasksRequest, TaskPushNotificationConfig};
+use a2a::TaskPushNotificationConfig;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, Engine, GeneralPurpose, GeneralPurposeConfig};
 use dormouse_services::TaskFilter;
-use dormouse_services::model::{Extension, Message, Metadata, Part, PartContent, Role, TaskState};
+use dormouse_services::model::{
+    Extension, Message, Metadata, Part, PartContent, Role, TaskState, Timestamp,
+};
 use hyper::HeaderMap;
 use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer};
@@ -102,8 +104,35 @@ pub(crate) fn last_event_id(headers: &HeaderMap) -> Result<Option<u64>, A2aError
         .ok_or_else(|| A2aError::params("Last-Event-ID is not an id of this server's events"))
 }
 
+/// GetTaskRequest. Here and below: ProtoJSON takes a field by its name in the proto, too.
+#[derive(Deserialize)]
+pub(crate) struct GetParameters {
+    pub(crate) id: String,
+    #[serde(default, rename = "historyLength", alias = "history_length")]
+    pub(crate) history_length: Option<i32>,
+}
+
+/// ListTasksRequest.
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct ListParameters {
+    #[serde(alias = "context_id")]
+    context_id: Option<String>,
+    status: Option<TaskState>,
+    #[serde(alias = "page_size")]
+    page_size: Option<i32>,
+    #[serde(alias = "page_token")]
+    page_token: Option<String>,
+    #[serde(alias = "history_length")]
+    history_length: Option<i32>,
+    #[serde(alias = "status_timestamp_after")]
+    status_timestamp_after: Option<Timestamp>,
+    #[serde(alias = "include_artifacts")]
+    include_artifacts: Option<bool>,
+}
+
 /// A ListTasksRequest.
-pub(crate) fn list(request: ListTasksRequest) -> Result<ListRequest, A2aError> {
+pub(crate) fn list(request: ListParameters) -> Result<ListRequest, A2aError> {
     let page_size = request.page_size.unwrap_or(DEFAULT_PAGE_SIZE);
     if !(1..=MAX_PAGE_SIZE).contains(&page_size) {
         return Err(A2aError::params(format!(
@@ -192,21 +221,22 @@ struct WireSend {
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct WireConfiguration {
-    #[serde(default)]
+    #[serde(default, alias = "task_push_notification_config")]
     task_push_notification_config: Option<TaskPushNotificationConfig>,
-    #[serde(default)]
+    #[serde(default, alias = "history_length")]
     history_length: Option<i32>,
-    #[serde(default)]
+    #[serde(default, alias = "return_immediately")]
     return_immediately: Option<bool>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct WireMessage {
+    #[serde(alias = "message_id")]
     message_id: String,
-    #[serde(default)]
+    #[serde(default, alias = "context_id")]
     context_id: Option<String>,
-    #[serde(default)]
+    #[serde(default, alias = "task_id")]
     task_id: Option<String>,
     role: Role,
     parts: Vec<StrictPart>,
@@ -214,7 +244,7 @@ struct WireMessage {
     metadata: Option<Metadata>,
     #[serde(default)]
     extensions: Option<Vec<String>>,
-    #[serde(default)]
+    #[serde(default, alias = "reference_task_ids")]
     reference_task_ids: Option<Vec<String>>,
 }
 
@@ -234,7 +264,7 @@ struct WirePart {
     data: Option<Value>,
     #[serde(default)]
     filename: Option<String>,
-    #[serde(default)]
+    #[serde(default, alias = "media_type")]
     media_type: Option<String>,
     #[serde(default)]
     metadata: Option<Metadata>,
@@ -305,6 +335,26 @@ mod tests {
 
     fn parts(parts: Value) -> Result<Vec<Part>, A2aError> {
         message(|request| request["message"]["parts"] = parts).map(|request| request.message.parts)
+    }
+
+    #[test]
+    fn fields_may_be_named_as_in_the_proto() {
+        let request = message(|request| {
+            request["message"]["context_id"] = json!("c");
+            request["configuration"] = json!({"history_length": 2, "return_immediately": true});
+        })
+        .unwrap();
+        assert_eq!(request.message.context_id.as_deref(), Some("c"));
+        assert_eq!(
+            (request.history_length, request.return_immediately),
+            (Some(2), true)
+        );
+        let get: GetParameters = decode(b"{\"id\":\"t\",\"history_length\":1}").unwrap();
+        assert_eq!(get.history_length, Some(1));
+        let parameters = json!({"page_size": 3, "include_artifacts": true, "context_id": "c"});
+        let parameters = decode(parameters.to_string().as_bytes()).unwrap();
+        let list = list(parameters).unwrap();
+        assert_eq!((list.filter.page_size, list.include_artifacts), (3, true));
     }
 
     #[test]
@@ -387,7 +437,7 @@ mod tests {
             (Some(101), Err(())),
         ] {
             let request =
-                decode::<ListTasksRequest>(json!({"pageSize": size}).to_string().as_bytes())
+                decode::<ListParameters>(json!({"pageSize": size}).to_string().as_bytes())
                     .unwrap();
             assert_eq!(
                 list(request)

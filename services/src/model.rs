@@ -11,6 +11,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::HashMap;
 
+/// A point in time, in UTC (A2A 1.0 §5.6.1).
+pub type Timestamp = chrono::DateTime<chrono::Utc>;
+
 /// Members of a `metadata` object (a JSON object, A2A 1.0 §4.1).
 pub type Metadata = HashMap<String, Value>;
 
