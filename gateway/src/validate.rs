@@ -437,8 +437,7 @@ mod tests {
             (Some(101), Err(())),
         ] {
             let request =
-                decode::<ListParameters>(json!({"pageSize": size}).to_string().as_bytes())
-                    .unwrap();
+                decode::<ListParameters>(json!({"pageSize": size}).to_string().as_bytes()).unwrap();
             assert_eq!(
                 list(request)
                     .map(|list| list.filter.page_size)
