@@ -1,19 +1,11 @@
 //! Everything that CI runs.
 
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 
-use anyhow::{Context, bail};
-
+use crate::clients;
 use crate::guests;
 use crate::setup::{self, TARGET};
 use crate::step::{self, Count, cargo, root, run_tests};
-
-/// The client that other people's programs use.
-const PYTHON_CLIENT: [&str; 2] = ["a2a-sdk==1.3.0", "httpx"];
-/// Scripts that talk to the real binary with it. Each prints `N passed, N failed` at its end.
-const CLIENT_TESTS: &str = "tests/clients";
 
 /// Runs until the first failure, and ends with a line `N passed, N failed`.
 pub(crate) fn run(install: bool) -> ExitCode {
@@ -39,7 +31,7 @@ fn run_all(install: bool, count: &mut Count) -> anyhow::Result<()> {
     native_agents(count)?;
     workspace(count)?;
     dependencies(install)?;
-    python_client(count)
+    clients::run(count)
 }
 
 fn format_and_lints() -> anyhow::Result<()> {
@@ -133,79 +125,4 @@ fn dependencies(install: bool) -> anyhow::Result<()> {
         step::run(&format!("dependencies of the {folder}"), deny.args(check))?;
     }
     Ok(())
-}
-
-/// The official Python client against the real binary, in an environment of its own.
-fn python_client(count: &mut Count) -> anyhow::Result<()> {
-    let scripts = scripts(&root().join(CLIENT_TESTS))?;
-    if scripts.is_empty() {
-        println!("\n==> official Python client: skipped, there is nothing in {CLIENT_TESTS}");
-        return Ok(());
-    }
-    let target = step::target_dir(root())?;
-    let python = python_environment(&target.join("venv"))?;
-    for script in scripts {
-        let name = script.file_name().unwrap_or_default().display();
-        let mut command = Command::new(&python);
-        command
-            .arg(&script)
-            .current_dir(root())
-            .env("DORMOUSE", target.join("debug").join("dormouse"))
-            .env("EXAMPLES", guests::modules("examples"))
-            .env("GUESTS", guests::modules("guests"));
-        run_tests(
-            &format!("official Python client: {name}"),
-            &mut command,
-            count,
-        )?;
-    }
-    Ok(())
-}
-
-fn scripts(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
-    if !folder.is_dir() {
-        return Ok(Vec::new());
-    }
-    let mut scripts = Vec::new();
-    for entry in fs::read_dir(folder)? {
-        let path = entry?.path();
-        scripts.extend(
-            path.extension()
-                .is_some_and(|end| end == "py")
-                .then_some(path),
-        );
-    }
-    scripts.sort();
-    Ok(scripts)
-}
-
-/// A virtual environment with the client; made once, and made again if the client is not in it.
-fn python_environment(folder: &Path) -> anyhow::Result<PathBuf> {
-    let python = folder.join("bin").join("python");
-    let path = python
-        .to_str()
-        .context("the target folder has a name that is not UTF-8")?;
-    if setup::runs(path, &["-c", "import a2a, httpx"]) {
-        return Ok(python);
-    }
-    if !setup::runs("python3", &["-m", "venv", "--help"]) {
-        bail!("the tests with the official Python client need python3 with its module venv");
-    }
-    let mut make = Command::new("python3");
-    step::run(
-        "make a Python environment",
-        make.args(["-m", "venv"]).arg(folder),
-    )?;
-    let mut install = Command::new(&python);
-    install
-        .args([
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--disable-pip-version-check",
-        ])
-        .args(PYTHON_CLIENT);
-    step::run("install the official Python client", &mut install)?;
-    Ok(python)
 }

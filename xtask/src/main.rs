@@ -8,6 +8,7 @@
 
 mod bench;
 mod checks;
+mod clients;
 mod demo;
 mod guests;
 mod metrics;

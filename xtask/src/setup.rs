@@ -38,6 +38,11 @@ pub(crate) fn setup() -> anyhow::Result<()> {
         runs("python3", &["--version"]),
         "not there; the tests with the official Python client need it",
     );
+    report(
+        "npm",
+        runs("npm", &["--version"]),
+        "not there; the tests with the official JavaScript client need it",
+    );
     Ok(())
 }
 
