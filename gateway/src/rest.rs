@@ -1,6 +1,7 @@
 //! The HTTP+JSON binding (A2A 1.0 §11).
 
 use crate::agents::AgentEntry;
+use crate::auth::Caller;
 use crate::body;
 use crate::errors::{A2aError, Kind};
 use crate::handle::Shared;
@@ -22,6 +23,7 @@ use std::time::Instant;
 
 pub(crate) async fn answer(
     shared: &Shared,
+    caller: &Caller,
     agent: &Arc<AgentEntry>,
     path: A2aPath<'_>,
     parts: &Parts,
@@ -29,7 +31,8 @@ pub(crate) async fn answer(
 ) -> Reply {
     let started = Instant::now();
     let mut operation = Operation::Unknown;
-    let (reply, code) = match serve(shared, agent, path, parts, body, &mut operation).await {
+    let (reply, code) = match serve(shared, caller, agent, path, parts, body, &mut operation).await
+    {
         Ok(reply) => (reply, "ok"),
         Err(error) => {
             let reply = refusal(&parts.headers, &error);
@@ -52,6 +55,7 @@ pub(crate) fn refusal(headers: &HeaderMap, error: &A2aError) -> Reply {
 
 async fn serve(
     shared: &Shared,
+    caller: &Caller,
     agent: &Arc<AgentEntry>,
     path: A2aPath<'_>,
     parts: &Parts,
@@ -77,7 +81,7 @@ async fn serve(
         _ => bodyless(path, parts.uri.query())?,
     };
     *operation = request.operation();
-    match shared.operations.perform(agent, request).await? {
+    match shared.operations.perform(caller, agent, request).await? {
         Answer::Stream(opening) => Ok(sse::reply(
             *opening,
             Framing::Bare,

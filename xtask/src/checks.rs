@@ -11,7 +11,7 @@ use crate::setup::{self, TARGET};
 use crate::step::{self, Count, cargo, root, run_tests};
 
 /// The client that other people's programs use.
-const PYTHON_CLIENT: [&str; 2] = ["a2a-sdk==1.3.0", "httpx"];
+const PYTHON_CLIENT: [&str; 2] = ["a2a-sdk[signing]==1.3.0", "httpx"];
 /// Scripts that talk to the real binary with it. Each prints `N passed, N failed` at its end.
 const CLIENT_TESTS: &str = "tests/clients";
 
@@ -185,7 +185,7 @@ fn python_environment(folder: &Path) -> anyhow::Result<PathBuf> {
     let path = python
         .to_str()
         .context("the target folder has a name that is not UTF-8")?;
-    if setup::runs(path, &["-c", "import a2a, httpx"]) {
+    if setup::runs(path, &["-c", "import a2a, httpx, jwt"]) {
         return Ok(python);
     }
     if !setup::runs("python3", &["-m", "venv", "--help"]) {

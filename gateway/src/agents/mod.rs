@@ -1,11 +1,17 @@
 //! What is kept in memory of an agent: what routing, cards and calls need, for the agents used last.
 
 mod card;
+mod signing;
 
-pub(crate) use card::Card;
+pub(crate) use signing::JWKS_PATH;
+pub use signing::{CardKey, CardKeyError};
 
+use crate::auth::Door;
+use crate::document::Document;
 use crate::metrics::{AgentMetrics, Metrics};
 use crate::route::Base;
+use a2a::AgentCard;
+use card::{Cards, Deployed, Issuer};
 use dormouse_scheduler::VersionRef;
 use dormouse_services::model::AgentDefinition;
 use dormouse_store::{Registry, StoreError, VersionRecord};
@@ -17,8 +23,31 @@ use thiserror::Error;
 pub(crate) struct AgentEntry {
     pub(crate) version: Arc<VersionRef>,
     pub(crate) definition: AgentDefinition,
-    pub(crate) card: Card,
     pub(crate) metrics: Arc<AgentMetrics>,
+    /// Its definition is not in it any more.
+    record: VersionRecord,
+    url: String,
+    issuer: Arc<Issuer>,
+    cards: Cards,
+}
+
+impl AgentEntry {
+    pub(crate) fn card(&self, door: Door) -> &Document {
+        self.cards.public(&self.deployed(), door)
+    }
+
+    pub(crate) fn extended_card(&self) -> &AgentCard {
+        self.cards.extended(&self.deployed())
+    }
+
+    fn deployed(&self) -> Deployed<'_> {
+        Deployed {
+            definition: &self.definition,
+            url: &self.url,
+            record: &self.record,
+            issuer: &self.issuer,
+        }
+    }
 }
 
 #[derive(Debug, Error)]
@@ -46,14 +75,15 @@ struct Inner {
     /// Counts changes of the registry, so that a load that overlaps with one is not kept.
     changes: AtomicU64,
     metrics: Arc<Metrics>,
-    public_url: String,
+    issuer: Arc<Issuer>,
 }
 
 impl Agents {
     pub(crate) fn new(
         registry: Arc<dyn Registry>,
         metrics: Arc<Metrics>,
-        public_url: String,
+        origin: String,
+        key: Option<CardKey>,
         max_entries: u64,
     ) -> Self {
         let entries = moka::sync::Cache::new(max_entries);
@@ -62,7 +92,7 @@ impl Agents {
             entries,
             changes: AtomicU64::new(0),
             metrics,
-            public_url,
+            issuer: Arc::new(Issuer { origin, key }),
         }))
     }
 
@@ -125,7 +155,7 @@ impl Inner {
         let Some(record) = record else {
             return Ok(None);
         };
-        let entry = Arc::new(self.entry(&key, &record)?);
+        let entry = Arc::new(self.entry(&key, record)?);
         self.entries.insert(key.clone(), Arc::clone(&entry));
         // A change in the meantime has either removed the entry after this insert, or is seen here.
         if self.changes.load(Ordering::SeqCst) != before {
@@ -134,7 +164,7 @@ impl Inner {
         Ok(Some(entry))
     }
 
-    fn entry(&self, key: &str, record: &VersionRecord) -> Result<AgentEntry, AgentsError> {
+    fn entry(&self, key: &str, mut record: VersionRecord) -> Result<AgentEntry, AgentsError> {
         let definition: AgentDefinition =
             serde_json::from_slice(&record.definition).map_err(|source| {
                 AgentsError::Definition {
@@ -148,18 +178,21 @@ impl Inner {
             digest: record.digest,
             isolation: definition.isolation,
         });
-        let card = Card::new(&definition, &self.url(key), record.created_ms);
         let metrics = self.metrics.agent(&record.agent);
+        record.definition = Vec::new();
         Ok(AgentEntry {
             version,
             definition,
-            card,
             metrics,
+            record,
+            url: self.url(key),
+            issuer: Arc::clone(&self.issuer),
+            cards: Cards::default(),
         })
     }
 
     fn url(&self, key: &str) -> String {
-        format!("{}/agents/{key}", self.public_url)
+        format!("{}/agents/{key}", self.issuer.origin)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::{Detached, Operations, Sent, skill};
 use crate::agents::AgentEntry;
+use crate::auth::Caller;
 use crate::errors::{A2aError, Kind};
 use crate::metrics::AgentMetrics;
 use dormouse_scheduler::{CallFailure, CallRequest, Entry, Scheduler};
@@ -65,6 +66,7 @@ struct Ready {
 impl Operations {
     pub(super) async fn send(
         &self,
+        caller: &Caller,
         agent: &Arc<AgentEntry>,
         request: SendRequest,
     ) -> Result<Sent, A2aError> {
@@ -73,7 +75,7 @@ impl Operations {
             return_immediately,
             ..
         } = request;
-        let ready = self.ready(agent, request).await?;
+        let ready = self.ready(caller, agent, request).await?;
         let mut task = if return_immediately {
             let call = Arc::clone(&ready.request.task);
             call.accept().await?;
@@ -94,11 +96,12 @@ impl Operations {
     /// the first on, or exactly one message.
     pub(super) async fn stream(
         &self,
+        caller: &Caller,
         agent: &Arc<AgentEntry>,
         request: SendRequest,
     ) -> Result<Opening, A2aError> {
         let history_length = request.history_length;
-        let ready = self.ready(agent, request).await?;
+        let ready = self.ready(caller, agent, request).await?;
         let call = Arc::clone(&ready.request.task);
         // Of a new task this is the state before its first event, which nobody has seen yet.
         let (mut task, seq, mut reader) = call.follow().await?;
@@ -123,6 +126,7 @@ impl Operations {
     /// Creates the task or gives it its next turn.
     async fn ready(
         &self,
+        caller: &Caller,
         agent: &Arc<AgentEntry>,
         request: SendRequest,
     ) -> Result<Ready, A2aError> {
@@ -130,13 +134,14 @@ impl Operations {
             message, metadata, ..
         } = request;
         match message.task_id.clone() {
-            None => self.begin(agent, message, metadata),
-            Some(id) => self.resume(agent, &id, message, metadata).await,
+            None => self.begin(caller, agent, message, metadata),
+            Some(id) => self.resume(caller, agent, &id, message, metadata).await,
         }
     }
 
     fn begin(
         &self,
+        caller: &Caller,
         agent: &Arc<AgentEntry>,
         message: Message,
         metadata: Option<Metadata>,
@@ -144,7 +149,7 @@ impl Operations {
         let definition = &agent.definition;
         let skill = skill::choose(definition, &message, metadata.as_ref())?;
         skill::check_modes(definition, skill, &message)?;
-        let scope = self.scope(agent);
+        let scope = caller.scope(&agent.version.agent);
         let principal = scope.principal.clone();
         let call = self.engine.begin(NewTask {
             scope,
@@ -169,12 +174,13 @@ impl Operations {
     /// Continues on the version that the task began with.
     async fn resume(
         &self,
+        caller: &Caller,
         agent: &Arc<AgentEntry>,
         id: &str,
         message: Message,
         metadata: Option<Metadata>,
     ) -> Result<Ready, A2aError> {
-        let scope = self.scope(agent);
+        let scope = caller.scope(&agent.version.agent);
         let turn = self.engine.resume(&scope, id, message).await?;
         let version = if turn.version == agent.version.number {
             Some(Arc::clone(agent))
