@@ -48,7 +48,7 @@ fn create(args: TokenCreateArgs) -> anyhow::Result<()> {
 }
 
 fn list(args: &TokenListArgs) -> anyhow::Result<()> {
-    let answer = match &args.place.data_dir {
+    let answer = match existing(&args.place)? {
         Some(dir) => in_folder(dir, |store| Ok(json!({"tokens": tokens::list(store)?})))?,
         None => at_server(&args.place)?.get(&["v1", "tokens"])?,
     };
@@ -80,13 +80,24 @@ fn list(args: &TokenListArgs) -> anyhow::Result<()> {
 }
 
 fn revoke(args: &TokenRevokeArgs) -> anyhow::Result<()> {
-    match &args.place.data_dir {
+    match existing(&args.place)? {
         Some(dir) => in_folder(dir, |store| {
             tokens::revoke(store, &args.name, LastAdmin::MayGo)
         })?,
         None => at_server(&args.place)?.delete(&["v1", "tokens", &args.name])?,
     }
     Ok(writeln!(io::stdout().lock(), "{} is revoked", args.name)?)
+}
+
+/// A folder that is not there has no tokens, and is not to be made for looking.
+fn existing(place: &TokenPlace) -> anyhow::Result<Option<&Path>> {
+    match place.data_dir.as_deref() {
+        Some(dir) if !dir.is_dir() => Err(Usage::error(format!(
+            "there is no folder {}",
+            dir.display()
+        ))),
+        dir => Ok(dir),
+    }
 }
 
 fn at_server(place: &TokenPlace) -> anyhow::Result<Client> {

@@ -65,10 +65,13 @@ async fn agents_are_found_by_word_skill_and_tag() {
         .await;
     assert_eq!(
         (names(&first), &first["next"]),
-        (vec!["planner"], &json!("stats"))
+        (vec!["planner"], &json!("planner"))
     );
     let (_, rest) = server
-        .rest("GET /v1/agents?q=travel&limit=1&after=stats", &json!(null))
+        .rest(
+            "GET /v1/agents?q=travel&limit=1&after=planner",
+            &json!(null),
+        )
         .await;
     assert_eq!(
         (names(&rest), &rest["next"]),
