@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use dormouse_gateway::tokens::Scope;
 use serde_json::Value;
 
-use crate::config::{LogFormat, Settings};
+use crate::config::{LogFormat, Settings, Span};
 
 /// Where commands look for a server unless told otherwise.
 pub(crate) const DEFAULT_SERVER: &str = "http://127.0.0.1:8080";
@@ -49,6 +50,9 @@ pub(crate) enum Command {
     Rollback(RollbackArgs),
     /// Delete an agent with all its versions
     Delete(DeleteArgs),
+    /// Make, list and revoke API tokens
+    #[command(subcommand)]
+    Token(TokenCommand),
     /// Check this machine and say how to mend what is wrong
     Doctor(DoctorArgs),
 }
@@ -250,6 +254,90 @@ pub(crate) struct DeleteArgs {
 
     #[command(flatten)]
     pub(crate) server: ServerArgs,
+}
+
+#[derive(Debug, Subcommand)]
+#[command(after_help = "\
+As long as there is no token, a server on a loopback address lets everybody in. The first token must
+have the scope admin; from then on every request needs one, except for cards and health.
+
+Examples:
+  dormouse token create ann --scope admin
+  dormouse token create ci --scope deploy --expires 90d
+  dormouse token create ann --scope admin --data-dir dormouse-data    while no server runs
+  dormouse token list
+  dormouse token revoke ci")]
+pub(crate) enum TokenCommand {
+    /// Make a token and show it, once
+    Create(TokenCreateArgs),
+    /// List the tokens, without their secrets
+    List(TokenListArgs),
+    /// Revoke a token: the next request with it is refused
+    Revoke(TokenRevokeArgs),
+}
+
+/// Where tokens are kept: at a server, or in a folder that no server uses.
+#[derive(Debug, Args)]
+pub(crate) struct TokenPlace {
+    /// Work on this data folder, which no server may be using, instead of asking a server
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The token alone is printed to stdout, so that a script can keep it:
+  DORMOUSE_TOKEN=$(dormouse token create ann --scope admin)
+
+Scopes:
+  deploy    upload modules; switch and delete agents; read metrics
+  invoke    talk to agents
+  admin     tokens, and everything else")]
+pub(crate) struct TokenCreateArgs {
+    /// The token's name and the principal it stands for, who owns the tasks of its requests
+    pub(crate) name: String,
+
+    /// What it may be used for: deploy, invoke, admin
+    #[arg(
+        long = "scope",
+        value_name = "SCOPE",
+        required = true,
+        value_delimiter = ','
+    )]
+    pub(crate) scopes: Vec<Scope>,
+
+    /// It is worth nothing after this long [default: it does not expire]
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) expires: Option<Span>,
+
+    /// Print the answer as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    #[command(flatten)]
+    pub(crate) place: TokenPlace,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TokenListArgs {
+    /// Print the answer as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    #[command(flatten)]
+    pub(crate) place: TokenPlace,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TokenRevokeArgs {
+    /// The token's name
+    pub(crate) name: String,
+
+    #[command(flatten)]
+    pub(crate) place: TokenPlace,
 }
 
 #[derive(Debug, Args)]

@@ -7,6 +7,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use dormouse_gateway::WithoutTokens;
 use dormouse_scheduler::SchedulerConfig;
 use dormouse_store::OpenOptions;
 use serde::Deserialize;
@@ -18,6 +19,8 @@ pub(crate) const DEFAULT_LISTEN: SocketAddr =
 pub(crate) const DEFAULT_DATA_DIR: &str = "dormouse-data";
 /// Compiled code, inside the data folder.
 const CODE_DIR: &str = "code";
+/// What cards are signed with, inside the data folder.
+const CARD_KEY: &str = "card-key.json";
 const DEFAULT_DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What a user may set, as flags or as keys of the file.
@@ -64,7 +67,7 @@ pub(crate) struct Settings {
     #[arg(long, num_args = 0, default_missing_value = "true")]
     accept_data_loss: Option<bool>,
 
-    /// Serve without tokens on an address that is not loopback
+    /// While there is no token, let everybody in on an address that is not loopback
     #[arg(long, num_args = 0, default_missing_value = "true")]
     insecure: Option<bool>,
 
@@ -77,10 +80,12 @@ pub(crate) struct Settings {
 #[derive(Debug)]
 pub(crate) struct Config {
     pub(crate) listen: SocketAddr,
+    pub(crate) without_tokens: WithoutTokens,
     pub(crate) metrics_listen: Option<SocketAddr>,
     pub(crate) public_url: Option<String>,
     pub(crate) root_agent: Option<String>,
     pub(crate) data_dir: PathBuf,
+    pub(crate) card_key: PathBuf,
     pub(crate) drain_timeout: Duration,
     pub(crate) store: OpenOptions,
     pub(crate) scheduler: SchedulerConfig,
@@ -95,12 +100,11 @@ impl Config {
         let file = file.map(read).transpose()?.unwrap_or_default();
         let settings = flags.over(file);
         let listen = settings.listen.unwrap_or(DEFAULT_LISTEN);
-        if !listen.ip().is_loopback() && settings.insecure != Some(true) {
-            return Err(Usage::error(format!(
-                "without tokens, anybody who reaches {listen} could deploy and call agents: listen on a loopback \
-                 address such as {DEFAULT_LISTEN}, or add --insecure if something else keeps strangers out"
-            )));
-        }
+        let without_tokens = if listen.ip().is_loopback() || settings.insecure == Some(true) {
+            WithoutTokens::Open
+        } else {
+            WithoutTokens::Closed
+        };
         let public_url = settings
             .public_url
             .map(|url| check_origin(&url))
@@ -131,9 +135,11 @@ impl Config {
         let accept_data_loss = settings.accept_data_loss == Some(true);
         Ok(Self {
             listen,
+            without_tokens,
             metrics_listen: settings.metrics_listen,
             public_url,
             root_agent: settings.root_agent,
+            card_key: data_dir.join(CARD_KEY),
             data_dir,
             drain_timeout: settings
                 .drain_timeout
@@ -205,7 +211,7 @@ fn check_origin(url: &str) -> anyhow::Result<String> {
 /// A duration as people write it: `0s`, `90s`, `5m`, `1h 30m`.
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(try_from = "String")]
-struct Span(Duration);
+pub(crate) struct Span(pub(crate) Duration);
 
 impl FromStr for Span {
     type Err = String;

@@ -2,7 +2,7 @@
 //!
 //! Reading order: [`args`] (every command and flag), [`serve`] with [`config`] (the platform),
 //! [`new`] (a project), [`deploy`] with [`cargo`] (from a crate to an agent), [`send`] with
-//! [`render`] and [`sse`] (talking to an agent), [`registry`] (agents and versions), [`doctor`]
+//! [`render`] and [`sse`] (talking to an agent), [`registry`] (agents and versions), [`token`] (who is let in), [`doctor`]
 //! (checking the machine), [`client`] (how all of them reach a server).
 
 mod args;
@@ -21,6 +21,7 @@ mod sse;
 
 mod doctor;
 mod registry;
+mod token;
 
 mod client;
 
@@ -52,6 +53,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Versions(args) => registry::versions(&args),
         Command::Rollback(args) => registry::rollback(&args),
         Command::Delete(args) => registry::delete(&args),
+        Command::Token(command) => token::token(command),
     };
     done.map(|()| ExitCode::SUCCESS)
 }

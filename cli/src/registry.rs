@@ -132,12 +132,12 @@ pub(crate) fn shown(value: &Value) -> String {
     }
 }
 
-fn list<'a>(answer: &'a Value, member: &str) -> &'a [Value] {
+pub(crate) fn list<'a>(answer: &'a Value, member: &str) -> &'a [Value] {
     answer[member].as_array().map_or(&[], Vec::as_slice)
 }
 
 /// Columns as wide as their widest cell.
-fn table<const N: usize>(
+pub(crate) fn table<const N: usize>(
     out: &mut impl Write,
     head: [&str; N],
     rows: impl Iterator<Item = [String; N]>,

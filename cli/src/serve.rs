@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
-use dormouse_gateway::{Gateway, GatewayConfig};
+use dormouse_gateway::{CardKey, Gateway, GatewayConfig, WithoutTokens};
 use dormouse_scheduler::Scheduler;
 use dormouse_services::{TaskEngine, TaskLimits};
 use dormouse_store::{Digest, Registry, Store, StoreError};
@@ -17,8 +17,9 @@ use tracing::level_filters::LevelFilter;
 use tracing::{error, info, warn};
 use tracing_subscriber::EnvFilter;
 
+use crate::Usage;
 use crate::args::ServeArgs;
-use crate::config::{Config, LogFormat};
+use crate::config::{Config, DEFAULT_LISTEN, LogFormat};
 
 /// After the drain, for threads that are still compiling.
 const LAST_THREADS: Duration = Duration::from_secs(5);
@@ -33,6 +34,7 @@ pub(crate) fn serve(args: ServeArgs) -> anyhow::Result<ExitCode> {
         .build()
         .context("cannot start threads")?;
     let store = open(&config)?;
+    check_access(&config, &store)?;
     runtime.block_on(run(config, &store))?;
     // Nothing may hold the store when it is closed.
     runtime.shutdown_timeout(LAST_THREADS);
@@ -65,6 +67,20 @@ fn open(config: &Config) -> anyhow::Result<Store> {
     })
 }
 
+/// On an address that others reach there must be a way in, and not for everybody.
+fn check_access(config: &Config, store: &Store) -> anyhow::Result<()> {
+    if config.without_tokens == WithoutTokens::Open || !store.tokens.tokens()?.is_empty() {
+        return Ok(());
+    }
+    Err(Usage::error(format!(
+        "without tokens, anybody who reaches {} could deploy and call agents: make one with `dormouse token \
+         create NAME --scope admin --data-dir {}`, listen on a loopback address such as {DEFAULT_LISTEN}, or add \
+         --insecure if something else keeps strangers out",
+        config.listen,
+        config.data_dir.display()
+    )))
+}
+
 async fn run(config: Config, store: &Store) -> anyhow::Result<()> {
     let shutdown = stop_signal()?;
     let listener = listen(config.listen).await?;
@@ -84,6 +100,8 @@ async fn run(config: Config, store: &Store) -> anyhow::Result<()> {
         .unwrap_or_else(|| format!("http://{address}"));
     let mut limits = GatewayConfig::new(origin);
     limits.root_agent = config.root_agent;
+    limits.without_tokens = config.without_tokens;
+    limits.card_key = Some(CardKey::open(&config.card_key)?);
     limits.drain_grace = config.drain_timeout;
     let mut gateway = Gateway::new(limits, store, engine, scheduler.clone(), metrics)?;
     if let Some(address) = config.metrics_listen {

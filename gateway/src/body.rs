@@ -96,7 +96,7 @@ async fn frame(
 
 /// Takes in what a client is still sending. Closing the connection under it would reset it, and the
 /// client would see that instead of the answer. A client that pauses is answered at once.
-async fn discard(mut body: Incoming) {
+pub(crate) async fn discard(mut body: Incoming) {
     if body.size_hint().lower() > MAX_DISCARD_BYTES {
         return;
     }

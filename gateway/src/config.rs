@@ -1,6 +1,16 @@
 //! Every limit of the server, with its reason beside it.
 
+use crate::agents::CardKey;
 use std::time::Duration;
+
+/// What happens to requests while there is no token. As soon as there is one, requests need one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WithoutTokens {
+    /// Everybody is let in: for loopback, and where something else keeps strangers out.
+    Open,
+    /// Nobody is let in.
+    Closed,
+}
 
 /// How the server listens and what one client may use.
 #[derive(Debug, Clone)]
@@ -10,6 +20,9 @@ pub struct GatewayConfig {
     pub public_url: String,
     /// The agent whose card is served at the root; without one, the only agent there is.
     pub root_agent: Option<String>,
+    pub without_tokens: WithoutTokens,
+    /// What cards are signed with; without a key they are not signed.
+    pub card_key: Option<CardKey>,
     /// Connections at a time; one more waits in the kernel's queue.
     pub max_connections: usize,
     /// Bytes of a request's head; a larger one is answered 431.
@@ -49,6 +62,8 @@ impl GatewayConfig {
         Self {
             public_url,
             root_agent: None,
+            without_tokens: WithoutTokens::Open,
+            card_key: None,
             max_connections: 10_000,
             max_header_bytes: 16 << 10,
             header_timeout: Duration::from_secs(30),

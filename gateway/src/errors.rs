@@ -1,6 +1,7 @@
 //! What a refusal looks like everywhere: the one table from our errors to JSON-RPC, HTTP and
 //! google.rpc.Status (A2A 1.0 §5.4), and the platform API's own error body.
 
+use crate::auth::Denied;
 use crate::body::BodyError;
 use crate::respond::{self, Reply};
 use dormouse_scheduler::DeployError;
@@ -17,6 +18,8 @@ use tracing::error;
 pub enum GatewayError {
     #[error("a metric could not be registered")]
     Metrics(#[from] prometheus::Error),
+    #[error("the tokens could not be read")]
+    Tokens(#[from] StoreError),
 }
 
 /// The kinds of A2A errors (A2A 1.0 §3.3.2), those of JSON-RPC 2.0, and what HTTP adds.
@@ -34,6 +37,8 @@ pub(crate) enum Kind {
     MethodNotFound,
     InvalidParams,
     Internal,
+    Unauthenticated,
+    PermissionDenied,
     AgentNotFound,
     /// The path names no operation of the HTTP+JSON binding.
     PathNotFound,
@@ -145,6 +150,20 @@ impl Kind {
                 "invalid_params",
             ),
             Self::Internal => row(-32603, 500, "INTERNAL", "INTERNAL_ERROR", "internal_error"),
+            Self::Unauthenticated => row(
+                -32600,
+                401,
+                "UNAUTHENTICATED",
+                "UNAUTHENTICATED",
+                "unauthenticated",
+            ),
+            Self::PermissionDenied => row(
+                -32600,
+                403,
+                "PERMISSION_DENIED",
+                "PERMISSION_DENIED",
+                "permission_denied",
+            ),
             Self::AgentNotFound => row(
                 -32600,
                 404,
@@ -220,9 +239,12 @@ impl A2aError {
     /// HTTP status of the JSON-RPC binding: 200, except for what is wrong with the HTTP request.
     pub(crate) fn rpc_status(&self) -> StatusCode {
         match self.kind {
-            Kind::AgentNotFound | Kind::MethodNotAllowed | Kind::TooLarge | Kind::TooSlow => {
-                self.status()
-            }
+            Kind::Unauthenticated
+            | Kind::PermissionDenied
+            | Kind::AgentNotFound
+            | Kind::MethodNotAllowed
+            | Kind::TooLarge
+            | Kind::TooSlow => self.status(),
             _ => StatusCode::OK,
         }
     }
@@ -253,6 +275,16 @@ impl Row {
             "domain": "a2a-protocol.org",
             "metadata": {},
         })
+    }
+}
+
+impl From<Denied> for A2aError {
+    fn from(denied: Denied) -> Self {
+        let kind = match denied {
+            Denied::Missing | Denied::Invalid => Kind::Unauthenticated,
+            Denied::Lacks(_) => Kind::PermissionDenied,
+        };
+        Self::new(kind, denied.sentence())
     }
 }
 
@@ -317,6 +349,16 @@ impl ApiError {
     }
 }
 
+impl From<Denied> for ApiError {
+    fn from(denied: Denied) -> Self {
+        let (status, code) = match denied {
+            Denied::Missing | Denied::Invalid => (StatusCode::UNAUTHORIZED, "unauthenticated"),
+            Denied::Lacks(_) => (StatusCode::FORBIDDEN, "permission_denied"),
+        };
+        Self::new(status, code, denied.sentence())
+    }
+}
+
 impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
         match &error {
@@ -326,6 +368,11 @@ impl From<StoreError> for ApiError {
             StoreError::LimitExceeded { .. } => Self::new(
                 StatusCode::UNPROCESSABLE_ENTITY,
                 "too_long",
+                error.to_string(),
+            ),
+            StoreError::TooMany { .. } => Self::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "too_many",
                 error.to_string(),
             ),
             StoreError::Corrupt { .. } => {

@@ -1,7 +1,10 @@
 //! From a request's path to whoever answers it.
 
 use crate::agents::{AgentEntry, Agents, AgentsError};
+use crate::auth::{self, Auth, Caller, Denied};
+use crate::body;
 use crate::config::GatewayConfig;
+use crate::document::Document;
 use crate::errors::{A2aError, ApiError, Kind};
 use crate::jsonrpc;
 use crate::metrics::{Metrics, Operation};
@@ -12,8 +15,9 @@ use crate::rest;
 use crate::route::{A2aPath, Base, Route, route};
 use crate::sse::StreamRules;
 use crate::uri;
-use dormouse_store::{ModuleStore, Registry, TaskStore};
+use dormouse_store::{ModuleStore, Registry, TaskStore, TokenStore};
 use hyper::body::Incoming;
+use hyper::header::{EXPECT, HeaderValue, WWW_AUTHENTICATE};
 use hyper::http::request::Parts;
 use hyper::{Method, Request, StatusCode};
 use std::sync::Arc;
@@ -27,6 +31,7 @@ pub(crate) struct Shared {
     pub(crate) modules: Arc<dyn ModuleStore>,
     pub(crate) registry: Arc<dyn Registry>,
     pub(crate) tasks: Arc<dyn TaskStore>,
+    pub(crate) tokens: Arc<dyn TokenStore>,
     pub(crate) operations: Arc<Operations>,
     pub(crate) agents: Agents,
     pub(crate) metrics: Arc<Metrics>,
@@ -35,6 +40,9 @@ pub(crate) struct Shared {
     /// Held while modules and registry change together, so that a deletion never takes the module
     /// from under a deployment.
     pub(crate) changes: Mutex<()>,
+    pub(crate) auth: Auth,
+    /// Held while tokens change and are read again.
+    pub(crate) token_changes: Arc<Mutex<()>>,
     pub(crate) draining: CancellationToken,
     /// Metrics have a listener of their own and are not served on the public one.
     pub(crate) separate_metrics: bool,
@@ -51,7 +59,15 @@ pub(crate) enum Face {
 pub(crate) async fn handle(shared: Arc<Shared>, face: Face, request: Request<Incoming>) -> Reply {
     let (parts, body) = request.into_parts();
     let path = uri::decode(parts.uri.path());
-    match route(&path) {
+    let route = route(&path);
+    let caller = match shared
+        .auth
+        .admit(&parts.headers, auth::need(face, &route, &parts.method))
+    {
+        Ok(caller) => caller,
+        Err(denied) => return refuse(&shared, &route, denied, &parts, body).await,
+    };
+    match route {
         Route::Healthz => only_get(&parts, || respond::text(StatusCode::OK, "ok\n")),
         Route::Readyz => only_get(&parts, || ready(&shared)),
         Route::Metrics if face == Face::Metrics || !shared.separate_metrics => {
@@ -59,21 +75,57 @@ pub(crate) async fn handle(shared: Arc<Shared>, face: Face, request: Request<Inc
         }
         _ if face == Face::Metrics => not_found(&path),
         Route::RootCard => root_card(&shared, &parts).await,
-        Route::A2a { base, what } => a2a(&shared, base, what, &parts, body).await,
+        Route::Jwks => jwks(&shared, &parts),
+        Route::A2a { base, what } => a2a(&shared, &caller, base, what, &parts, body).await,
         Route::Metrics | Route::Unknown => not_found(&path),
         route => platform::answer(shared.clone(), route, &parts, body).await,
     }
 }
 
+/// Before anything of the request but its head is looked at: strangers cost a hash.
+async fn refuse(
+    shared: &Shared,
+    route: &Route<'_>,
+    denied: Denied,
+    parts: &Parts,
+    body: Incoming,
+) -> Reply {
+    let started = Instant::now();
+    let error = A2aError::from(denied);
+    let mut reply = match route {
+        Route::A2a { what, .. } if is_rpc(*what, parts) => jsonrpc::refusal(jsonrpc::NULL, &error),
+        Route::A2a { .. } => rest::refusal(&parts.headers, &error),
+        _ => ApiError::from(denied).reply(),
+    };
+    let challenge = HeaderValue::try_from(denied.challenge());
+    let challenge = challenge.expect("a challenge is made of plain words");
+    reply.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+    shared
+        .metrics
+        .platform
+        .observe(Operation::Unknown, error.kind.code(), started);
+    // A client that is still sending an upload would not see the answer. One that asks first does.
+    if !parts.headers.contains_key(EXPECT) {
+        body::discard(body).await;
+    }
+    reply
+}
+
+/// A base URL with another method than POST is REST's.
+fn is_rpc(path: A2aPath<'_>, parts: &Parts) -> bool {
+    path == A2aPath::JsonRpc && parts.method == Method::POST
+}
+
 async fn a2a(
     shared: &Shared,
+    caller: &Caller,
     base: Base<'_>,
     path: A2aPath<'_>,
     parts: &Parts,
     body: Incoming,
 ) -> Reply {
-    // Each binding is refused in its own form. A base URL with another method than POST is REST's.
-    let is_rpc = path == A2aPath::JsonRpc && parts.method == Method::POST;
+    // Each binding is refused in its own form.
+    let is_rpc = is_rpc(path, parts);
     let agent = match shared.agents.find(base).await {
         Ok(Some(agent)) => agent,
         missing => {
@@ -93,15 +145,17 @@ async fn a2a(
         }
     };
     match path {
-        _ if is_rpc => jsonrpc::answer(shared, &agent, parts, body).await,
-        A2aPath::Card => card(&agent, parts),
-        _ => rest::answer(shared, &agent, path, parts, body).await,
+        _ if is_rpc => jsonrpc::answer(shared, caller, &agent, parts, body).await,
+        A2aPath::Card => card(shared, &agent, parts),
+        _ => rest::answer(shared, caller, &agent, path, parts, body).await,
     }
 }
 
-fn card(agent: &AgentEntry, parts: &Parts) -> Reply {
+fn card(shared: &Shared, agent: &AgentEntry, parts: &Parts) -> Reply {
     let started = Instant::now();
-    let reply = only_get(parts, || agent.card.reply(&parts.headers));
+    let reply = only_get(parts, || {
+        agent.card(shared.auth.door()).reply(&parts.headers)
+    });
     let code = if reply.status().is_client_error() {
         Kind::MethodNotAllowed.code()
     } else {
@@ -111,10 +165,18 @@ fn card(agent: &AgentEntry, parts: &Parts) -> Reply {
     reply
 }
 
+/// The public half of the key that cards are signed with.
+fn jwks(shared: &Shared, parts: &Parts) -> Reply {
+    match &shared.config.card_key {
+        Some(key) => only_get(parts, || Document::new(&key.jwks()).reply(&parts.headers)),
+        None => not_found(parts.uri.path()),
+    }
+}
+
 /// The card of the configured agent, or of the only one.
 async fn root_card(shared: &Shared, parts: &Parts) -> Reply {
     match root_agent(shared).await {
-        Ok(Some(agent)) => card(&agent, parts),
+        Ok(Some(agent)) => card(shared, &agent, parts),
         Ok(None) => ApiError::new(
             StatusCode::NOT_FOUND,
             "no_root_agent",

@@ -2,6 +2,7 @@
 //! of the parameters, one write of the answer.
 
 use crate::agents::AgentEntry;
+use crate::auth::Caller;
 use crate::body;
 use crate::errors::{A2aError, Kind};
 use crate::handle::Shared;
@@ -41,13 +42,14 @@ pub(crate) const NULL: &str = "null";
 
 pub(crate) async fn answer(
     shared: &Shared,
+    caller: &Caller,
     agent: &Arc<AgentEntry>,
     parts: &Parts,
     body: Incoming,
 ) -> Reply {
     let started = Instant::now();
     let mut operation = Operation::Unknown;
-    let (reply, code) = match serve(shared, agent, parts, body, &mut operation).await {
+    let (reply, code) = match serve(shared, caller, agent, parts, body, &mut operation).await {
         Ok(reply) => (reply, "ok"),
         Err((id, error)) => (refusal(&id, &error), error.kind.code()),
     };
@@ -67,6 +69,7 @@ pub(crate) fn refusal(id: &str, error: &A2aError) -> Reply {
 /// The error comes with the id to answer to.
 async fn serve(
     shared: &Shared,
+    caller: &Caller,
     agent: &Arc<AgentEntry>,
     parts: &Parts,
     body: Incoming,
@@ -96,7 +99,7 @@ async fn serve(
     request.activate(extensions);
     request.go_on(seen);
     *operation = request.operation();
-    let performed = shared.operations.perform(agent, request).await;
+    let performed = shared.operations.perform(caller, agent, request).await;
     let mut reply = match performed.map_err(named)? {
         Answer::Stream(opening) => {
             let framing = Framing::Rpc { id: id.into() };

@@ -2,14 +2,17 @@
 //!
 //! Nothing here knows sled or wasmtime: the store, the task engine and the scheduler are handed in.
 //! Reading order: [`config`] (every limit with its reason), [`server`] (accept, serve, drain), `route`
-//! and `handle` (which path is what), `platform` (modules and the registry of agents), `agents` (what is
-//! kept in memory of an agent, and its card), `ops` (the A2A operations, wire-free), `jsonrpc`,
+//! and `handle` (which path is what), `auth` (who asks, and what they may), `platform` (modules and the registry of agents), `catalog` (finding agents), `agents` (what is
+//! kept in memory of an agent, its cards and their signatures), `document` (what anybody may cache), `ops` (the A2A operations, wire-free), `jsonrpc`,
 //! `rest` and `sse` (how they look on the wire), `negotiate` and `validate` (what is let in), `errors` (what a
 //! refusal looks like everywhere), `metrics`.
 
 mod agents;
+mod auth;
 mod body;
+mod catalog;
 pub mod config;
+mod document;
 mod errors;
 mod handle;
 mod jsonrpc;
@@ -25,6 +28,8 @@ mod sse;
 mod uri;
 mod validate;
 
-pub use config::GatewayConfig;
+pub use agents::{CardKey, CardKeyError};
+pub use auth::tokens;
+pub use config::{GatewayConfig, WithoutTokens};
 pub use errors::GatewayError;
 pub use server::Gateway;

@@ -28,6 +28,7 @@ pub(crate) enum Operation {
     Deploy,
     Module,
     Registry,
+    Tokens,
     /// Requests that did not get as far as naming one.
     Unknown,
 }
@@ -49,6 +50,7 @@ impl Operation {
             Self::Deploy => "deploy",
             Self::Module => "module",
             Self::Registry => "registry",
+            Self::Tokens => "tokens",
             Self::Unknown => "unknown",
         }
     }

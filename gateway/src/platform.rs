@@ -1,14 +1,15 @@
 //! The platform API: modules, agents, versions.
 
 use crate::agents::Agents;
+use crate::auth::{self, tokens::now_ms};
 use crate::body;
+use crate::catalog;
 use crate::errors::ApiError;
 use crate::handle::{Shared, method_not_allowed};
 use crate::metrics::Operation;
 use crate::ops::Detached;
 use crate::respond::{self, Body, Reply};
 use crate::route::Route;
-use crate::uri;
 use bytes::Bytes;
 use dormouse_scheduler::Prepared;
 use dormouse_services::model::AgentDefinition;
@@ -26,9 +27,7 @@ use tokio::task::spawn_blocking;
 use tracing::{info, warn};
 
 /// Bytes of a platform request other than an upload.
-const MAX_BODY_BYTES: usize = 64 << 10;
-/// Agents in one answer; more of them come with `after`.
-const MAX_PAGE: usize = 1_000;
+pub(crate) const MAX_BODY_BYTES: usize = 64 << 10;
 
 const WASM: HeaderValue = HeaderValue::from_static("application/wasm");
 
@@ -42,6 +41,7 @@ pub(crate) async fn answer(
     let operation = match route {
         Route::Modules => Operation::Deploy,
         Route::Module(_) => Operation::Module,
+        Route::Tokens | Route::Token(_) => Operation::Tokens,
         _ => Operation::Registry,
     };
     let (reply, code) = match serve(&shared, route, parts, body).await {
@@ -76,7 +76,9 @@ async fn serve(
         Route::Active(name) if method == Method::POST => activate(shared, name, body).await,
         Route::Active(_) => Ok(method_not_allowed("POST")),
         Route::Versions(name) if is_read(method) => versions(shared, name).await,
-        Route::Agents if is_read(method) => agents(shared, parts.uri.query()).await,
+        route @ (Route::Tokens | Route::Token(_)) => auth::answer(shared, route, parts, body).await,
+        Route::Agents if is_read(method) => catalog::agents(shared, parts.uri.query()).await,
+        Route::AiCatalog if is_read(method) => catalog::ai_catalog(shared, parts).await,
         _ => Ok(method_not_allowed("GET, HEAD")),
     }
 }
@@ -248,28 +250,6 @@ fn no_module(digest: &str) -> ApiError {
     )
 }
 
-async fn agents(shared: &Shared, query: Option<&str>) -> Result<Reply, ApiError> {
-    let after = uri::parameter(query, "after").map(|after| after.into_owned());
-    let limit = uri::parameter(query, "limit").and_then(|limit| limit.parse().ok());
-    let limit: usize = limit.unwrap_or(MAX_PAGE).clamp(1, MAX_PAGE);
-    let registry = Arc::clone(&shared.registry);
-    let mut records = blocking(move || Ok(registry.agents(after.as_deref(), limit + 1)?)).await?;
-    let more = records.len() > limit;
-    records.truncate(limit);
-    let next = records
-        .last()
-        .filter(|_| more)
-        .map(|record| record.name.clone());
-    let entries: Vec<Value> = records
-        .iter()
-        .map(|record| entry(&shared.agents, record))
-        .collect();
-    Ok(respond::json(
-        StatusCode::OK,
-        &json!({"agents": entries, "next": next}),
-    ))
-}
-
 async fn agent(shared: &Shared, name: &str) -> Result<Reply, ApiError> {
     let (registry, owned) = (Arc::clone(&shared.registry), name.to_owned());
     let record = blocking(move || Ok(registry.agent(&owned)?)).await?;
@@ -280,7 +260,7 @@ async fn agent(shared: &Shared, name: &str) -> Result<Reply, ApiError> {
     ))
 }
 
-fn entry(agents: &Agents, record: &AgentRecord) -> Value {
+pub(crate) fn entry(agents: &Agents, record: &AgentRecord) -> Value {
     let version = &record.active;
     // A definition that cannot be read is reported where the agent is called; its entry is still
     // needed here, to roll it back or delete it.
@@ -421,7 +401,7 @@ fn is_read(method: &Method) -> bool {
 }
 
 /// Runs calls of the store off the event loop.
-async fn blocking<T: Send + 'static>(
+pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
 ) -> Result<T, ApiError> {
     spawn_blocking(work)
@@ -429,12 +409,8 @@ async fn blocking<T: Send + 'static>(
         .map_err(|died| ApiError::internal("the store could not be asked", &died))?
 }
 
-fn now_ms() -> u64 {
-    u64::try_from(Timestamp::now().as_millisecond()).unwrap_or(0)
-}
-
 /// RFC 3339, in UTC.
-fn time(ms: u64) -> String {
+pub(crate) fn time(ms: u64) -> String {
     let time = i64::try_from(ms)
         .ok()
         .and_then(|ms| Timestamp::from_millisecond(ms).ok());

@@ -1,6 +1,7 @@
 //! The HTTP+JSON binding (A2A 1.0 §11).
 
 use crate::agents::AgentEntry;
+use crate::auth::Caller;
 use crate::body;
 use crate::errors::{A2aError, Kind};
 use crate::handle::Shared;
@@ -21,6 +22,7 @@ use std::time::Instant;
 
 pub(crate) async fn answer(
     shared: &Shared,
+    caller: &Caller,
     agent: &Arc<AgentEntry>,
     path: A2aPath<'_>,
     parts: &Parts,
@@ -28,7 +30,8 @@ pub(crate) async fn answer(
 ) -> Reply {
     let started = Instant::now();
     let mut operation = Operation::Unknown;
-    let (reply, code) = match serve(shared, agent, path, parts, body, &mut operation).await {
+    let (reply, code) = match serve(shared, caller, agent, path, parts, body, &mut operation).await
+    {
         Ok(reply) => (reply, "ok"),
         Err(error) => {
             let reply = refusal(&parts.headers, &error);
@@ -51,6 +54,7 @@ pub(crate) fn refusal(headers: &HeaderMap, error: &A2aError) -> Reply {
 
 async fn serve(
     shared: &Shared,
+    caller: &Caller,
     agent: &Arc<AgentEntry>,
     path: A2aPath<'_>,
     parts: &Parts,
@@ -81,7 +85,7 @@ async fn serve(
     request.activate(extensions);
     request.go_on(seen);
     *operation = request.operation();
-    let mut reply = match shared.operations.perform(agent, request).await? {
+    let mut reply = match shared.operations.perform(caller, agent, request).await? {
         Answer::Stream(opening) => sse::reply(*opening, Framing::Bare, shared.stream_rules.clone()),
         answer => {
             let mut reply = respond::json(StatusCode::OK, &answer);

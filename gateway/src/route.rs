@@ -1,5 +1,7 @@
 //! Which path is what. Pure.
 
+use crate::agents::JWKS_PATH;
+
 /// What a path names.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Route<'a> {
@@ -9,10 +11,14 @@ pub(crate) enum Route<'a> {
     Agent(&'a str),
     Versions(&'a str),
     Active(&'a str),
+    Tokens,
+    Token(&'a str),
     Metrics,
     Healthz,
     Readyz,
     RootCard,
+    Jwks,
+    AiCatalog,
     A2a { base: Base<'a>, what: A2aPath<'a> },
     Unknown,
 }
@@ -52,10 +58,13 @@ pub(crate) fn route(path: &str) -> Route<'_> {
     match path {
         "/v1/modules" => Route::Modules,
         "/v1/agents" => Route::Agents,
+        "/v1/tokens" => Route::Tokens,
         "/metrics" => Route::Metrics,
         "/healthz" => Route::Healthz,
         "/readyz" => Route::Readyz,
         CARD => Route::RootCard,
+        JWKS_PATH => Route::Jwks,
+        "/.well-known/ai-catalog.json" => Route::AiCatalog,
         _ => platform(path),
     }
 }
@@ -67,6 +76,9 @@ fn platform(path: &str) -> Route<'_> {
         } else {
             Route::Module(digest)
         };
+    }
+    if let Some(name) = path.strip_prefix("/v1/tokens/") {
+        return Route::Token(name);
     }
     let Some(rest) = path.strip_prefix("/v1/agents/") else {
         return Route::Unknown;
@@ -161,8 +173,14 @@ mod tests {
             ("/v1/agents/calc/versions", Route::Versions("calc")),
             ("/v1/agents/calc/active", Route::Active("calc")),
             ("/v1/agents/calc/other", Route::Unknown),
+            ("/v1/tokens", Route::Tokens),
+            (
+                "/v1/tokens/ann@example.com",
+                Route::Token("ann@example.com"),
+            ),
             ("/metrics", Route::Metrics),
             ("/.well-known/agent-card.json", Route::RootCard),
+            ("/.well-known/jwks.json", Route::Jwks),
             ("/", Route::Unknown),
             ("/agents", Route::Unknown),
             ("/agents/", Route::Unknown),

@@ -1,6 +1,7 @@
 //! Accept, serve, drain.
 
 use crate::agents::Agents;
+use crate::auth::Auth;
 use crate::config::GatewayConfig;
 use crate::errors::GatewayError;
 use crate::handle::{Face, Shared, handle};
@@ -41,7 +42,7 @@ impl Gateway {
     /// Registers its metrics and the store's in `registry`, which `/metrics` shows.
     ///
     /// # Errors
-    /// If the registry has metrics of these names already.
+    /// If the registry has metrics of these names already, or the tokens cannot be read.
     pub fn new(
         config: GatewayConfig,
         store: &Store,
@@ -58,6 +59,7 @@ impl Gateway {
             Arc::clone(&store.registry),
             Arc::clone(&metrics),
             config.public_url.clone(),
+            config.card_key.clone(),
             config.cached_agents,
         );
         let operations = Arc::new(Operations {
@@ -74,12 +76,15 @@ impl Gateway {
         let shared = Shared {
             uploads: Semaphore::new(config.max_uploads),
             changes: Mutex::new(()),
+            auth: Auth::new(config.without_tokens, &*store.tokens)?,
+            token_changes: Arc::default(),
             draining: CancellationToken::new(),
             separate_metrics: false,
             config,
             modules: Arc::clone(&store.modules),
             registry: Arc::clone(&store.registry),
             tasks: Arc::clone(&store.tasks),
+            tokens: Arc::clone(&store.tokens),
             operations,
             agents,
             metrics,

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-/// Every failure of the store. Apart from [`Busy`](StoreError::Busy) and
+/// Every failure of the store. Apart from [`Busy`](StoreError::Busy), [`TooMany`](StoreError::TooMany) and
 /// [`LimitExceeded`](StoreError::LimitExceeded) the fault is the platform's, never the caller's or an agent's.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -56,6 +56,9 @@ pub enum StoreError {
         limit: usize,
         actual: usize,
     },
+    /// There are as many of a thing as the store keeps.
+    #[error("there are {limit} {what}, and no more are kept; remove one first")]
+    TooMany { what: &'static str, limit: usize },
     /// The commit queue is full.
     #[error("too many task writes are waiting to be stored; try again shortly")]
     Busy,

@@ -1,4 +1,5 @@
-//! Where Dormouse keeps bytes: modules, the registry of agents and versions, and tasks with their events.
+//! Where Dormouse keeps bytes: modules, the registry of agents and versions, API tokens, and tasks with their
+//! events.
 //!
 //! [`Store::open`] works on a data folder, [`Store::in_memory`] on nothing; both pass one conformance suite.
 //! What is acknowledged is durable, and what is read is what was written: a damaged module or payload is an error
@@ -18,6 +19,7 @@ mod metrics;
 mod modules;
 mod registry;
 mod tasks;
+mod tokens;
 
 mod committer;
 mod keys;

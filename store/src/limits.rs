@@ -1,6 +1,8 @@
 //! The bounds every backend keeps, checked before anything is queued or written.
 
-use crate::{MAX_AGENT_NAME_BYTES, MAX_KEY_BYTES, StoreError, TaskWrite};
+use crate::{
+    MAX_AGENT_NAME_BYTES, MAX_KEY_BYTES, MAX_TOKEN_NAME_BYTES, MAX_TOKENS, StoreError, TaskWrite,
+};
 
 /// Largest head, event or state value. Callers have tighter limits of their own; this one keeps a mistake
 /// of theirs from filling the disk.
@@ -10,6 +12,18 @@ const MAX_WRITE_BYTES: usize = 128 << 20;
 
 pub(crate) fn check_agent(name: &str) -> Result<(), StoreError> {
     within("the agent name", name.len(), MAX_AGENT_NAME_BYTES)
+}
+
+/// `count` tokens are there already.
+pub(crate) fn check_token(name: &str, count: usize) -> Result<(), StoreError> {
+    within("the token's name", name.len(), MAX_TOKEN_NAME_BYTES)?;
+    if count >= MAX_TOKENS {
+        return Err(StoreError::TooMany {
+            what: "tokens",
+            limit: MAX_TOKENS,
+        });
+    }
+    Ok(())
 }
 
 pub(crate) fn check_write(write: &TaskWrite) -> Result<(), StoreError> {

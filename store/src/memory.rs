@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::committer::{Apply, Committer};
-use crate::limits::{check_agent, check_write};
+use crate::limits::{check_agent, check_token, check_write};
 use crate::{
     AgentRecord, Digest, Done, ModuleStore, Put, Registry, StoreError, StoreMetrics, TaskId,
-    TaskIndex, TaskPage, TaskQuery, TaskStore, TaskWrite, Totals, VersionRecord,
+    TaskIndex, TaskPage, TaskQuery, TaskStore, TaskWrite, TokenRecord, TokenStore, Totals,
+    VersionRecord,
 };
 
 #[derive(Default)]
@@ -163,6 +164,30 @@ impl Registry for MemoryRegistry {
         let agents = lock(&self.0);
         let versions = agents.values().flat_map(|agent| agent.versions.values());
         Ok(versions.filter(|version| version.digest == *digest).count() as u32)
+    }
+}
+
+#[derive(Default)]
+pub(crate) struct MemoryTokens(Mutex<BTreeMap<String, TokenRecord>>);
+
+impl TokenStore for MemoryTokens {
+    fn add(&self, token: &TokenRecord) -> Result<bool, StoreError> {
+        let mut tokens = lock(&self.0);
+        check_token(&token.name, tokens.len())?;
+        let known = tokens.values().any(|one| one.hash == token.hash);
+        if known || tokens.contains_key(&token.name) {
+            return Ok(false);
+        }
+        tokens.insert(token.name.clone(), token.clone());
+        Ok(true)
+    }
+
+    fn tokens(&self) -> Result<Vec<TokenRecord>, StoreError> {
+        Ok(lock(&self.0).values().cloned().collect())
+    }
+
+    fn remove(&self, name: &str) -> Result<bool, StoreError> {
+        Ok(lock(&self.0).remove(name).is_some())
     }
 }
 

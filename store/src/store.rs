@@ -16,17 +16,19 @@ use std::sync::Arc;
 
 use crate::database::{Database, DatabaseOptions};
 use crate::files::{ContentFiles, sync_folder};
-use crate::memory::{MemoryModules, MemoryRegistry, MemoryTasks};
+use crate::memory::{MemoryModules, MemoryRegistry, MemoryTasks, MemoryTokens};
 use crate::modules::Modules;
 use crate::registry::SledRegistry;
 use crate::tasks::SledTasks;
-use crate::{ModuleStore, Registry, StoreError, StoreMetrics, TaskStore};
+use crate::tokens::SledTokens;
+use crate::{ModuleStore, Registry, StoreError, StoreMetrics, TaskStore, TokenStore};
 
-/// The whole store: three views on one data folder. Closed when dropped.
+/// The whole store: four views on one data folder. Closed when dropped.
 pub struct Store {
     pub modules: Arc<dyn ModuleStore>,
     pub registry: Arc<dyn Registry>,
     pub tasks: Arc<dyn TaskStore>,
+    pub tokens: Arc<dyn TokenStore>,
     pub metrics: StoreMetrics,
     backend: Option<Backend>,
 }
@@ -88,6 +90,7 @@ impl Store {
             modules: Arc::new(modules),
             registry: Arc::new(agents),
             tasks: Arc::clone(&task_store) as Arc<dyn TaskStore>,
+            tokens: Arc::new(SledTokens::new(Arc::clone(&registry))),
             metrics,
             backend: Some(Backend {
                 task_store,
@@ -106,6 +109,7 @@ impl Store {
             tasks: Arc::new(
                 MemoryTasks::start(&metrics).expect("a process can start one more thread"),
             ),
+            tokens: Arc::new(MemoryTokens::default()),
             metrics,
             backend: None,
         }

@@ -85,6 +85,30 @@ pub struct AgentRecord {
     pub versions: u32,
 }
 
+/// API tokens. Every change is durable when the call returns. The secrets are not here: only their hashes.
+pub trait TokenStore: Send + Sync {
+    /// Keeps a token; false, and nothing is changed, when there is one of this name or of this hash.
+    fn add(&self, token: &TokenRecord) -> Result<bool, StoreError>;
+    /// All tokens, in the order of their names.
+    fn tokens(&self) -> Result<Vec<TokenRecord>, StoreError>;
+    /// Forgets the token of this name; false when there was none.
+    fn remove(&self, name: &str) -> Result<bool, StoreError>;
+}
+
+/// What is kept of an API token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenRecord {
+    pub name: String,
+    /// Of the secret.
+    pub hash: Digest,
+    /// A set of bits, opaque to the store.
+    pub scopes: u8,
+    /// Milliseconds since the Unix epoch.
+    pub created_ms: u64,
+    /// From this time on it is worth nothing; `None` means never. Milliseconds since the Unix epoch.
+    pub expires_ms: Option<u64>,
+}
+
 /// Names a task.
 pub type TaskId = uuid::Uuid;
 
@@ -173,5 +197,9 @@ pub struct TaskPage {
 
 /// Longest agent name, in bytes.
 pub const MAX_AGENT_NAME_BYTES: usize = 256;
+/// Longest name of a token, in bytes: less than a key has room for.
+pub const MAX_TOKEN_NAME_BYTES: usize = 128;
+/// Tokens at a time. All of them are in the server's memory.
+pub const MAX_TOKENS: usize = 10_000;
 /// Longest owner, context and state key, in bytes.
 pub const MAX_KEY_BYTES: usize = 1024;

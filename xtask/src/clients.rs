@@ -11,7 +11,7 @@ use crate::guests;
 use crate::setup;
 use crate::step::{self, Count, cargo, root, run_tests};
 
-const PYTHON: [&str; 2] = ["a2a-sdk==1.3.0", "httpx"];
+const PYTHON: [&str; 2] = ["a2a-sdk[signing]==1.3.0", "httpx"];
 const JAVASCRIPT: &str = "@a2a-js/sdk@1.3.0";
 const COMMAND_LINE: &str = "a2a-cli@0.4.5";
 
@@ -64,7 +64,7 @@ fn python(folder: &Path) -> anyhow::Result<PathBuf> {
     let path = python
         .to_str()
         .context("the target folder has a name that is not UTF-8")?;
-    if setup::runs(path, &["-c", "import a2a, httpx"]) {
+    if setup::runs(path, &["-c", "import a2a, httpx, jwt"]) {
         return Ok(python);
     }
     if !setup::runs("python3", &["-m", "venv", "--help"]) {

@@ -19,6 +19,38 @@ fn wrong_arguments_exit_2() {
         &["agents", "--server", "nowhere"],
         &["agents", "--server", "https://example.com"],
         &["delete", "greeter", "--server", "http://127.0.0.1:9"],
+        &["token"],
+        &["token", "create", "ann"],
+        &["token", "create", "ann", "--scope", "root"],
+        &[
+            "token",
+            "create",
+            "ann",
+            "--scope",
+            "invoke",
+            "--expires",
+            "soon",
+        ],
+        &[
+            "token",
+            "create",
+            "ann",
+            "--scope",
+            "invoke",
+            "--data-dir",
+            "data",
+        ],
+        &[
+            "token",
+            "create",
+            "a b",
+            "--scope",
+            "admin",
+            "--data-dir",
+            "data",
+        ],
+        &["token", "list", "--data-dir", "none"],
+        &["token", "revoke", "ann", "--data-dir", "none"],
     ];
     for case in cases {
         let output = run(case);
@@ -34,7 +66,9 @@ fn wrong_arguments_exit_2() {
 
 #[test]
 fn every_command_teaches_with_help() {
-    for command in ["serve", "new", "deploy", "send", "rollback", "doctor"] {
+    for command in [
+        "serve", "new", "deploy", "send", "rollback", "token", "doctor",
+    ] {
         let output = run(&[command, "--help"]);
         assert!(output.status.success(), "{command}");
         assert!(stdout(&output).contains("Examples:"), "{command}");

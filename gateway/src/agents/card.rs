@@ -1,99 +1,147 @@
-//! An agent's card (A2A 1.0 §4.4.1, §8), made once from its definition.
+//! An agent's cards (A2A 1.0 §4.4.1, §8), made from its definition when they are first asked for, and
+//! kept: a card is signed once, not for every request.
 
-use crate::respond::{self, Body, Reply};
+use super::CardKey;
+use crate::auth::Door;
+use crate::auth::tokens::Scope;
+use crate::document::Document;
 use a2a::{
     AgentCapabilities, AgentCard, AgentExtension, AgentInterface, AgentProvider, AgentSkill,
-    TRANSPORT_PROTOCOL_HTTP_JSON, TRANSPORT_PROTOCOL_JSONRPC,
+    HttpAuthSecurityScheme, SecurityScheme, TRANSPORT_PROTOCOL_HTTP_JSON,
+    TRANSPORT_PROTOCOL_JSONRPC,
 };
-use bytes::Bytes;
 use dormouse_services::model::{AgentDefinition, Extension, SkillDefinition};
-use hyper::header::{CACHE_CONTROL, ETAG, HeaderValue, IF_NONE_MATCH, LAST_MODIFIED};
-use hyper::{HeaderMap, Response, StatusCode};
+use dormouse_store::VersionRecord;
 use jiff::Timestamp;
+use serde_json::json;
+use std::collections::HashMap;
+use std::sync::OnceLock;
 
-/// Long enough to spare the server, short enough that a deployment is noticed soon.
-const CACHE: HeaderValue = HeaderValue::from_static("public, max-age=60");
+/// Names the one security scheme of this platform on a card.
+const SCHEME: &str = "bearer";
+/// The extension in which an extended card says what is deployed; SPECIFICATION.md has its members.
+const DEPLOYMENT: &str = "https://github.com/dormouse-rs/dormouse/extensions/deployment/v1";
 
-pub(crate) struct Card {
-    json: Bytes,
-    etag: HeaderValue,
-    last_modified: HeaderValue,
+/// Signs cards as somebody at an origin.
+pub(crate) struct Issuer {
+    pub(crate) origin: String,
+    /// Without a key, cards are not signed.
+    pub(crate) key: Option<CardKey>,
 }
 
-impl Card {
-    pub(crate) fn new(definition: &AgentDefinition, url: &str, created_ms: u64) -> Self {
-        let card = agent_card(definition, url);
-        // By way of a Value, whose maps are sorted: the same card is the same bytes everywhere.
-        let json = serde_json::to_value(card)
-            .expect("a card has string keys only")
-            .to_string();
-        let etag = format!("\"{}\"", blake3::hash(json.as_bytes()).to_hex());
-        Self {
-            etag: etag.try_into().expect("hex digits are a valid header"),
-            last_modified: http_date(created_ms),
-            json: json.into(),
+/// The cards of one version, each made at its first use.
+#[derive(Default)]
+pub(crate) struct Cards {
+    open: OnceLock<Document>,
+    locked: OnceLock<Document>,
+    extended: OnceLock<AgentCard>,
+}
+
+/// What cards say that is not in the definition.
+pub(crate) struct Deployed<'a> {
+    pub(crate) definition: &'a AgentDefinition,
+    pub(crate) url: &'a str,
+    pub(crate) record: &'a VersionRecord,
+    pub(crate) issuer: &'a Issuer,
+}
+
+impl Cards {
+    /// What everybody may see. It says truthfully whether a token is needed.
+    pub(crate) fn public(&self, deployed: &Deployed<'_>, door: Door) -> &Document {
+        let card = match door {
+            Door::Open => &self.open,
+            Door::Locked => &self.locked,
+        };
+        card.get_or_init(|| {
+            let card = deployed.signed(deployed.card(door));
+            Document::new(&card).modified(deployed.record.created_ms)
+        })
+    }
+
+    /// For authenticated callers: the public card and what is deployed (A2A 1.0 §3.1.11).
+    pub(crate) fn extended(&self, deployed: &Deployed<'_>) -> &AgentCard {
+        self.extended.get_or_init(|| {
+            let mut card = deployed.card(Door::Locked);
+            let extensions = card.capabilities.extensions.get_or_insert_default();
+            extensions.push(deployed.extension());
+            deployed.signed(card)
+        })
+    }
+}
+
+impl Deployed<'_> {
+    fn signed(&self, mut card: AgentCard) -> AgentCard {
+        if let Some(key) = &self.issuer.key {
+            key.sign(&mut card, &self.issuer.origin);
+        }
+        card
+    }
+
+    /// No REQUIRED member is empty, also when the definition leaves it so: an empty one would be part
+    /// of what is signed for some verifiers and not for others.
+    fn card(&self, door: Door) -> AgentCard {
+        let definition = self.definition;
+        let locked = door == Door::Locked;
+        AgentCard {
+            name: definition.name.clone(),
+            description: or(&definition.description, &definition.name),
+            version: or(&definition.version, &self.record.number.to_string()),
+            supported_interfaces: vec![
+                AgentInterface::new(self.url, TRANSPORT_PROTOCOL_JSONRPC),
+                AgentInterface::new(self.url, TRANSPORT_PROTOCOL_HTTP_JSON),
+            ],
+            capabilities: AgentCapabilities {
+                streaming: Some(definition.streaming),
+                push_notifications: Some(false),
+                extensions: (!definition.extensions.is_empty())
+                    .then(|| definition.extensions.iter().map(extension).collect()),
+                extended_agent_card: Some(locked),
+            },
+            default_input_modes: modes(&definition.default_input_modes),
+            default_output_modes: modes(&definition.default_output_modes),
+            skills: definition.skills.iter().map(skill).collect(),
+            provider: definition.provider.as_ref().map(|provider| AgentProvider {
+                organization: provider.organization.clone(),
+                url: provider.url.clone(),
+            }),
+            documentation_url: definition.documentation_url.clone(),
+            icon_url: definition.icon_url.clone(),
+            security_schemes: locked.then(schemes),
+            security_requirements: locked.then(|| {
+                vec![HashMap::from([(
+                    SCHEME.to_owned(),
+                    vec![Scope::Invoke.to_string()],
+                )])]
+            }),
+            signatures: None,
         }
     }
 
-    /// The card, or 304 if the client has it (RFC 9110 §13.1.2).
-    pub(crate) fn reply(&self, request: &HeaderMap) -> Reply {
-        let known = request
-            .get_all(IF_NONE_MATCH)
-            .iter()
-            .any(|value| self.matches(value));
-        let mut reply = if known {
-            let mut reply = Response::new(Body::Full(None));
-            *reply.status_mut() = StatusCode::NOT_MODIFIED;
-            reply
-        } else {
-            respond::full(StatusCode::OK, respond::JSON, self.json.clone())
-        };
-        let headers = reply.headers_mut();
-        headers.insert(CACHE_CONTROL, CACHE);
-        headers.insert(ETAG, self.etag.clone());
-        headers.insert(LAST_MODIFIED, self.last_modified.clone());
-        reply
-    }
-
-    fn matches(&self, if_none_match: &HeaderValue) -> bool {
-        let Ok(tags) = if_none_match.to_str() else {
-            return false;
-        };
-        tags.split(',')
-            .map(str::trim)
-            .any(|tag| tag == "*" || self.etag == tag.strip_prefix("W/").unwrap_or(tag))
+    fn extension(&self) -> AgentExtension {
+        let time = i64::try_from(self.record.created_ms).ok();
+        let time = time.and_then(|ms| Timestamp::from_millisecond(ms).ok());
+        let params = [
+            ("version", json!(self.record.number)),
+            ("digest", json!(self.record.digest)),
+            ("deployed", json!(time.unwrap_or_default().to_string())),
+            ("isolation", json!(self.definition.isolation)),
+        ];
+        AgentExtension {
+            uri: DEPLOYMENT.to_owned(),
+            description: Some("What is deployed here under this agent's name".to_owned()),
+            required: None,
+            params: Some(params.map(|(name, value)| (name.to_owned(), value)).into()),
+        }
     }
 }
 
-fn agent_card(definition: &AgentDefinition, url: &str) -> AgentCard {
-    AgentCard {
-        name: definition.name.clone(),
-        description: definition.description.clone(),
-        version: definition.version.clone(),
-        supported_interfaces: vec![
-            AgentInterface::new(url, TRANSPORT_PROTOCOL_JSONRPC),
-            AgentInterface::new(url, TRANSPORT_PROTOCOL_HTTP_JSON),
-        ],
-        capabilities: AgentCapabilities {
-            streaming: Some(definition.streaming),
-            push_notifications: Some(false),
-            extensions: (!definition.extensions.is_empty())
-                .then(|| definition.extensions.iter().map(extension).collect()),
-            extended_agent_card: Some(false),
-        },
-        default_input_modes: modes(&definition.default_input_modes),
-        default_output_modes: modes(&definition.default_output_modes),
-        skills: definition.skills.iter().map(skill).collect(),
-        provider: definition.provider.as_ref().map(|provider| AgentProvider {
-            organization: provider.organization.clone(),
-            url: provider.url.clone(),
-        }),
-        documentation_url: definition.documentation_url.clone(),
-        icon_url: definition.icon_url.clone(),
-        security_schemes: None,
-        security_requirements: None,
-        signatures: None,
-    }
+fn schemes() -> HashMap<String, SecurityScheme> {
+    let bearer = SecurityScheme::HttpAuth(HttpAuthSecurityScheme {
+        scheme: "Bearer".to_owned(),
+        description: Some("An API token of this server with the scope invoke".to_owned()),
+        bearer_format: None,
+    });
+    HashMap::from([(SCHEME.to_owned(), bearer)])
 }
 
 fn extension(extension: &Extension) -> AgentExtension {
@@ -107,16 +155,21 @@ fn extension(extension: &Extension) -> AgentExtension {
 
 fn skill(skill: &SkillDefinition) -> AgentSkill {
     let given = |list: &Vec<String>| (!list.is_empty()).then(|| list.clone());
+    let name = or(&skill.name, &skill.id);
     AgentSkill {
         id: skill.id.clone(),
-        name: skill.name.clone(),
-        description: skill.description.clone(),
-        tags: skill.tags.clone(),
+        description: or(&skill.description, &name),
+        name,
+        tags: given(&skill.tags).unwrap_or_else(|| vec![skill.id.clone()]),
         examples: given(&skill.examples),
         input_modes: given(&skill.input_modes),
         output_modes: given(&skill.output_modes),
         security_requirements: None,
     }
+}
+
+fn or(text: &str, instead: &str) -> String {
+    if text.is_empty() { instead } else { text }.to_owned()
 }
 
 /// A card must name its default modes; an agent that names none speaks text.
@@ -125,27 +178,5 @@ fn modes(modes: &[String]) -> Vec<String> {
         vec!["text/plain".to_owned()]
     } else {
         modes.to_vec()
-    }
-}
-
-/// RFC 9110 §5.6.7.
-fn http_date(ms: u64) -> HeaderValue {
-    let time = i64::try_from(ms)
-        .ok()
-        .and_then(|ms| Timestamp::from_millisecond(ms).ok());
-    let text = time
-        .unwrap_or(Timestamp::UNIX_EPOCH)
-        .strftime("%a, %d %b %Y %H:%M:%S GMT")
-        .to_string();
-    text.try_into().expect("a date is a valid header")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn dates_are_in_the_http_form() {
-        assert_eq!(http_date(784_111_777_000), "Sun, 06 Nov 1994 08:49:37 GMT");
     }
 }

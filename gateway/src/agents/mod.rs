@@ -1,12 +1,18 @@
 //! What is kept in memory of an agent: what routing, cards and calls need, for the agents used last.
 
 mod card;
+mod signing;
 
-pub(crate) use card::Card;
+pub(crate) use signing::JWKS_PATH;
+pub use signing::{CardKey, CardKeyError};
 
+use crate::auth::Door;
+use crate::document::Document;
 use crate::metrics::{AgentMetrics, Metrics};
 use crate::route::Base;
 use crate::validate;
+use a2a::AgentCard;
+use card::{Cards, Deployed, Issuer};
 use dormouse_scheduler::VersionRef;
 use dormouse_services::model::AgentDefinition;
 use dormouse_store::{Registry, StoreError, VersionRecord};
@@ -18,8 +24,31 @@ use thiserror::Error;
 pub(crate) struct AgentEntry {
     pub(crate) version: Arc<VersionRef>,
     pub(crate) definition: AgentDefinition,
-    pub(crate) card: Card,
     pub(crate) metrics: Arc<AgentMetrics>,
+    /// Its definition is not in it any more.
+    record: VersionRecord,
+    url: String,
+    issuer: Arc<Issuer>,
+    cards: Cards,
+}
+
+impl AgentEntry {
+    pub(crate) fn card(&self, door: Door) -> &Document {
+        self.cards.public(&self.deployed(), door)
+    }
+
+    pub(crate) fn extended_card(&self) -> &AgentCard {
+        self.cards.extended(&self.deployed())
+    }
+
+    fn deployed(&self) -> Deployed<'_> {
+        Deployed {
+            definition: &self.definition,
+            url: &self.url,
+            record: &self.record,
+            issuer: &self.issuer,
+        }
+    }
 }
 
 #[derive(Debug, Error)]
@@ -47,14 +76,15 @@ struct Inner {
     /// Counts changes of the registry, so that a load that overlaps with one is not kept.
     changes: AtomicU64,
     metrics: Arc<Metrics>,
-    public_url: String,
+    issuer: Arc<Issuer>,
 }
 
 impl Agents {
     pub(crate) fn new(
         registry: Arc<dyn Registry>,
         metrics: Arc<Metrics>,
-        public_url: String,
+        origin: String,
+        key: Option<CardKey>,
         max_entries: u64,
     ) -> Self {
         let entries = moka::sync::Cache::new(max_entries);
@@ -63,7 +93,7 @@ impl Agents {
             entries,
             changes: AtomicU64::new(0),
             metrics,
-            public_url,
+            issuer: Arc::new(Issuer { origin, key }),
         }))
     }
 
@@ -126,7 +156,7 @@ impl Inner {
         let Some(record) = record else {
             return Ok(None);
         };
-        let entry = Arc::new(self.entry(&key, &record)?);
+        let entry = Arc::new(self.entry(&key, record)?);
         self.entries.insert(key.clone(), Arc::clone(&entry));
         // A change in the meantime has either removed the entry after this insert, or is seen here.
         if self.changes.load(Ordering::SeqCst) != before {
@@ -135,7 +165,7 @@ impl Inner {
         Ok(Some(entry))
     }
 
-    fn entry(&self, key: &str, record: &VersionRecord) -> Result<AgentEntry, AgentsError> {
+    fn entry(&self, key: &str, mut record: VersionRecord) -> Result<AgentEntry, AgentsError> {
         let mut definition: AgentDefinition =
             serde_json::from_slice(&record.definition).map_err(|source| {
                 AgentsError::Definition {
@@ -150,18 +180,21 @@ impl Inner {
             isolation: definition.isolation,
         });
         definition.extensions.push(validate::idempotency());
-        let card = Card::new(&definition, &self.url(key), record.created_ms);
         let metrics = self.metrics.agent(&record.agent);
+        record.definition = Vec::new();
         Ok(AgentEntry {
             version,
             definition,
-            card,
             metrics,
+            record,
+            url: self.url(key),
+            issuer: Arc::clone(&self.issuer),
+            cards: Cards::default(),
         })
     }
 
     fn url(&self, key: &str) -> String {
-        format!("{}/agents/{key}", self.public_url)
+        format!("{}/agents/{key}", self.issuer.origin)
     }
 }
 

@@ -11,19 +11,17 @@ pub(crate) use read::ListRequest;
 pub(crate) use send::{Opening, SendRequest};
 
 use crate::agents::{AgentEntry, Agents};
+use crate::auth::{Caller, Door};
 use crate::errors::{A2aError, Kind};
 use crate::metrics::Operation;
-use a2a::ListTasksResponse;
+use a2a::{AgentCard, ListTasksResponse};
 use dormouse_scheduler::Scheduler;
+use dormouse_services::TaskEngine;
 use dormouse_services::model::{Message, Task};
-use dormouse_services::{TaskEngine, TaskScope};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::task::TaskTracker;
-
-/// Who owns the tasks of a request without authentication.
-const ANONYMOUS: &str = "anonymous";
 
 /// The 11 operations of A2A 1.0 §3.1.
 pub(crate) enum Request {
@@ -54,6 +52,8 @@ pub(crate) enum Answer {
     Sent(Sent),
     Task(Task),
     Page(ListTasksResponse),
+    #[serde(serialize_with = "sorted")]
+    Card(Box<AgentCard>),
     #[serde(skip)]
     Stream(Box<Opening>),
 }
@@ -107,6 +107,7 @@ pub(crate) struct Operations {
 impl Operations {
     pub(crate) async fn perform(
         self: &Arc<Self>,
+        caller: &Caller,
         agent: &Arc<AgentEntry>,
         request: Request,
     ) -> Result<Answer, A2aError> {
@@ -116,34 +117,40 @@ impl Operations {
             return Err(A2aError::new(Kind::UnsupportedOperation, sentence));
         }
         match request {
-            Request::Send(request) => Ok(Answer::Sent(self.send(agent, request).await?)),
-            Request::Stream(request) => {
-                Ok(Answer::Stream(Box::new(self.stream(agent, request).await?)))
-            }
-            Request::Get { id, history_length } => {
-                Ok(Answer::Task(self.get(agent, &id, history_length).await?))
-            }
-            Request::List(request) => Ok(Answer::Page(self.list(agent, request).await?)),
-            Request::Cancel { id } => Ok(Answer::Task(self.cancel(agent, &id).await?)),
-            Request::Subscribe { id, after } => {
-                let opening = self.subscribe(agent, &id, after).await?;
-                Ok(Answer::Stream(Box::new(opening)))
-            }
+            Request::Send(request) => Ok(Answer::Sent(self.send(caller, agent, request).await?)),
+            Request::Stream(request) => Ok(Answer::Stream(Box::new(
+                self.stream(caller, agent, request).await?,
+            ))),
+            Request::Get { id, history_length } => Ok(Answer::Task(
+                self.get(caller, agent, &id, history_length).await?,
+            )),
+            Request::List(request) => Ok(Answer::Page(self.list(caller, agent, request).await?)),
+            Request::Cancel { id } => Ok(Answer::Task(self.cancel(caller, agent, &id).await?)),
+            Request::Subscribe { id, after } => Ok(Answer::Stream(Box::new(
+                self.subscribe(caller, agent, &id, after).await?,
+            ))),
             Request::PushConfig => Err(A2aError::new(
                 Kind::PushNotificationNotSupported,
                 "this server sends no push notifications; poll or subscribe to the task",
             )),
-            Request::ExtendedCard => Err(A2aError::new(
-                Kind::UnsupportedOperation,
-                "this agent has no extended card; its public card says all there is",
-            )),
+            Request::ExtendedCard => extended_card(caller, agent),
         }
     }
+}
 
-    fn scope(&self, agent: &AgentEntry) -> TaskScope {
-        TaskScope {
-            agent: agent.version.agent.clone(),
-            principal: ANONYMOUS.to_owned(),
-        }
+/// Only where callers are known is there more to say than the public card does.
+fn extended_card(caller: &Caller, agent: &AgentEntry) -> Result<Answer, A2aError> {
+    match caller.door {
+        Door::Locked => Ok(Answer::Card(Box::new(agent.extended_card().clone()))),
+        Door::Open => Err(A2aError::new(
+            Kind::UnsupportedOperation,
+            "without tokens there are no extended cards; the public card says all there is",
+        )),
     }
+}
+
+/// The same card is the same bytes every time, though its maps have no order.
+fn sorted<S: Serializer>(card: &AgentCard, serializer: S) -> Result<S::Ok, S::Error> {
+    let value = serde_json::to_value(card).map_err(serde::ser::Error::custom)?;
+    value.serialize(serializer)
 }

@@ -3,6 +3,7 @@
 use super::send::trim_history;
 use super::{Opening, Operations};
 use crate::agents::AgentEntry;
+use crate::auth::Caller;
 use crate::errors::A2aError;
 use a2a::ListTasksResponse;
 use dormouse_services::TaskFilter;
@@ -19,22 +20,30 @@ pub(crate) struct ListRequest {
 impl Operations {
     pub(super) async fn get(
         &self,
+        caller: &Caller,
         agent: &AgentEntry,
         id: &str,
         history_length: Option<usize>,
     ) -> Result<Task, A2aError> {
-        let mut task = self.engine.get(&self.scope(agent), id).await?;
+        let mut task = self
+            .engine
+            .get(&caller.scope(&agent.version.agent), id)
+            .await?;
         trim_history(&mut task, history_length);
         Ok(task)
     }
 
     pub(super) async fn list(
         &self,
+        caller: &Caller,
         agent: &AgentEntry,
         request: ListRequest,
     ) -> Result<ListTasksResponse, A2aError> {
         let page_size = request.filter.page_size;
-        let mut page = self.engine.list(&self.scope(agent), request.filter).await?;
+        let mut page = self
+            .engine
+            .list(&caller.scope(&agent.version.agent), request.filter)
+            .await?;
         for task in &mut page.tasks {
             trim_history(task, request.history_length);
             if !request.include_artifacts {
@@ -49,17 +58,26 @@ impl Operations {
         })
     }
 
-    pub(super) async fn cancel(&self, agent: &AgentEntry, id: &str) -> Result<Task, A2aError> {
-        Ok(self.engine.cancel(&self.scope(agent), id).await?)
+    pub(super) async fn cancel(
+        &self,
+        caller: &Caller,
+        agent: &AgentEntry,
+        id: &str,
+    ) -> Result<Task, A2aError> {
+        Ok(self
+            .engine
+            .cancel(&caller.scope(&agent.version.agent), id)
+            .await?)
     }
 
     pub(super) async fn subscribe(
         &self,
+        caller: &Caller,
         agent: &AgentEntry,
         id: &str,
         after: Option<u64>,
     ) -> Result<Opening, A2aError> {
-        let scope = self.scope(agent);
+        let scope = caller.scope(&agent.version.agent);
         if let Some(after) = after {
             let reader = self.engine.follow_from(&scope, id, after).await?;
             return Ok(Opening::rest(reader));

@@ -2,6 +2,7 @@
 
 use super::{Detached, Operations, Sent, skill};
 use crate::agents::AgentEntry;
+use crate::auth::Caller;
 use crate::errors::{A2aError, Kind};
 use crate::metrics::AgentMetrics;
 use dormouse_scheduler::{CallFailure, CallRequest, Entry, Scheduler};
@@ -98,16 +99,19 @@ impl Operations {
     /// From its first write on a task goes on without its client, and so does all that leads there.
     pub(super) async fn send(
         self: &Arc<Self>,
+        caller: &Caller,
         agent: &Arc<AgentEntry>,
         request: SendRequest,
     ) -> Result<Sent, A2aError> {
-        let (operations, agent) = (Arc::clone(self), Arc::clone(agent));
-        let sending = async move { operations.send_to_end(&agent, request).await };
+        let (operations, caller) = (Arc::clone(self), caller.clone());
+        let agent = Arc::clone(agent);
+        let sending = async move { operations.send_to_end(&caller, &agent, request).await };
         Detached::new(&self.calls, sending).await
     }
 
     async fn send_to_end(
         &self,
+        caller: &Caller,
         agent: &Arc<AgentEntry>,
         request: SendRequest,
     ) -> Result<Sent, A2aError> {
@@ -116,8 +120,8 @@ impl Operations {
             return_immediately,
             ..
         } = request;
-        let mut task = match self.turn(agent, request).await? {
-            Turn::Known(id) => self.known(agent, &id, return_immediately).await?,
+        let mut task = match self.turn(caller, agent, request).await? {
+            Turn::Known(id) => self.known(caller, agent, &id, return_immediately).await?,
             Turn::Run(ready) if return_immediately => {
                 let call = Arc::clone(&ready.request.task);
                 call.accept().await?;
@@ -138,11 +142,13 @@ impl Operations {
     /// the first on, or exactly one message.
     pub(super) async fn stream(
         self: &Arc<Self>,
+        caller: &Caller,
         agent: &Arc<AgentEntry>,
         request: SendRequest,
     ) -> Result<Opening, A2aError> {
-        let (operations, agent) = (Arc::clone(self), Arc::clone(agent));
-        let starting = async move { operations.start(&agent, request).await };
+        let (operations, caller) = (Arc::clone(self), caller.clone());
+        let agent = Arc::clone(agent);
+        let starting = async move { operations.start(&caller, &agent, request).await };
         let Started {
             task,
             seq,
@@ -166,14 +172,18 @@ impl Operations {
 
     async fn start(
         &self,
+        caller: &Caller,
         agent: &Arc<AgentEntry>,
         request: SendRequest,
     ) -> Result<Started, A2aError> {
         let history_length = request.history_length;
-        let ready = match self.turn(agent, request).await? {
+        let ready = match self.turn(caller, agent, request).await? {
             Turn::Run(ready) => ready,
             Turn::Known(id) => {
-                let (mut task, seq, reader) = self.engine.follow(&self.scope(agent), &id).await?;
+                let (mut task, seq, reader) = self
+                    .engine
+                    .follow(&caller.scope(&agent.version.agent), &id)
+                    .await?;
                 trim_history(&mut task, history_length);
                 return Ok(Started {
                     task,
@@ -203,35 +213,47 @@ impl Operations {
     /// The task of an earlier send, when that send would be answered.
     async fn known(
         &self,
+        caller: &Caller,
         agent: &AgentEntry,
         id: &str,
         return_immediately: bool,
     ) -> Result<Task, A2aError> {
-        let (mut task, _, mut reader) = self.engine.follow(&self.scope(agent), id).await?;
+        let (mut task, _, mut reader) = self
+            .engine
+            .follow(&caller.scope(&agent.version.agent), id)
+            .await?;
         let waits = |task: &Task| {
             let state = &task.status.state;
             !return_immediately && !state.is_terminal() && !is_interrupted(state)
         };
         while waits(&task) && reader.next().await?.is_some() {
-            task = self.engine.get(&self.scope(agent), id).await?;
+            task = self
+                .engine
+                .get(&caller.scope(&agent.version.agent), id)
+                .await?;
         }
         Ok(task)
     }
 
     /// Creates the task or gives it its next turn, unless that was done before.
-    async fn turn(&self, agent: &Arc<AgentEntry>, request: SendRequest) -> Result<Turn, A2aError> {
+    async fn turn(
+        &self,
+        caller: &Caller,
+        agent: &Arc<AgentEntry>,
+        request: SendRequest,
+    ) -> Result<Turn, A2aError> {
         let mut once = None;
         if let Some(key) = &request.idempotency_key {
-            let scope = self.scope(agent);
+            let scope = caller.scope(&agent.version.agent);
             match self.engine.once(&scope, key, &request.message).await? {
                 Attempt::Repeated(id) => return Ok(Turn::Known(id)),
                 Attempt::First(first) => once = Some(first),
             }
         }
         let ready = match request.message.task_id.clone() {
-            Some(id) => self.resume(agent, &id, request, once).await?,
+            Some(id) => self.resume(caller, agent, &id, request, once).await?,
             None => {
-                let ready = self.begin(agent, request)?;
+                let ready = self.begin(caller, agent, request)?;
                 if let Some(once) = once {
                     ready.request.task.accept_once(once).await?;
                 }
@@ -241,7 +263,12 @@ impl Operations {
         Ok(Turn::Run(Box::new(ready)))
     }
 
-    fn begin(&self, agent: &Arc<AgentEntry>, request: SendRequest) -> Result<Ready, A2aError> {
+    fn begin(
+        &self,
+        caller: &Caller,
+        agent: &Arc<AgentEntry>,
+        request: SendRequest,
+    ) -> Result<Ready, A2aError> {
         let SendRequest {
             message,
             metadata,
@@ -251,7 +278,7 @@ impl Operations {
         let definition = &agent.definition;
         let skill = skill::choose(definition, &message, metadata.as_ref())?;
         skill::check_modes(definition, skill, &message)?;
-        let scope = self.scope(agent);
+        let scope = caller.scope(&agent.version.agent);
         let principal = scope.principal.clone();
         let call = self.engine.begin(NewTask {
             scope,
@@ -277,6 +304,7 @@ impl Operations {
     /// Continues on the version that the task began with.
     async fn resume(
         &self,
+        caller: &Caller,
         agent: &Arc<AgentEntry>,
         id: &str,
         request: SendRequest,
@@ -288,7 +316,7 @@ impl Operations {
             extensions,
             ..
         } = request;
-        let scope = self.scope(agent);
+        let scope = caller.scope(&agent.version.agent);
         let turn = self.engine.resume(&scope, id, message, once).await?;
         let version = if turn.version == agent.version.number {
             Some(Arc::clone(agent))

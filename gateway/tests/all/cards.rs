@@ -1,6 +1,7 @@
 //! Agent cards, from definitions in the registry.
 
 use crate::support::{start, start_empty};
+use dormouse_gateway::CardKey;
 use dormouse_store::Digest;
 use serde_json::json;
 
@@ -125,4 +126,104 @@ async fn switching_the_active_version_is_seen_at_once() {
             json!(description)
         );
     }
+}
+
+/// Makes the first token.
+async fn lock(server: &crate::support::Server) -> String {
+    let body = json!({"name": "ann", "scopes": ["admin"]}).to_string();
+    let answer = server.ask("POST /v1/tokens", body.as_bytes()).await;
+    answer.json()["token"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn a_card_says_that_a_token_is_needed_when_one_is() {
+    let server = start(|_| {}).await;
+    let path = format!("GET /agents/calc{CARD}");
+    let open = server.ask(&path, b"").await;
+    assert_eq!(open.json().get("securitySchemes"), None);
+    lock(&server).await;
+    let locked = server.ask(&path, b"").await;
+    assert_ne!(open.header("etag"), locked.header("etag"));
+    let card = locked.json();
+    let scheme = &card["securitySchemes"]["bearer"]["httpAuthSecurityScheme"];
+    assert_eq!(scheme["scheme"], json!("Bearer"));
+    let requirements = json!([{"schemes": {"bearer": {"list": ["invoke"]}}}]);
+    assert_eq!(card["securityRequirements"], requirements);
+    assert_eq!(card["capabilities"]["extendedAgentCard"], json!(true));
+}
+
+#[tokio::test]
+async fn the_extended_card_is_for_authenticated_callers() {
+    let server = start(|config| config.card_key = Some(CardKey::generate().unwrap())).await;
+    let call = json!({"jsonrpc": "2.0", "id": 7, "method": "GetExtendedAgentCard"});
+    let rest = "GET /agents/calc/extendedAgentCard\na2a-version: 1.0";
+    let (_, refused) = server.rpc("calc", &call).await;
+    assert_eq!(
+        refused["error"]["code"],
+        json!(-32004),
+        "nobody is authenticated here"
+    );
+    let (status, refused) = server
+        .rest("GET /agents/calc/extendedAgentCard", &json!(null))
+        .await;
+    assert_eq!(
+        (status, &refused["error"]["status"]),
+        (400, &json!("FAILED_PRECONDITION"))
+    );
+
+    let token = lock(&server).await;
+    assert_eq!(server.rpc("calc", &call).await.0, 401);
+    assert_eq!(server.ask(rest, b"").await.status, 401);
+    let with_token = format!("{rest}\nauthorization: Bearer {token}");
+    let extended = server.ask(&with_token, b"").await;
+    assert_eq!(server.ask(&with_token, b"").await.body, extended.body);
+    let mut extended = extended.json();
+    let rpc = "POST /agents/calc\ncontent-type: application/json\na2a-version: 1.0";
+    let rpc = format!("{rpc}\nauthorization: Bearer {token}");
+    let rpc = server.ask(&rpc, call.to_string().as_bytes()).await;
+    assert_eq!(rpc.json()["result"], extended);
+    let extension = extended["capabilities"]["extensions"][0].take();
+    assert_eq!(
+        extension["params"],
+        json!({"version": 1, "digest": Digest::of(b"calc"), "deployed": "1994-11-06T08:49:37Z", "isolation": "shared"})
+    );
+    let mut public = server
+        .ask(&format!("GET /agents/calc{CARD}"), b"")
+        .await
+        .json();
+    assert_ne!(public["signatures"], extended["signatures"]);
+    for card in [&mut public, &mut extended] {
+        card["signatures"].take();
+        card["capabilities"]
+            .as_object_mut()
+            .unwrap()
+            .remove("extensions");
+    }
+    assert_eq!(public, extended);
+}
+
+#[tokio::test]
+async fn cards_are_signed_with_the_published_key() {
+    let key = CardKey::generate().unwrap();
+    let server = start(|config| config.card_key = Some(key.clone())).await;
+    let path = format!("GET /agents/calc{CARD}");
+    let card = server.ask(&path, b"").await;
+    let signatures = card.json()["signatures"].clone();
+    assert_eq!(signatures.as_array().unwrap().len(), 1, "{signatures}");
+    let jwks = server.ask("GET /.well-known/jwks.json", b"").await;
+    let public = &jwks.json()["keys"][0];
+    assert_eq!(
+        (&public["kty"], &public["crv"]),
+        (&json!("EC"), &json!("P-256"))
+    );
+    assert_eq!(public.get("d"), None);
+    assert!(jwks.header("etag").is_some() && jwks.header("cache-control").is_some());
+    // Another server with the key says the same, byte for byte.
+    let other = start(|config| config.card_key = Some(key)).await;
+    assert_eq!(other.ask(&path, b"").await.body, card.body);
+    let keyless = start(|_| {}).await;
+    assert_eq!(
+        keyless.ask("GET /.well-known/jwks.json", b"").await.status,
+        404
+    );
 }

@@ -2,7 +2,9 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod a2a;
+mod auth;
 mod cards;
+mod catalog;
 mod connections;
 mod drain;
 mod platform;

@@ -1,5 +1,6 @@
 //! The whole platform as its users meet it: the real binary, real guests, real sockets, kill -9.
 
+mod auth;
 mod bad_requests;
 mod crash;
 mod extensions;
@@ -57,8 +58,12 @@ fn data_dir() -> TempDir {
 
 impl Server {
     fn start(data: &Path, flags: &[&str]) -> Self {
+        Self::listening(data, "127.0.0.1:0", flags)
+    }
+
+    fn listening(data: &Path, address: &str, flags: &[&str]) -> Self {
         let mut child = crate::dormouse(data)
-            .args(["serve", "--listen", "127.0.0.1:0", "--data-dir"])
+            .args(["serve", "--listen", address, "--data-dir"])
             .arg(data.join("data"))
             .args(flags)
             .env("RUST_LOG", "warn")

@@ -3,6 +3,7 @@
 mod modules;
 mod registry;
 mod tasks;
+mod tokens;
 
 use dormouse_store::Store;
 
@@ -18,6 +19,7 @@ fn on_sled(test: fn(&Store)) {
             store.modules.totals(),
             store.registry.count(),
             store.tasks.counts(),
+            store.tokens.tokens().unwrap(),
         )
     };
     let before = seen(&store);
@@ -68,4 +70,8 @@ backends! {
         long_owners_and_keys_are_told_apart
         a_write_over_a_limit_stores_nothing
         many_threads_commit_at_once;
+    tokens:
+        tokens_are_kept_by_name_and_forgotten
+        a_name_or_a_hash_is_there_once
+        a_token_over_a_limit_is_not_kept;
 }
