@@ -182,7 +182,8 @@ async fn the_extended_card_is_for_authenticated_callers() {
     let rpc = format!("{rpc}\nauthorization: Bearer {token}");
     let rpc = server.ask(&rpc, call.to_string().as_bytes()).await;
     assert_eq!(rpc.json()["result"], extended);
-    let extension = extended["capabilities"]["extensions"][0].take();
+    let extensions = extended["capabilities"]["extensions"].as_array_mut();
+    let extension = extensions.unwrap().pop().unwrap();
     assert_eq!(
         extension["params"],
         json!({"version": 1, "digest": Digest::of(b"calc"), "deployed": "1994-11-06T08:49:37Z", "isolation": "shared"})
