@@ -6,6 +6,7 @@ use crate::live::{Change, LiveTask, Shelf};
 use crate::model::{
     AgentMessage, FailureClass, Message, Role, Task, TaskState, TaskStatus, is_interrupted,
 };
+use crate::push::{Book, PushConfig, Upto};
 use crate::reader::TaskReader;
 use crate::record::{Encoded, LogEntry, TaskHead, blank, fold, millis, now, state_byte};
 use chrono::{DateTime, Utc};
@@ -24,6 +25,7 @@ pub(crate) struct Inner {
     pub(crate) store: Arc<dyn TaskStore>,
     pub(crate) limits: TaskLimits,
     pub(crate) shelf: Arc<Shelf>,
+    pub(crate) book: Book,
     /// Ends every call, for drain.
     pub(crate) stopping: CancellationToken,
 }
@@ -126,6 +128,7 @@ impl TaskEngine {
             store,
             limits,
             shelf: Shelf::new(),
+            book: Book::default(),
             stopping: CancellationToken::new(),
         }));
         let open = engine.0.store.open_tasks()?;
@@ -169,6 +172,7 @@ impl TaskEngine {
             state: TaskState::Submitted,
             status_ms: millis(time),
             last_seq: 0,
+            push: false,
             slot: None,
         };
         let task = blank(id_text, context, time);
@@ -184,9 +188,31 @@ impl TaskEngine {
         &self,
         scope: &TaskScope,
         id: &str,
+        message: Message,
+    ) -> Result<Continuation, TaskError> {
+        self.resume_with(scope, id, message, None).await
+    }
+
+    /// [Resumes](Self::resume), and keeps a push notification configuration in the same step.
+    ///
+    /// # Errors
+    /// Those of resume; Limit if the task has too many configurations.
+    pub async fn resume_with(
+        &self,
+        scope: &TaskScope,
+        id: &str,
         mut message: Message,
+        push: Option<PushConfig>,
     ) -> Result<Continuation, TaskError> {
         let live = self.0.find(scope, id).await?;
+        let _turn = match &push {
+            Some(_) => Some(self.0.book.turn(live.id).await),
+            None => None,
+        };
+        let push = match push {
+            Some(config) => Some(self.0.new_config(&live, config).await?),
+            None => None,
+        };
         let mut slot = Value::Null;
         let mut context = String::new();
         let seq = live.write(&*self.0.store, &self.0.limits, |log| {
@@ -223,6 +249,7 @@ impl TaskEngine {
                     LogEntry::Turn(message.clone()),
                     status(TaskState::Working, None),
                 ],
+                records: push.map_or_else(Vec::new, |push| push.records(live.id, log)),
                 ..Change::default()
             })
         })?;
@@ -337,7 +364,7 @@ impl TaskEngine {
 
 impl Inner {
     /// The scope's task, in memory or from the store.
-    async fn find(
+    pub(crate) async fn find(
         self: &Arc<Self>,
         scope: &TaskScope,
         id: &str,
@@ -391,6 +418,22 @@ impl Inner {
         Ok(found)
     }
 
+    /// How far a task's log may be shown; `None` if there is no such task. Blocks on the disk.
+    pub(crate) fn durable_upto(&self, id: TaskId) -> Result<Option<Upto>, TaskError> {
+        if let Some(live) = self.shelf.find(id) {
+            return Ok(Some(live.upto()));
+        }
+        // Not in memory: nothing of it is on its way to the disk.
+        let Some(head) = self.store.head(id)? else {
+            return Ok(None);
+        };
+        let head: TaskHead = serde_json::from_slice(&head)?;
+        Ok(Some(Upto {
+            seq: head.last_seq,
+            ended: head.state.is_terminal(),
+        }))
+    }
+
     /// Ends a task whose call is gone, unless it has ended already.
     pub(crate) fn lose(
         &self,
@@ -428,7 +471,7 @@ fn is_damage(error: &TaskError) -> bool {
 }
 
 /// Runs a read of the store off the event loop.
-async fn blocking<T: Send + 'static>(
+pub(crate) async fn blocking<T: Send + 'static>(
     read: impl FnOnce() -> Result<T, TaskError> + Send + 'static,
 ) -> Result<T, TaskError> {
     tokio::task::spawn_blocking(read)

@@ -5,7 +5,8 @@
 //! reader ever saw something that a crash can take back.
 //!
 //! Reading order: [`model`] (the A2A 1.0 data model and what an agent declares), [`engine`] (from a
-//! request's side), [`call`] (from a running call's side), [`reader`] (from a subscriber's side).
+//! request's side), [`call`] (from a running call's side), [`reader`] (from a subscriber's side),
+//! [`push`] (from a webhook's side), [`net`] (the way out).
 
 pub mod call;
 pub mod engine;
@@ -13,6 +14,8 @@ pub mod error;
 mod live;
 pub mod logs;
 pub mod model;
+pub mod net;
+pub mod push;
 pub mod reader;
 mod record;
 

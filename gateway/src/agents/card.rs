@@ -21,8 +21,13 @@ pub(crate) struct Card {
 }
 
 impl Card {
-    pub(crate) fn new(definition: &AgentDefinition, url: &str, created_ms: u64) -> Self {
-        let card = agent_card(definition, url);
+    pub(crate) fn new(
+        definition: &AgentDefinition,
+        url: &str,
+        push_notifications: bool,
+        created_ms: u64,
+    ) -> Self {
+        let card = agent_card(definition, url, push_notifications);
         // By way of a Value, whose maps are sorted: the same card is the same bytes everywhere.
         let json = serde_json::to_value(card)
             .expect("a card has string keys only")
@@ -65,7 +70,7 @@ impl Card {
     }
 }
 
-fn agent_card(definition: &AgentDefinition, url: &str) -> AgentCard {
+fn agent_card(definition: &AgentDefinition, url: &str, push_notifications: bool) -> AgentCard {
     AgentCard {
         name: definition.name.clone(),
         description: definition.description.clone(),
@@ -76,7 +81,7 @@ fn agent_card(definition: &AgentDefinition, url: &str) -> AgentCard {
         ],
         capabilities: AgentCapabilities {
             streaming: Some(true),
-            push_notifications: Some(false),
+            push_notifications: Some(push_notifications),
             extensions: None,
             extended_agent_card: Some(false),
         },

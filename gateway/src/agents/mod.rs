@@ -46,14 +46,21 @@ struct Inner {
     /// Counts changes of the registry, so that a load that overlaps with one is not kept.
     changes: AtomicU64,
     metrics: Arc<Metrics>,
-    public_url: String,
+    facts: CardFacts,
+}
+
+/// What cards say of the server.
+pub(crate) struct CardFacts {
+    /// Without a slash at its end.
+    pub(crate) public_url: String,
+    pub(crate) push_notifications: bool,
 }
 
 impl Agents {
     pub(crate) fn new(
         registry: Arc<dyn Registry>,
         metrics: Arc<Metrics>,
-        public_url: String,
+        facts: CardFacts,
         max_entries: u64,
     ) -> Self {
         let entries = moka::sync::Cache::new(max_entries);
@@ -62,7 +69,7 @@ impl Agents {
             entries,
             changes: AtomicU64::new(0),
             metrics,
-            public_url,
+            facts,
         }))
     }
 
@@ -148,7 +155,8 @@ impl Inner {
             digest: record.digest,
             isolation: definition.isolation,
         });
-        let card = Card::new(&definition, &self.url(key), record.created_ms);
+        let push = self.facts.push_notifications;
+        let card = Card::new(&definition, &self.url(key), push, record.created_ms);
         let metrics = self.metrics.agent(&record.agent);
         Ok(AgentEntry {
             version,
@@ -159,7 +167,7 @@ impl Inner {
     }
 
     fn url(&self, key: &str) -> String {
-        format!("{}/agents/{key}", self.public_url)
+        format!("{}/agents/{key}", self.facts.public_url)
     }
 }
 

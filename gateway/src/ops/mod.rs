@@ -2,20 +2,26 @@
 //! [`Answer`].
 
 mod detached;
+mod push;
 mod read;
 mod send;
 mod skill;
 
 pub(crate) use detached::Detached;
+pub(crate) use push::PushList;
 pub(crate) use read::ListRequest;
 pub(crate) use send::{Opening, SendRequest};
 
 use crate::agents::{AgentEntry, Agents};
 use crate::errors::{A2aError, Kind};
 use crate::metrics::Operation;
-use a2a::ListTasksResponse;
+use a2a::{
+    ListTaskPushNotificationConfigsResponse, ListTasksResponse, TaskPushNotificationConfig,
+};
 use dormouse_scheduler::Scheduler;
 use dormouse_services::model::{Message, Task};
+use dormouse_services::net::HttpClient;
+use dormouse_services::push::PushConfig;
 use dormouse_services::{TaskEngine, TaskScope};
 use serde::Serialize;
 use std::sync::Arc;
@@ -40,8 +46,19 @@ pub(crate) enum Request {
     Subscribe {
         id: String,
     },
-    /// Any of the four on push notification configurations.
-    PushConfig,
+    CreatePush {
+        task: String,
+        config: PushConfig,
+    },
+    GetPush {
+        task: String,
+        id: String,
+    },
+    ListPush(PushList),
+    DeletePush {
+        task: String,
+        id: String,
+    },
     ExtendedCard,
 }
 
@@ -52,6 +69,10 @@ pub(crate) enum Answer {
     Sent(Sent),
     Task(Task),
     Page(ListTasksResponse),
+    Push(TaskPushNotificationConfig),
+    Pushes(ListTaskPushNotificationConfigsResponse),
+    /// `{}`, as protobuf's Empty.
+    Done {},
     #[serde(skip)]
     Stream(Box<Opening>),
 }
@@ -73,7 +94,10 @@ impl Request {
             Self::List(_) => Operation::List,
             Self::Cancel { .. } => Operation::Cancel,
             Self::Subscribe { .. } => Operation::Subscribe,
-            Self::PushConfig => Operation::PushConfig,
+            Self::CreatePush { .. }
+            | Self::GetPush { .. }
+            | Self::ListPush(_)
+            | Self::DeletePush { .. } => Operation::PushConfig,
             Self::ExtendedCard => Operation::ExtendedCard,
         }
     }
@@ -86,6 +110,8 @@ pub(crate) struct Operations {
     /// Every running call, so that drain can wait for them.
     pub(crate) calls: TaskTracker,
     pub(crate) acceptance_grace: Duration,
+    /// What push notifications go out by; `None` if there are none.
+    pub(crate) webhooks: Option<HttpClient>,
 }
 
 impl Operations {
@@ -107,10 +133,17 @@ impl Operations {
             Request::Subscribe { id } => {
                 Ok(Answer::Stream(Box::new(self.subscribe(agent, &id).await?)))
             }
-            Request::PushConfig => Err(A2aError::new(
-                Kind::PushNotificationNotSupported,
-                "this server sends no push notifications; poll or subscribe to the task",
+            Request::CreatePush { task, config } => Ok(Answer::Push(
+                self.create_push(agent, task, config).await?,
             )),
+            Request::GetPush { task, id } => {
+                Ok(Answer::Push(self.get_push(agent, task, &id).await?))
+            }
+            Request::ListPush(list) => Ok(Answer::Pushes(self.list_push(agent, list).await?)),
+            Request::DeletePush { task, id } => {
+                self.delete_push(agent, &task, &id).await?;
+                Ok(Answer::Done {})
+            }
             Request::ExtendedCard => Err(A2aError::new(
                 Kind::UnsupportedOperation,
                 "this agent has no extended card; its public card says all there is",

@@ -6,6 +6,7 @@ use crate::errors::{A2aError, Kind};
 use crate::metrics::AgentMetrics;
 use dormouse_scheduler::{CallFailure, CallRequest, Entry, Scheduler};
 use dormouse_services::model::{FailureClass, Message, Metadata, Outcome, StreamResponse, Task};
+use dormouse_services::push::PushConfig;
 use dormouse_services::{Call, NewTask, Settled, TaskError, TaskEvent, TaskReader};
 use std::pin::pin;
 use std::sync::Arc;
@@ -21,6 +22,7 @@ pub(crate) struct SendRequest {
     /// `None`: the whole history.
     pub(crate) history_length: Option<usize>,
     pub(crate) return_immediately: bool,
+    pub(crate) push: Option<PushConfig>,
 }
 
 /// How a stream begins (A2A 1.0 §3.1.2): a task and what follows, or exactly one message.
@@ -126,21 +128,22 @@ impl Operations {
         agent: &Arc<AgentEntry>,
         request: SendRequest,
     ) -> Result<Ready, A2aError> {
-        let SendRequest {
-            message, metadata, ..
-        } = request;
-        match message.task_id.clone() {
-            None => self.begin(agent, message, metadata),
-            Some(id) => self.resume(agent, &id, message, metadata).await,
+        if let Some(config) = &request.push {
+            self.check_push(Some(config))?;
+        }
+        match request.message.task_id.clone() {
+            None => self.begin(agent, request),
+            Some(id) => self.resume(agent, &id, request).await,
         }
     }
 
-    fn begin(
-        &self,
-        agent: &Arc<AgentEntry>,
-        message: Message,
-        metadata: Option<Metadata>,
-    ) -> Result<Ready, A2aError> {
+    fn begin(&self, agent: &Arc<AgentEntry>, request: SendRequest) -> Result<Ready, A2aError> {
+        let SendRequest {
+            message,
+            metadata,
+            push,
+            ..
+        } = request;
         let definition = &agent.definition;
         let skill = skill::choose(definition, &message, metadata.as_ref())?;
         skill::check_modes(definition, skill, &message)?;
@@ -152,6 +155,9 @@ impl Operations {
             skill: skill.id.clone(),
             message: message.clone(),
         });
+        if let Some(config) = push {
+            call.notify(config)?;
+        }
         Ok(self.with_call(
             agent,
             CallRequest {
@@ -171,11 +177,16 @@ impl Operations {
         &self,
         agent: &Arc<AgentEntry>,
         id: &str,
-        message: Message,
-        metadata: Option<Metadata>,
+        request: SendRequest,
     ) -> Result<Ready, A2aError> {
+        let SendRequest {
+            message,
+            metadata,
+            push,
+            ..
+        } = request;
         let scope = self.scope(agent);
-        let turn = self.engine.resume(&scope, id, message).await?;
+        let turn = self.engine.resume_with(&scope, id, message, push).await?;
         let version = if turn.version == agent.version.number {
             Some(Arc::clone(agent))
         } else {

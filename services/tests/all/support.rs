@@ -7,7 +7,7 @@ use dormouse_services::{
     Call, Continuation, NewTask, Settled, TaskEngine, TaskError, TaskEvent, TaskFilter, TaskLimits,
     TaskReader, TaskScope,
 };
-use dormouse_store::{Done, Store, StoreError, TaskId, TaskPage, TaskQuery, TaskStore, TaskWrite};
+use dormouse_store::{Done, Record, Store, StoreError, TaskId, TaskPage, TaskQuery, TaskStore, TaskWrite};
 use serde_json::Value;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
@@ -328,6 +328,19 @@ impl TaskStore for Gate {
 
     fn state(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         self.store.state(key)
+    }
+
+    fn keep(&self, records: Vec<Record>, done: Done) {
+        self.store.keep(records, done);
+    }
+
+    fn records(
+        &self,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
+        self.store.records(prefix, after, limit)
     }
 
     fn list(&self, query: &TaskQuery) -> Result<TaskPage, StoreError> {
