@@ -85,6 +85,8 @@ async fn run(config: Config, store: &Store) -> anyhow::Result<()> {
     let mut limits = GatewayConfig::new(origin);
     limits.root_agent = config.root_agent;
     limits.drain_grace = config.drain_timeout;
+    limits.push_notifications = config.push_notifications;
+    limits.webhook_allow = config.webhook_allow;
     let mut gateway = Gateway::new(limits, store, engine, scheduler.clone(), metrics)?;
     if let Some(address) = config.metrics_listen {
         gateway = gateway.metrics_on(listen(address).await?);

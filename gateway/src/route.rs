@@ -39,10 +39,7 @@ pub(crate) enum A2aPath<'a> {
     Cancel(&'a str),
     Subscribe(&'a str),
     PushConfigs(&'a str),
-    PushConfig {
-        task: &'a str,
-        id: &'a str,
-    },
+    PushConfig { task: &'a str, id: &'a str },
     ExtendedCard,
     Unknown,
 }

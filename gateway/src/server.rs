@@ -130,9 +130,10 @@ impl Gateway {
                 None => pending().await,
             }
         });
-        let delivering = self.deliveries.clone().map(|deliveries| {
-            tokio::spawn(async move { deliveries.run().await })
-        });
+        let delivering = self
+            .deliveries
+            .clone()
+            .map(|deliveries| tokio::spawn(async move { deliveries.run().await }));
         tokio::select! {
             () = public.accept(listener) => {}
             () = serving_metrics.as_mut() => {}
@@ -145,7 +146,7 @@ impl Gateway {
         }
         // What is not delivered by now stays in the store, for the next start.
         if let (Some(deliveries), Some(delivering)) = (self.deliveries, delivering) {
-            deliveries.stop().await;
+            deliveries.stop();
             if let Err(error) = delivering.await {
                 warn!(%error, "the deliveries of push notifications ended early");
             }

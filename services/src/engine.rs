@@ -6,7 +6,7 @@ use crate::live::{Change, LiveTask, Shelf};
 use crate::model::{
     AgentMessage, FailureClass, Message, Role, Task, TaskState, TaskStatus, is_interrupted,
 };
-use crate::push::{Book, PushConfig, Upto};
+use crate::push::{Book, PushConfig};
 use crate::reader::TaskReader;
 use crate::record::{Encoded, LogEntry, TaskHead, blank, fold, millis, now, state_byte};
 use chrono::{DateTime, Utc};
@@ -205,13 +205,12 @@ impl TaskEngine {
         push: Option<PushConfig>,
     ) -> Result<Continuation, TaskError> {
         let live = self.0.find(scope, id).await?;
-        let _turn = match &push {
-            Some(_) => Some(self.0.book.turn(live.id).await),
-            None => None,
-        };
-        let push = match push {
-            Some(config) => Some(self.0.new_config(&live, config).await?),
-            None => None,
+        let (_turn, push) = match push {
+            Some(config) => {
+                let turn = self.0.book.turn(live.id).await;
+                (Some(turn), Some(self.0.new_config(&live, config).await?))
+            }
+            None => (None, None),
         };
         let mut slot = Value::Null;
         let mut context = String::new();
@@ -416,22 +415,6 @@ impl Inner {
             self.lose(live, loss)?;
         }
         Ok(found)
-    }
-
-    /// How far a task's log may be shown; `None` if there is no such task. Blocks on the disk.
-    pub(crate) fn durable_upto(&self, id: TaskId) -> Result<Option<Upto>, TaskError> {
-        if let Some(live) = self.shelf.find(id) {
-            return Ok(Some(live.upto()));
-        }
-        // Not in memory: nothing of it is on its way to the disk.
-        let Some(head) = self.store.head(id)? else {
-            return Ok(None);
-        };
-        let head: TaskHead = serde_json::from_slice(&head)?;
-        Ok(Some(Upto {
-            seq: head.last_seq,
-            ended: head.state.is_terminal(),
-        }))
     }
 
     /// Ends a task whose call is gone, unless it has ended already.

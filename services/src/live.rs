@@ -4,8 +4,8 @@
 use crate::engine::TaskLimits;
 use crate::error::TaskError;
 use crate::model::Task;
-use crate::record::{Encoded, LogEntry, TaskHead, fold, millis, state_byte};
 use crate::push::{Upto, Wakes};
+use crate::record::{Encoded, LogEntry, TaskHead, fold, millis, state_byte};
 use dormouse_store::{Record, TaskId, TaskIndex, TaskStore, TaskWrite};
 use serde_json::Value;
 use std::collections::{HashMap, VecDeque};
@@ -177,14 +177,15 @@ impl LiveTask {
         ended: bool,
         mut result: Result<(), TaskError>,
     ) -> Result<(), TaskError> {
-        self.committed.send_modify(|mark| match (&mark.failed, &result) {
-            (Some(earlier), _) => result = Err(earlier.clone()),
-            (None, Ok(())) => {
-                mark.seq = seq;
-                mark.ended = ended;
-            }
-            (None, Err(error)) => mark.failed = Some(error.clone()),
-        });
+        self.committed
+            .send_modify(|mark| match (&mark.failed, &result) {
+                (Some(earlier), _) => result = Err(earlier.clone()),
+                (None, Ok(())) => {
+                    mark.seq = seq;
+                    mark.ended = ended;
+                }
+                (None, Err(error)) => mark.failed = Some(error.clone()),
+            });
         result
     }
 

@@ -7,8 +7,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::committer::{Apply, Committer, Write};
 use crate::limits::{check_agent, check_records, check_write};
 use crate::{
-    AgentRecord, Digest, Done, ModuleStore, Put, Record, Registry, StoreError, StoreMetrics,
-    TaskId, TaskIndex, TaskPage, TaskQuery, TaskStore, TaskWrite, Totals, VersionRecord,
+    AgentRecord, Digest, Done, KeptRecord, ModuleStore, Put, Record, Registry, StoreError,
+    StoreMetrics, TaskId, TaskIndex, TaskPage, TaskQuery, TaskStore, TaskWrite, Totals,
+    VersionRecord,
 };
 
 #[derive(Default)]
@@ -282,7 +283,7 @@ impl TaskStore for MemoryTasks {
         prefix: &[u8],
         after: Option<&[u8]>,
         limit: usize,
-    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
+    ) -> Result<Vec<KeptRecord>, StoreError> {
         let tasks = lock(&self.tasks);
         let start = match after {
             Some(key) => Bound::Excluded(key.to_vec()),

@@ -20,7 +20,9 @@ use crate::committer::{Apply, Committer, Write};
 use crate::database::{Changes, Database};
 use crate::keys::Key;
 use crate::limits::{check_records, check_write};
-use crate::{Done, Record, StoreError, TaskId, TaskPage, TaskQuery, TaskStore, TaskWrite};
+use crate::{
+    Done, KeptRecord, Record, StoreError, TaskId, TaskPage, TaskQuery, TaskStore, TaskWrite,
+};
 
 const HEAD: u8 = b'h';
 const OPEN: u8 = b'o';
@@ -206,7 +208,7 @@ impl TaskStore for SledTasks {
         prefix: &[u8],
         after: Option<&[u8]>,
         limit: usize,
-    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
+    ) -> Result<Vec<KeptRecord>, StoreError> {
         let (prefix, after) = (record_key(prefix), after.map(record_key));
         let found = self.database.scan(&prefix, after.as_deref());
         let entries = found.take(limit).map(|entry| {

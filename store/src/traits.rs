@@ -93,6 +93,8 @@ pub type Done = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
 
 /// A whole key, chosen by the caller, and its value; `None` removes the key.
 pub type Record = (Vec<u8>, Option<Vec<u8>>);
+/// A record as it is read.
+pub type KeptRecord = (Vec<u8>, Vec<u8>);
 
 /// Tasks: a head, an ordered event log, and state; and records, which are read in the order of their keys.
 pub trait TaskStore: Send + Sync {
@@ -120,7 +122,7 @@ pub trait TaskStore: Send + Sync {
         prefix: &[u8],
         after: Option<&[u8]>,
         limit: usize,
-    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError>;
+    ) -> Result<Vec<KeptRecord>, StoreError>;
     /// Newest first: by `updated_ms`, then by task id, both descending. Costs one walk over the index entries
     /// of this agent and owner, because of `total`.
     fn list(&self, query: &TaskQuery) -> Result<TaskPage, StoreError>;

@@ -15,9 +15,7 @@ pub(crate) use send::{Opening, SendRequest};
 use crate::agents::{AgentEntry, Agents};
 use crate::errors::{A2aError, Kind};
 use crate::metrics::Operation;
-use a2a::{
-    ListTaskPushNotificationConfigsResponse, ListTasksResponse, TaskPushNotificationConfig,
-};
+use a2a::{ListTaskPushNotificationConfigsResponse, ListTasksResponse, TaskPushNotificationConfig};
 use dormouse_scheduler::Scheduler;
 use dormouse_services::model::{Message, Task};
 use dormouse_services::net::HttpClient;
@@ -133,9 +131,9 @@ impl Operations {
             Request::Subscribe { id } => {
                 Ok(Answer::Stream(Box::new(self.subscribe(agent, &id).await?)))
             }
-            Request::CreatePush { task, config } => Ok(Answer::Push(
-                self.create_push(agent, task, config).await?,
-            )),
+            Request::CreatePush { task, config } => {
+                Ok(Answer::Push(self.create_push(agent, task, config).await?))
+            }
             Request::GetPush { task, id } => {
                 Ok(Answer::Push(self.get_push(agent, task, &id).await?))
             }

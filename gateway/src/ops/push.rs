@@ -30,7 +30,9 @@ impl Operations {
         };
         if let Some(config) = config {
             client.target(&config.url).map_err(|error| {
-                A2aError::params(format!("the url of the push notification configuration: {error}"))
+                A2aError::params(format!(
+                    "the url of the push notification configuration: {error}"
+                ))
             })?;
         }
         Ok(())

@@ -25,7 +25,7 @@ async fn a_card_says_where_and_how_to_reach_its_agent() {
     );
     assert_eq!(
         card["capabilities"],
-        json!({"streaming": true, "pushNotifications": false, "extendedAgentCard": false})
+        json!({"streaming": true, "pushNotifications": true, "extendedAgentCard": false})
     );
     assert_eq!(
         (&card["name"], &card["version"]),

@@ -65,7 +65,8 @@ fn v6(address: Ipv6Addr) -> Option<&'static str> {
 
 /// The IPv4 address that an IPv6 address carries: mapped, compatible, translated, NAT64, 6to4.
 fn embedded(address: Ipv6Addr) -> Option<Ipv4Addr> {
-    let tail = |high: u16, low: u16| Some(Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low)));
+    let tail =
+        |high: u16, low: u16| Some(Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low)));
     match address.segments() {
         [0, 0, 0, 0, 0, 0, 0, 0 | 1] => None,
         [0, 0, 0, 0, 0, 0 | 0xffff, high, low]
@@ -87,6 +88,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "a table")]
     fn special_addresses_are_refused_in_every_form() {
         for text in [
             "0.0.0.0",

@@ -1,6 +1,6 @@
 //! Hosts that an operator lets in although they are not public.
 
-use std::fmt;
+use serde::Deserialize;
 use std::net::IpAddr;
 use std::str::FromStr;
 use thiserror::Error;
@@ -10,7 +10,8 @@ use thiserror::Error;
 pub struct AllowList(Vec<AllowRule>);
 
 /// `HOST[:PORT]` or `ADDRESS[/PREFIX][:PORT]`; IPv6 with a port is in brackets. Without a port, all.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
 pub struct AllowRule {
     host: Host,
     port: Option<u16>,
@@ -83,6 +84,14 @@ fn within(network: IpAddr, prefix: u32, address: IpAddr) -> bool {
     }
 }
 
+impl TryFrom<String> for AllowRule {
+    type Error = BadAllowRule;
+
+    fn try_from(text: String) -> Result<Self, BadAllowRule> {
+        text.parse()
+    }
+}
+
 impl FromStr for AllowRule {
     type Err = BadAllowRule;
 
@@ -135,19 +144,6 @@ fn name(text: &str) -> Option<Host> {
     fits.then(|| Host::Name(text.to_ascii_lowercase()))
 }
 
-impl fmt::Display for AllowRule {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.host {
-            Host::Name(name) => write!(f, "{name}")?,
-            Host::Network { address, prefix } => write!(f, "[{address}/{prefix}]")?,
-        }
-        match self.port {
-            Some(port) => write!(f, ":{port}"),
-            None => Ok(()),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
@@ -189,7 +185,11 @@ mod tests {
             ("::ffff:10.1.0.1", 7, false),
         ] {
             let address = address.parse().unwrap();
-            assert_eq!(list.has_address(address, port), expected, "{address}:{port}");
+            assert_eq!(
+                list.has_address(address, port),
+                expected,
+                "{address}:{port}"
+            );
         }
         assert!("0.0.0.0/0".parse::<AllowRule>().is_ok());
     }

@@ -36,9 +36,9 @@ pub enum NetError {
     Target(#[from] TargetError),
     #[error(transparent)]
     Dial(#[from] DialError),
-    #[error("there was no connection within {CONNECT_TIMEOUT:?}")]
+    #[error("there was no connection in time")]
     ConnectTimeout,
-    #[error("there was no answer within {ANSWER_TIMEOUT:?}")]
+    #[error("there was no answer in time")]
     AnswerTimeout,
     #[error("the connection broke")]
     Broken(#[source] hyper::Error),
@@ -52,6 +52,7 @@ pub struct HttpClient {
     allow: Arc<AllowList>,
     lookup: Lookup,
     trust: Trust,
+    answer_timeout: Duration,
 }
 
 impl HttpClient {
@@ -65,7 +66,15 @@ impl HttpClient {
             allow: Arc::new(allow),
             lookup,
             trust,
+            answer_timeout: ANSWER_TIMEOUT,
         }
+    }
+
+    /// How long an answer may take, from the connection to the answer's head.
+    #[must_use]
+    pub fn answer_timeout(mut self, timeout: Duration) -> Self {
+        self.answer_timeout = timeout;
+        self
     }
 
     pub fn target(&self, url: &str) -> Result<Target, TargetError> {
@@ -83,7 +92,7 @@ impl HttpClient {
     ) -> Result<StatusCode, NetError> {
         let request = request(target, headers, body)?;
         if let Some(mut connection) = kept.take() {
-            match connection.send(request.clone()).await {
+            match connection.send(request.clone(), self.answer_timeout).await {
                 Ok(status) => {
                     *kept = connection.reusable();
                     return Ok(status);
@@ -96,7 +105,7 @@ impl HttpClient {
         let mut connection = timeout(CONNECT_TIMEOUT, self.connect(target))
             .await
             .map_err(|_elapsed| NetError::ConnectTimeout)??;
-        let status = connection.send(request).await?;
+        let status = connection.send(request, self.answer_timeout).await?;
         *kept = connection.reusable();
         Ok(status)
     }
@@ -143,16 +152,22 @@ pub struct Connection {
     usable: bool,
 }
 
+type Http1 = http1::Connection<TokioIo<Box<dyn Stream>>, Full<Bytes>>;
+
 struct Driver {
-    connection: Pin<Box<http1::Connection<TokioIo<Box<dyn Stream>>, Full<Bytes>>>>,
+    connection: Pin<Box<Http1>>,
     ended: bool,
 }
 
 impl Connection {
-    async fn send(&mut self, request: Request<Full<Bytes>>) -> Result<StatusCode, NetError> {
+    async fn send(
+        &mut self,
+        request: Request<Full<Bytes>>,
+        answer_timeout: Duration,
+    ) -> Result<StatusCode, NetError> {
         // Until the answer is read to its end.
         self.usable = false;
-        let deadline = Instant::now() + ANSWER_TIMEOUT;
+        let deadline = Instant::now() + answer_timeout;
         let sender = &mut self.sender;
         let answering = async {
             sender.ready().await?;

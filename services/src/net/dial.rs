@@ -6,7 +6,7 @@ use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -46,7 +46,9 @@ pub enum TargetError {
     TooLong,
     #[error("its scheme must be http or https")]
     Scheme,
-    #[error("it must not contain a user name or password; use the authentication of the configuration")]
+    #[error(
+        "it must not contain a user name or password; use the authentication of the configuration"
+    )]
     UserInfo,
     #[error("its address is {0}, which this server does not send to")]
     NotPublic(&'static str),
@@ -129,33 +131,55 @@ impl Target {
     }
 }
 
-/// Whom to believe that a host is who it says.
+/// Whom to believe that a host is who it says. Cheap to clone.
 #[derive(Clone)]
-pub struct Trust(Arc<ClientConfig>);
+pub struct Trust(Arc<OnceLock<TlsConnector>>);
 
 impl Trust {
-    /// The certificates of the operating system, or of `SSL_CERT_FILE` and `SSL_CERT_DIR`.
+    /// The certificates of the operating system, or of `SSL_CERT_FILE` and `SSL_CERT_DIR`, read when
+    /// they are first needed.
     pub fn system() -> Self {
-        let found = rustls_native_certs::load_native_certs();
-        for error in &found.errors {
-            warn!(%error, "some of the system's certificates cannot be read");
-        }
-        if found.certs.is_empty() {
-            warn!("the system has no certificates: https webhooks will fail");
-        }
-        Self::only(found.certs)
+        Self(Arc::default())
     }
 
     pub fn only(roots: impl IntoIterator<Item = CertificateDer<'static>>) -> Self {
-        let mut store = RootCertStore::empty();
-        store.add_parsable_certificates(roots);
-        let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .expect("ring has the default versions")
-            .with_root_certificates(store)
-            .with_no_client_auth();
-        Self(Arc::new(config))
+        Self(Arc::new(OnceLock::from(connector(roots))))
     }
+
+    async fn connector(&self) -> TlsConnector {
+        if let Some(known) = self.0.get() {
+            return known.clone();
+        }
+        let trust = self.clone();
+        let reading = move || trust.0.get_or_init(from_system).clone();
+        match tokio::task::spawn_blocking(reading).await {
+            Ok(connector) => connector,
+            // The runtime is going down, or reading panicked: nobody is believed.
+            Err(_died) => connector([]),
+        }
+    }
+}
+
+fn from_system() -> TlsConnector {
+    let found = rustls_native_certs::load_native_certs();
+    for error in &found.errors {
+        warn!(%error, "some of the system's certificates cannot be read");
+    }
+    if found.certs.is_empty() {
+        warn!("the system has no certificates: https webhooks will fail");
+    }
+    connector(found.certs)
+}
+
+fn connector(roots: impl IntoIterator<Item = CertificateDer<'static>>) -> TlsConnector {
+    let mut store = RootCertStore::empty();
+    store.add_parsable_certificates(roots);
+    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("ring has the default versions")
+        .with_root_certificates(store)
+        .with_no_client_auth();
+    Arc::new(config).into()
 }
 
 /// Why there is no connection.
@@ -193,7 +217,9 @@ pub(super) async fn dial(
         return Ok(Box::new(stream));
     }
     let name = server_name(target).map_err(|error| DialError::Tls(io::Error::other(error)))?;
-    let stream = TlsConnector::from(Arc::clone(&trust.0))
+    let stream = trust
+        .connector()
+        .await
         .connect(name, stream)
         .await
         .map_err(DialError::Tls)?;

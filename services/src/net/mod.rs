@@ -12,4 +12,4 @@ mod dial;
 
 pub use allow::{AllowList, AllowRule};
 pub use client::{Connection, HttpClient, NetError};
-pub use dial::{Lookup, Target, TargetError, Trust};
+pub use dial::{DialError, Lookup, Target, TargetError, Trust};

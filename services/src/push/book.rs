@@ -1,12 +1,12 @@
 //! Configurations as requests see them: kept beside their task, owned by whoever owns it.
 
-use super::config::{
-    CONFIGS, CURSORS, Cursor, PushConfig, parse_key, record_key, task_prefix,
-};
-use super::delivery::Workers;
+use super::config::{CONFIGS, CURSORS, Cursor, PushConfig, parse_key, record_key, task_prefix};
+use super::wakes::Upto;
+use super::workers::Workers;
 use crate::engine::{Inner, TaskEngine, TaskScope, blocking};
 use crate::error::TaskError;
 use crate::live::{Change, LiveTask, Log};
+use crate::record::TaskHead;
 use dormouse_store::{Record, TaskId};
 use std::sync::Arc;
 use tokio::sync::{Mutex, MutexGuard, oneshot};
@@ -205,7 +205,10 @@ impl Inner {
     }
 
     /// The configurations of a task, in the order of their ids.
-    pub(crate) async fn configs(self: &Arc<Self>, task: TaskId) -> Result<Vec<PushConfig>, TaskError> {
+    pub(crate) async fn configs(
+        self: &Arc<Self>,
+        task: TaskId,
+    ) -> Result<Vec<PushConfig>, TaskError> {
         let inner = Arc::clone(self);
         blocking(move || {
             let prefix = task_prefix(CONFIGS, task);
@@ -232,5 +235,21 @@ impl Inner {
             Ok(records.into_iter().filter_map(decode).collect())
         })
         .await
+    }
+
+    /// How far a task's log may be shown; `None` if there is no such task. Blocks on the disk.
+    pub(crate) fn durable_upto(&self, id: TaskId) -> Result<Option<Upto>, TaskError> {
+        if let Some(live) = self.shelf.find(id) {
+            return Ok(Some(live.upto()));
+        }
+        // Not in memory: nothing of it is on its way to the disk.
+        let Some(head) = self.store.head(id)? else {
+            return Ok(None);
+        };
+        let head: TaskHead = serde_json::from_slice(&head)?;
+        Ok(Some(Upto {
+            seq: head.last_seq,
+            ended: head.state.is_terminal(),
+        }))
     }
 }

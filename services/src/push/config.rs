@@ -104,9 +104,16 @@ impl PushConfig {
 }
 
 fn check_id(id: String) -> Result<String, PushConfigError> {
-    too_long("the id of the push notification configuration", &id, MAX_ID_BYTES)?;
+    too_long(
+        "the id of the push notification configuration",
+        &id,
+        MAX_ID_BYTES,
+    )?;
     // It is a segment of a path in the HTTP+JSON binding.
-    if id.chars().any(|letter| letter.is_control() || letter == '/') {
+    if id
+        .chars()
+        .any(|letter| letter.is_control() || letter == '/')
+    {
         return Err(PushConfigError::Invalid(
             "the id of a push notification configuration must not contain slashes or control characters",
         ));
@@ -263,7 +270,10 @@ mod tests {
         let mut config = with("id", "hidden-1", Some(("Bearer", "hidden-2"))).unwrap();
         config.url = "https://example.com/hidden-3".to_owned();
         let shown = format!("{config:?} {:?} {:?}", config.token, config.authentication);
-        assert!(shown.contains("Bearer") && !shown.contains("hidden"), "{shown}");
+        assert!(
+            shown.contains("Bearer") && !shown.contains("hidden"),
+            "{shown}"
+        );
     }
 
     #[test]

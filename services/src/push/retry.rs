@@ -38,8 +38,13 @@ impl RetryPolicy {
         if failed >= self.attempts {
             return None;
         }
-        let doubled = 1_u32.checked_shl(failed.saturating_sub(1)).unwrap_or(u32::MAX);
-        let longest = self.first_wait.saturating_mul(doubled).min(self.longest_wait);
+        let doubled = 1_u32
+            .checked_shl(failed.saturating_sub(1))
+            .unwrap_or(u32::MAX);
+        let longest = self
+            .first_wait
+            .saturating_mul(doubled)
+            .min(self.longest_wait);
         // Between half of it and all of it.
         let wait = longest / 2 + (longest / 2).mul_f64(f64::from(noise) / f64::from(u32::MAX));
         (elapsed + wait <= self.total).then_some(wait)

@@ -8,6 +8,7 @@ mod limits;
 mod listing;
 mod logs;
 mod lost;
+mod push;
 mod refusal;
 mod restart;
 mod scope;

@@ -7,7 +7,9 @@ use dormouse_services::{
     Call, Continuation, NewTask, Settled, TaskEngine, TaskError, TaskEvent, TaskFilter, TaskLimits,
     TaskReader, TaskScope,
 };
-use dormouse_store::{Done, Record, Store, StoreError, TaskId, TaskPage, TaskQuery, TaskStore, TaskWrite};
+use dormouse_store::{
+    Done, KeptRecord, Record, Store, StoreError, TaskId, TaskPage, TaskQuery, TaskStore, TaskWrite,
+};
 use serde_json::Value;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
@@ -339,7 +341,7 @@ impl TaskStore for Gate {
         prefix: &[u8],
         after: Option<&[u8]>,
         limit: usize,
-    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
+    ) -> Result<Vec<KeptRecord>, StoreError> {
         self.store.records(prefix, after, limit)
     }
 

@@ -4,6 +4,7 @@ mod bad_requests;
 mod crash;
 mod hostile;
 mod lives;
+mod push;
 mod serving;
 mod tasks;
 mod uploads;
