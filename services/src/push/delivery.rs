@@ -38,6 +38,7 @@ pub(super) struct Shared {
     pub(super) client: HttpClient,
     pub(super) policy: RetryPolicy,
     pub(super) metrics: PushMetrics,
+    max_workers: usize,
     posts: Arc<Semaphore>,
     hosts: Mutex<HashMap<String, Weak<Semaphore>>>,
     /// A worker has ended while others had no room.
@@ -49,7 +50,18 @@ pub(super) struct Shared {
 impl Deliveries {
     /// Sends nothing until it [runs](Self::run).
     pub fn new(engine: &TaskEngine, client: HttpClient, policy: RetryPolicy) -> Self {
+        Self::with_workers(engine, client, policy, MAX_WORKERS)
+    }
+
+    /// With room for this many configurations at a time, of which one task may take 10.
+    pub fn with_workers(
+        engine: &TaskEngine,
+        client: HttpClient,
+        policy: RetryPolicy,
+        max_workers: usize,
+    ) -> Self {
         Self(Arc::new(Shared {
+            max_workers,
             engine: Arc::clone(&engine.0),
             client,
             policy,
@@ -73,14 +85,21 @@ impl Deliveries {
         wakes.listen();
         let mut search = Some(Vec::new());
         while !shared.stop.is_cancelled() {
-            if let Some(from) = search.take() {
+            if !shared.is_full()
+                && let Some(from) = search.take()
+            {
                 search = shared.search(from).await;
             }
             tokio::select! {
                 biased;
                 () = shared.stop.cancelled() => break,
                 grown = wakes.next() => for (task, upto) in grown {
-                    shared.look(task, upto).await;
+                    if shared.is_full() {
+                        // Its cursor says enough to be found again.
+                        search.get_or_insert_default();
+                    } else {
+                        shared.look(task, upto).await;
+                    }
                 },
                 () = shared.room.notified(), if search.is_some() => {}
             }
@@ -116,13 +135,18 @@ impl Shared {
                 if self.stop.is_cancelled() {
                     return None;
                 }
-                if self.engine.book.workers.count() + MAX_CONFIGS > MAX_WORKERS {
+                if self.is_full() {
                     return Some(from);
                 }
                 self.look(task, upto).await;
             }
             from = page.next?;
         }
+    }
+
+    /// Whether there might be no room for all configurations of one more task.
+    fn is_full(&self) -> bool {
+        self.engine.book.workers.count() + MAX_CONFIGS > self.max_workers
     }
 
     /// Sees to it that every configuration of the task that is behind has a worker.
@@ -136,14 +160,17 @@ impl Shared {
 
     async fn try_look(self: &Arc<Self>, task: TaskId, upto: Upto) -> Result<(), TaskError> {
         let workers = &self.engine.book.workers;
+        let behind = |cursor: &Cursor| cursor.seq < upto.seq || upto.ended;
         let mut cursors = self.engine.cursors(task).await?;
-        cursors.retain(|(id, cursor)| {
-            let behind = cursor.seq < upto.seq || upto.ended;
-            behind && !workers.raise(task, id, upto)
-        });
+        cursors.retain(|(id, cursor)| behind(cursor) && !workers.raise(task, id, upto));
         if cursors.is_empty() {
             return Ok(());
         }
+        // A worker may have moved its cursor and left since these were read. Of those that have no
+        // worker now none can get one before this turn ends, so this time they stay what they are.
+        let idle: Vec<String> = cursors.into_iter().map(|(id, _)| id).collect();
+        let mut cursors = self.engine.cursors(task).await?;
+        cursors.retain(|(id, cursor)| behind(cursor) && idle.contains(id));
         let configs = self.engine.configs(task).await?;
         for (id, cursor) in cursors {
             let Some(config) = configs.iter().find(|config| config.id == id) else {

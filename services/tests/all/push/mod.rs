@@ -54,7 +54,10 @@ struct Pusher {
 
 impl Pusher {
     fn start(engine: &TaskEngine, client: HttpClient, policy: RetryPolicy) -> Self {
-        let deliveries = Deliveries::new(engine, client, policy);
+        Self::run(Deliveries::new(engine, client, policy))
+    }
+
+    fn run(deliveries: Deliveries) -> Self {
         let running = tokio::spawn({
             let deliveries = deliveries.clone();
             async move { deliveries.run().await }
@@ -265,5 +268,26 @@ async fn more_configurations_than_posts_at_a_time_are_all_served() {
     }
     assert_eq!(receiver.posts(40 * 3).await.len(), 120);
     assert!(receiver.most_at_once() <= 4, "{}", receiver.most_at_once());
+    pusher.stop().await;
+}
+
+#[tokio::test]
+async fn what_finds_no_room_waits_for_it() {
+    let world = World::new().await;
+    let receiver = Receiver::start().await;
+    let deliveries = Deliveries::with_workers(&world.engine, to(&receiver), quick(3), 11);
+    let pusher = Pusher::run(deliveries);
+    for task in 0..20 {
+        let call = followed(&world.engine, config(&task.to_string(), &receiver));
+        finish(&call, done()).await;
+    }
+    let mut told: Vec<String> = Vec::new();
+    for post in receiver.posts(20).await {
+        let json: serde_json::Value = serde_json::from_slice(&post.body).unwrap();
+        told.push(json["statusUpdate"]["taskId"].to_string());
+    }
+    told.sort_unstable();
+    told.dedup();
+    assert_eq!(told.len(), 20, "each task has been told of once");
     pusher.stop().await;
 }
