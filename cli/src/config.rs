@@ -9,6 +9,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use dormouse_gateway::WithoutTokens;
 use dormouse_scheduler::SchedulerConfig;
+use dormouse_services::net::{AllowList, AllowRule};
 use dormouse_store::OpenOptions;
 use serde::Deserialize;
 
@@ -71,6 +72,15 @@ pub(crate) struct Settings {
     #[arg(long, num_args = 0, default_missing_value = "true")]
     insecure: Option<bool>,
 
+    /// Send push notifications to this host or network, too, although it is not on the public internet:
+    /// localhost:9000, 10.0.0.0/8, [fd00::1]:443; may be repeated
+    #[arg(long, value_name = "HOST[:PORT]")]
+    webhook_allow: Option<Vec<AllowRule>>,
+
+    /// Send no push notifications
+    #[arg(long, num_args = 0, default_missing_value = "true")]
+    no_push: Option<bool>,
+
     /// On shutdown, running calls have this long to end [default: 30s]
     #[arg(long, value_name = "DURATION")]
     drain_timeout: Option<Span>,
@@ -87,6 +97,8 @@ pub(crate) struct Config {
     pub(crate) data_dir: PathBuf,
     pub(crate) card_key: PathBuf,
     pub(crate) drain_timeout: Duration,
+    pub(crate) push_notifications: bool,
+    pub(crate) webhook_allow: AllowList,
     pub(crate) store: OpenOptions,
     pub(crate) scheduler: SchedulerConfig,
 }
@@ -144,6 +156,8 @@ impl Config {
             drain_timeout: settings
                 .drain_timeout
                 .map_or(DEFAULT_DRAIN_TIMEOUT, |span| span.0),
+            push_notifications: settings.no_push != Some(true),
+            webhook_allow: settings.webhook_allow.into_iter().flatten().collect(),
             store: OpenOptions {
                 accept_data_loss,
                 ..OpenOptions::default()
@@ -173,6 +187,8 @@ impl Settings {
             call_timeout: self.call_timeout.or(file.call_timeout),
             accept_data_loss: self.accept_data_loss.or(file.accept_data_loss),
             insecure: self.insecure.or(file.insecure),
+            webhook_allow: self.webhook_allow.or(file.webhook_allow),
+            no_push: self.no_push.or(file.no_push),
             drain_timeout: self.drain_timeout.or(file.drain_timeout),
         }
     }

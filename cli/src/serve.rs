@@ -103,6 +103,8 @@ async fn run(config: Config, store: &Store) -> anyhow::Result<()> {
     limits.without_tokens = config.without_tokens;
     limits.card_key = Some(CardKey::open(&config.card_key)?);
     limits.drain_grace = config.drain_timeout;
+    limits.push_notifications = config.push_notifications;
+    limits.webhook_allow = config.webhook_allow;
     let mut gateway = Gateway::new(limits, store, engine, scheduler.clone(), metrics)?;
     if let Some(address) = config.metrics_listen {
         gateway = gateway.metrics_on(listen(address).await?);

@@ -1,6 +1,7 @@
 //! Every limit of the server, with its reason beside it.
 
 use crate::agents::CardKey;
+use dormouse_services::net::AllowList;
 use std::time::Duration;
 
 /// What happens to requests while there is no token. As soon as there is one, requests need one.
@@ -46,6 +47,10 @@ pub struct GatewayConfig {
     /// A comment is sent on a stream after this long without an event, so that proxies keep it open
     /// and a client that is gone is noticed.
     pub stream_keep_alive: Duration,
+    /// Whether clients may ask for push notifications; cards say so.
+    pub push_notifications: bool,
+    /// Receivers of push notifications that may be reached although they are not on the public internet.
+    pub webhook_allow: AllowList,
     /// Calls may finish for this long after the server was asked to stop; then they are interrupted.
     pub drain_grace: Duration,
     /// Agents and pinned versions whose card and definition are kept in memory (a few KiB each).
@@ -74,6 +79,8 @@ impl GatewayConfig {
             max_uploads: 8,
             acceptance_grace: Duration::from_millis(250),
             stream_keep_alive: Duration::from_secs(15),
+            push_notifications: true,
+            webhook_allow: AllowList::default(),
             drain_grace: Duration::from_secs(20),
             cached_agents: 10_000,
             labelled_agents: 100,

@@ -291,7 +291,8 @@ impl From<Denied> for A2aError {
 impl From<TaskError> for A2aError {
     fn from(error: TaskError) -> Self {
         let kind = match &error {
-            TaskError::NotFound(_) => Kind::TaskNotFound,
+            // Of a configuration that is not there, too (A2A 1.0 §3.1.8).
+            TaskError::NotFound(_) | TaskError::PushConfigNotFound(_) => Kind::TaskNotFound,
             TaskError::Terminal { .. } | TaskError::NotWaiting { .. } => Kind::UnsupportedOperation,
             TaskError::NotCancelable { .. } => Kind::TaskNotCancelable,
             TaskError::ContextMismatch { .. }

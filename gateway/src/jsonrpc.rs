@@ -194,10 +194,10 @@ fn decode(envelope: &Envelope<'_>) -> Result<Request, A2aError> {
                 })
             })
         }
-        methods::CREATE_PUSH_CONFIG
-        | methods::GET_PUSH_CONFIG
-        | methods::LIST_PUSH_CONFIGS
-        | methods::DELETE_PUSH_CONFIG => Ok(Request::PushConfig),
+        methods::CREATE_PUSH_CONFIG => validate::push::create(params, None),
+        methods::GET_PUSH_CONFIG => validate::push::get(params),
+        methods::LIST_PUSH_CONFIGS => validate::push::list(params),
+        methods::DELETE_PUSH_CONFIG => validate::push::delete(params),
         methods::GET_EXTENDED_AGENT_CARD => Ok(Request::ExtendedCard),
         method => Err(A2aError::new(
             Kind::MethodNotFound,

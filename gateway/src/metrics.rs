@@ -2,6 +2,7 @@
 //! beyond a cap share one.
 
 use dormouse_scheduler::Temperature;
+use dormouse_services::push::PushMetrics;
 use dormouse_store::{ModuleStore, StoreMetrics, TaskStore};
 use prometheus::core::Collector;
 use prometheus::process_collector::ProcessCollector;
@@ -197,6 +198,11 @@ impl Metrics {
             platform: AgentMetrics::new("", &families),
             families,
         })
+    }
+
+    pub(crate) fn register_push(&self, push: &PushMetrics) -> Result<(), prometheus::Error> {
+        self.registry.register(Box::new(push.deliveries.clone()))?;
+        self.registry.register(Box::new(push.queued.clone()))
     }
 
     /// The handles of an agent: its own for the first agents that are asked for, else "other".

@@ -17,6 +17,7 @@ use hyper::body::Incoming;
 use hyper::http::request::Parts;
 use hyper::{HeaderMap, Method, StatusCode};
 use serde_json::{Map, Value};
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -79,6 +80,15 @@ async fn serve(
                 Request::Stream(request)
             }
         }
+        A2aPath::PushConfigs(task) if parts.method == Method::POST => {
+            let limit = shared.config.max_request_bytes;
+            let json = body::read(body, &shared.config, limit).await?;
+            validate::push::create(&json, Some(task))?
+        }
+        A2aPath::PushConfig { task, id } if parts.method == Method::DELETE => Request::DeletePush {
+            task: task.to_owned(),
+            id: id.to_owned(),
+        },
         _ => bodyless(path, parts.uri.query())?,
     };
     let activated = negotiate::named(&extensions);
@@ -120,7 +130,16 @@ fn bodyless(path: A2aPath<'_>, query: Option<&str>) -> Result<Request, A2aError>
             id: validate::id(id.to_owned())?,
             after: None,
         }),
-        A2aPath::PushConfigs => Ok(Request::PushConfig),
+        A2aPath::PushConfigs(task) => {
+            let size = uri::parameter(query, "pageSize");
+            let size = size.map(|text| integer("pageSize", &text)).transpose()?;
+            let token = uri::parameter(query, "pageToken").map(Cow::into_owned);
+            validate::push::list_of(task.to_owned(), size, token)
+        }
+        A2aPath::PushConfig { task, id } => Ok(Request::GetPush {
+            task: task.to_owned(),
+            id: id.to_owned(),
+        }),
         A2aPath::ExtendedCard => Ok(Request::ExtendedCard),
         _ => Err(A2aError::new(
             Kind::PathNotFound,
@@ -175,7 +194,8 @@ fn allowed(path: A2aPath<'_>) -> &'static str {
     match path {
         A2aPath::Send | A2aPath::Stream | A2aPath::Cancel(_) | A2aPath::JsonRpc => "POST",
         A2aPath::Subscribe(_) => "GET, POST",
-        A2aPath::PushConfigs => "GET, POST, DELETE",
+        A2aPath::PushConfigs(_) => "GET, POST",
+        A2aPath::PushConfig { .. } => "GET, DELETE",
         _ => "GET",
     }
 }

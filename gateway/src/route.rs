@@ -44,7 +44,8 @@ pub(crate) enum A2aPath<'a> {
     Task(&'a str),
     Cancel(&'a str),
     Subscribe(&'a str),
-    PushConfigs,
+    PushConfigs(&'a str),
+    PushConfig { task: &'a str, id: &'a str },
     ExtendedCard,
     Unknown,
 }
@@ -130,15 +131,16 @@ fn operation(below: &str) -> A2aPath<'_> {
 }
 
 fn task(rest: &str) -> A2aPath<'_> {
-    if let Some((id, below)) = rest.split_once('/') {
-        let configs = below.strip_prefix("pushNotificationConfigs");
-        let known = configs.is_some_and(|config| {
-            config.is_empty() || config.strip_prefix('/').is_some_and(|id| !id.contains('/'))
-        });
-        return if known && !id.is_empty() {
-            A2aPath::PushConfigs
-        } else {
-            A2aPath::Unknown
+    if let Some((task, below)) = rest.split_once('/') {
+        return match below.strip_prefix("pushNotificationConfigs") {
+            _ if task.is_empty() => A2aPath::Unknown,
+            // With a slash at the end: some clients' list, and nobody's configuration.
+            Some("" | "/") => A2aPath::PushConfigs(task),
+            Some(config) => match config.strip_prefix('/') {
+                Some(id) if !id.contains('/') => A2aPath::PushConfig { task, id },
+                _ => A2aPath::Unknown,
+            },
+            None => A2aPath::Unknown,
         };
     }
     match rest.rsplit_once(':') {
@@ -203,8 +205,16 @@ mod tests {
             ("/tasks/7:cancel", A2aPath::Cancel("7")),
             ("/tasks/7:subscribe", A2aPath::Subscribe("7")),
             ("/tasks/7:other", A2aPath::Unknown),
-            ("/tasks/7/pushNotificationConfigs", A2aPath::PushConfigs),
-            ("/tasks/7/pushNotificationConfigs/1", A2aPath::PushConfigs),
+            (
+                "/tasks/7/pushNotificationConfigs",
+                A2aPath::PushConfigs("7"),
+            ),
+            (
+                "/tasks/7/pushNotificationConfigs/1",
+                A2aPath::PushConfig { task: "7", id: "1" },
+            ),
+            ("/tasks//pushNotificationConfigs/1", A2aPath::Unknown),
+            ("/tasks/7/pushNotificationConfigs1", A2aPath::Unknown),
             ("/tasks/7/pushNotificationConfigs/1/2", A2aPath::Unknown),
             ("/extendedAgentCard", A2aPath::ExtendedCard),
             ("/other", A2aPath::Unknown),

@@ -1,6 +1,6 @@
 //! Accept, serve, drain.
 
-use crate::agents::Agents;
+use crate::agents::{Agents, Issuer};
 use crate::auth::Auth;
 use crate::config::GatewayConfig;
 use crate::errors::GatewayError;
@@ -10,6 +10,8 @@ use crate::ops::Operations;
 use crate::sse::StreamRules;
 use dormouse_scheduler::Scheduler;
 use dormouse_services::TaskEngine;
+use dormouse_services::net::HttpClient;
+use dormouse_services::push::{Deliveries, RetryPolicy};
 use dormouse_store::Store;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -35,6 +37,7 @@ const LAST_WORDS: Duration = Duration::from_secs(5);
 /// The server, ready to run.
 pub struct Gateway {
     shared: Shared,
+    deliveries: Option<Deliveries>,
     metrics_listener: Option<TcpListener>,
 }
 
@@ -58,11 +61,24 @@ impl Gateway {
         let agents = Agents::new(
             Arc::clone(&store.registry),
             Arc::clone(&metrics),
-            config.public_url.clone(),
-            config.card_key.clone(),
+            Issuer {
+                origin: config.public_url.clone(),
+                key: config.card_key.clone(),
+                push_notifications: config.push_notifications,
+            },
             config.cached_agents,
         );
+        let webhooks = config
+            .push_notifications
+            .then(|| HttpClient::new(config.webhook_allow.clone()));
+        let deliveries = webhooks
+            .clone()
+            .map(|client| Deliveries::new(&engine, client, RetryPolicy::default()));
+        if let Some(deliveries) = &deliveries {
+            metrics.register_push(deliveries.metrics())?;
+        }
         let operations = Arc::new(Operations {
+            webhooks,
             engine,
             scheduler,
             agents: agents.clone(),
@@ -92,6 +108,7 @@ impl Gateway {
         };
         Ok(Self {
             shared,
+            deliveries,
             metrics_listener: None,
         })
     }
@@ -118,6 +135,10 @@ impl Gateway {
                 None => pending().await,
             }
         });
+        let delivering = self
+            .deliveries
+            .clone()
+            .map(|deliveries| tokio::spawn(async move { deliveries.run().await }));
         tokio::select! {
             () = public.accept(listener) => {}
             () = serving_metrics.as_mut() => {}
@@ -127,6 +148,13 @@ impl Gateway {
         tokio::select! {
             () = drain(&shared, &public) => {}
             () = serving_metrics => {}
+        }
+        // What is not delivered by now stays in the store, for the next start.
+        if let (Some(deliveries), Some(delivering)) = (self.deliveries, delivering) {
+            deliveries.stop();
+            if let Err(error) = delivering.await {
+                warn!(%error, "the deliveries of push notifications ended early");
+            }
         }
         metrics.abort.cancel();
         metrics.connections.close();

@@ -2,7 +2,6 @@
 
 use crate::errors::{A2aError, Kind};
 use crate::ops::{ListRequest, SendRequest};
-use a2a::TaskPushNotificationConfig;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, Engine, GeneralPurpose, GeneralPurposeConfig};
 use dormouse_services::TaskFilter;
@@ -14,6 +13,8 @@ use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use serde_json::error::Category;
+
+pub(crate) mod push;
 
 /// The extension of this platform that every agent has: a message whose metadata has
 /// [`IDEMPOTENCY_KEY`] may be sent again and leads to the task of the first.
@@ -62,12 +63,10 @@ pub(crate) fn send(json: &[u8]) -> Result<SendRequest, A2aError> {
         metadata,
     } = decode(json)?;
     let configuration = configuration.unwrap_or_default();
-    if configuration.task_push_notification_config.is_some() {
-        let sentence = "this server sends no push notifications; poll or subscribe to the task";
-        return Err(A2aError::new(Kind::PushNotificationNotSupported, sentence));
-    }
+    let push = configuration.task_push_notification_config;
     let message = checked(message)?;
     Ok(SendRequest {
+        push: push.map(push::config).transpose()?,
         idempotency_key: idempotency_key(&message)?,
         extensions: Vec::new(),
         message,
@@ -133,12 +132,7 @@ pub(crate) struct ListParameters {
 
 /// A ListTasksRequest.
 pub(crate) fn list(request: ListParameters) -> Result<ListRequest, A2aError> {
-    let page_size = request.page_size.unwrap_or(DEFAULT_PAGE_SIZE);
-    if !(1..=MAX_PAGE_SIZE).contains(&page_size) {
-        return Err(A2aError::params(format!(
-            "pageSize must be 1 to {MAX_PAGE_SIZE}, not {page_size}"
-        )));
-    }
+    let page_size = page_size(request.page_size)?;
     Ok(ListRequest {
         filter: TaskFilter {
             context_id: request.context_id.filter(|id| !id.is_empty()),
@@ -146,12 +140,22 @@ pub(crate) fn list(request: ListParameters) -> Result<ListRequest, A2aError> {
                 .status
                 .filter(|state| *state != TaskState::Unspecified),
             status_after: request.status_timestamp_after,
-            page_size: page_size.unsigned_abs() as usize,
+            page_size,
             page_token: request.page_token.filter(|token| !token.is_empty()),
         },
         history_length: history_length(request.history_length)?,
         include_artifacts: request.include_artifacts.unwrap_or(false),
     })
+}
+
+fn page_size(given: Option<i32>) -> Result<usize, A2aError> {
+    let size = given.unwrap_or(DEFAULT_PAGE_SIZE);
+    if !(1..=MAX_PAGE_SIZE).contains(&size) {
+        return Err(A2aError::params(format!(
+            "pageSize must be 1 to {MAX_PAGE_SIZE}, not {size}"
+        )));
+    }
+    Ok(size.unsigned_abs() as usize)
 }
 
 /// A task's id.
@@ -222,7 +226,7 @@ struct WireSend {
 #[serde(rename_all = "camelCase")]
 struct WireConfiguration {
     #[serde(default, alias = "task_push_notification_config")]
-    task_push_notification_config: Option<TaskPushNotificationConfig>,
+    task_push_notification_config: Option<push::WireConfig>,
     #[serde(default, alias = "history_length")]
     history_length: Option<i32>,
     #[serde(default, alias = "return_immediately")]
@@ -424,7 +428,16 @@ mod tests {
             Kind::InvalidParams
         );
         let push = with(json!({"taskPushNotificationConfig": {"url": "https://example.com"}}));
-        assert_eq!(push.unwrap_err().kind, Kind::PushNotificationNotSupported);
+        assert_eq!(push.unwrap().push.unwrap().url, "https://example.com");
+        for wrong in [
+            json!({}),
+            json!({"url": 7}),
+            json!({"url": "https://example.com", "token": "a\nb"}),
+            json!({"url": "https://example.com", "authentication": {}}),
+        ] {
+            let refused = with(json!({"taskPushNotificationConfig": wrong}));
+            assert_eq!(refused.unwrap_err().kind, Kind::InvalidParams, "{wrong}");
+        }
     }
 
     #[test]

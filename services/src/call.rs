@@ -7,6 +7,7 @@ use crate::model::{
     AgentArtifact, AgentMessage, Artifact, FailureClass, Message, Outcome, Task, TaskState,
 };
 use crate::once::Once;
+use crate::push::{NewConfig, PushConfig};
 use crate::reader::TaskReader;
 use crate::record::LogEntry;
 use dormouse_store::MAX_KEY_BYTES;
@@ -31,6 +32,7 @@ pub struct Call {
 /// state writes until the outcome.
 struct Draft {
     first: Option<Message>,
+    push: Option<NewConfig>,
     state: BTreeMap<Vec<u8>, Option<String>>,
     /// The call has said its last word, although a guest may still hold on to it.
     ended: bool,
@@ -56,10 +58,18 @@ impl Call {
     pub(crate) fn new(inner: Arc<Inner>, live: Arc<LiveTask>, first: Option<Message>) -> Self {
         let draft = Mutex::new(Draft {
             first,
+            push: None,
             state: BTreeMap::new(),
             ended: false,
         });
         Self { inner, live, draft }
+    }
+
+    /// Keeps a push notification configuration with the new task, if there will be one: its receiver is
+    /// told everything from the first event on.
+    pub fn notify(&self, config: PushConfig) -> Result<(), TaskError> {
+        self.draft().push = Some(NewConfig::of_new_task(config)?);
+        Ok(())
     }
 
     pub fn task_id(&self) -> String {
@@ -254,6 +264,7 @@ impl Call {
                 entries,
                 slot,
                 state: state.collect(),
+                ..Change::default()
             })
         });
         Ok(Settled::Task(self.ended(settled).await?))
@@ -278,6 +289,7 @@ impl Call {
             return Err(TaskError::Ended);
         }
         let first = draft.first.clone();
+        let push = draft.push.as_ref();
         let mut ends = false;
         let seq = self
             .live
@@ -296,10 +308,14 @@ impl Call {
                         change.entries.insert(0, status(TaskState::Working, None));
                     }
                     change.entries.insert(0, LogEntry::Turn(first));
+                    if let Some(push) = push {
+                        change.records = push.records(self.live.id, log);
+                    }
                 }
                 Ok(change)
             })?;
         draft.first = None;
+        draft.push = None;
         draft.ended = ends;
         Ok(seq)
     }

@@ -7,6 +7,7 @@ use crate::model::{
     AgentMessage, FailureClass, Message, Role, Task, TaskState, TaskStatus, is_interrupted,
 };
 use crate::once::{Once, Turns};
+use crate::push::{Book, PushConfig};
 use crate::record::{Encoded, LogEntry, TaskHead, blank, fold, millis, now, state_byte};
 use chrono::{DateTime, Utc};
 use dormouse_store::{StoreError, TaskId, TaskQuery, TaskStore};
@@ -16,6 +17,15 @@ use tokio_util::sync::CancellationToken;
 use tracing::error;
 use uuid::Uuid;
 
+/// What is kept in one step with the next turn of a task.
+#[derive(Default)]
+pub struct Along {
+    /// Makes the turn that of an idempotency key.
+    pub once: Option<Once>,
+    /// A new push notification configuration of the task.
+    pub push: Option<PushConfig>,
+}
+
 /// Owns every task. Cheap to clone.
 #[derive(Clone)]
 pub struct TaskEngine(pub(crate) Arc<Inner>);
@@ -24,6 +34,7 @@ pub(crate) struct Inner {
     pub(crate) store: Arc<dyn TaskStore>,
     pub(crate) limits: TaskLimits,
     pub(crate) shelf: Arc<Shelf>,
+    pub(crate) book: Book,
     /// Ends every call, for drain.
     pub(crate) stopping: CancellationToken,
     pub(crate) turns: Turns,
@@ -127,6 +138,7 @@ impl TaskEngine {
             store,
             limits,
             shelf: Shelf::new(),
+            book: Book::default(),
             stopping: CancellationToken::new(),
             turns: Turns::default(),
         }));
@@ -171,6 +183,7 @@ impl TaskEngine {
             state: TaskState::Submitted,
             status_ms: millis(time),
             last_seq: 0,
+            push: false,
             slot: None,
         };
         let task = blank(id_text, context, time);
@@ -186,10 +199,31 @@ impl TaskEngine {
         &self,
         scope: &TaskScope,
         id: &str,
+        message: Message,
+    ) -> Result<Continuation, TaskError> {
+        self.resume_with(scope, id, message, Along::default()).await
+    }
+
+    /// [Resumes](Self::resume), and keeps more in the same step.
+    ///
+    /// # Errors
+    /// Those of resume; Limit if the task has too many configurations.
+    pub async fn resume_with(
+        &self,
+        scope: &TaskScope,
+        id: &str,
         mut message: Message,
-        once: Option<Once>,
+        along: Along,
     ) -> Result<Continuation, TaskError> {
         let live = self.0.find(scope, id).await?;
+        let Along { once, push } = along;
+        let (_turn, push) = match push {
+            Some(config) => {
+                let turn = self.0.book.turn(live.id).await;
+                (Some(turn), Some(self.0.new_config(&live, config).await?))
+            }
+            None => (None, None),
+        };
         let mut slot = Value::Null;
         let mut context = String::new();
         let seq = live.write(&*self.0.store, &self.0.limits, |log| {
@@ -227,6 +261,7 @@ impl TaskEngine {
                     status(TaskState::Working, None),
                 ],
                 state: once.iter().map(|once| once.entry(id)).collect(),
+                records: push.map_or_else(Vec::new, |push| push.records(live.id, log)),
                 ..Change::default()
             })
         })?;

@@ -11,6 +11,8 @@ pub enum TaskError {
     /// Unknown, or another principal's: the two must not be told apart (A2A 1.0 §3.3.2).
     #[error("task not found: {0}")]
     NotFound(String),
+    #[error("the task has no push notification configuration {0:?}")]
+    PushConfigNotFound(String),
     #[error("task {id} has already ended ({state})")]
     Terminal { id: String, state: &'static str },
     #[error("task {id} is {state} and takes a message only when it asks for input")]

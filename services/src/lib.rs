@@ -5,7 +5,8 @@
 //! reader ever saw something that a crash can take back.
 //!
 //! Reading order: [`model`] (the A2A 1.0 data model and what an agent declares), [`engine`] (from a
-//! request's side), [`call`] (from a running call's side), [`reader`] (from a subscriber's side).
+//! request's side), [`call`] (from a running call's side), [`reader`] (from a subscriber's side),
+//! [`push`] (from a webhook's side), [`net`] (the way out).
 
 pub mod call;
 pub mod engine;
@@ -13,12 +14,16 @@ pub mod error;
 mod live;
 pub mod logs;
 pub mod model;
+pub mod net;
 pub mod once;
+pub mod push;
 pub mod reader;
 mod record;
 
 pub use call::{Call, Settled};
-pub use engine::{Continuation, Listing, NewTask, TaskEngine, TaskFilter, TaskLimits, TaskScope};
+pub use engine::{
+    Along, Continuation, Listing, NewTask, TaskEngine, TaskFilter, TaskLimits, TaskScope,
+};
 pub use error::TaskError;
 pub use once::{Attempt, Once};
 pub use reader::{TaskEvent, TaskReader};

@@ -4,12 +4,13 @@
 use crate::engine::TaskLimits;
 use crate::error::TaskError;
 use crate::model::Task;
+use crate::push::{Upto, Wakes};
 use crate::record::{Encoded, LogEntry, TaskHead, fold, millis, state_byte};
-use dormouse_store::{TaskId, TaskIndex, TaskStore, TaskWrite};
+use dormouse_store::{Record, TaskId, TaskIndex, TaskStore, TaskWrite};
 use serde_json::Value;
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 /// Entries kept in memory for readers that follow closely; slower ones read the store.
@@ -50,7 +51,9 @@ pub(crate) struct Change {
     pub(crate) entries: Vec<LogEntry>,
     /// Replaces the slot.
     pub(crate) slot: Option<Value>,
-    pub(crate) state: Vec<(Vec<u8>, Option<Vec<u8>>)>,
+    pub(crate) state: Vec<Record>,
+    /// Of push notification configurations.
+    pub(crate) records: Vec<Record>,
 }
 
 impl LiveTask {
@@ -115,6 +118,30 @@ impl LiveTask {
         limits: &TaskLimits,
         decide: impl FnOnce(&Log) -> Result<Change, TaskError>,
     ) -> Result<u64, TaskError> {
+        self.write_then(store, limits, decide, |_result| ())
+    }
+
+    /// Like [`LiveTask::write`], for a change that adds no entry to wait for.
+    pub(crate) fn write_and_tell(
+        self: &Arc<Self>,
+        store: &dyn TaskStore,
+        limits: &TaskLimits,
+        told: oneshot::Sender<Result<(), TaskError>>,
+        decide: impl FnOnce(&Log) -> Result<Change, TaskError>,
+    ) -> Result<u64, TaskError> {
+        self.write_then(store, limits, decide, |result| {
+            // Whoever asked may have left.
+            let _ = told.send(result);
+        })
+    }
+
+    fn write_then(
+        self: &Arc<Self>,
+        store: &dyn TaskStore,
+        limits: &TaskLimits,
+        decide: impl FnOnce(&Log) -> Result<Change, TaskError>,
+        then: impl FnOnce(Result<(), TaskError>) + Send + 'static,
+    ) -> Result<u64, TaskError> {
         let mut log = self.log();
         if let Some(error) = self.committed.borrow().failed.clone() {
             return Err(error);
@@ -126,25 +153,49 @@ impl LiveTask {
             log.accepted = true;
             self.shelf.insert(self);
         }
-        let ended = log.head.state.is_terminal();
+        let (ended, push) = (log.head.state.is_terminal(), log.head.push);
         let live = Arc::clone(self);
         // Inside the lock, so that two writes of one task reach the store in the order of their
         // numbers. The store never blocks here.
         store.commit(
             write,
             Box::new(move |result| {
-                live.committed.send_modify(|mark| match result {
-                    // Behind a lost entry nothing is shown: readers would see a log with a hole.
-                    Ok(()) if mark.failed.is_some() => {}
-                    Ok(()) => {
-                        mark.seq = seq;
-                        mark.ended = ended;
-                    }
-                    Err(error) => mark.failed = Some(error.into()),
-                });
+                let result = live.committed_up_to(seq, ended, result.map_err(TaskError::from));
+                if push && result.is_ok() {
+                    live.shelf.wakes.wake(live.id, Upto { seq, ended });
+                }
+                then(result);
             }),
         );
         Ok(seq)
+    }
+
+    /// Moves the mark. Behind a lost entry nothing is shown: readers would see a log with a hole.
+    fn committed_up_to(
+        &self,
+        seq: u64,
+        ended: bool,
+        mut result: Result<(), TaskError>,
+    ) -> Result<(), TaskError> {
+        self.committed
+            .send_modify(|mark| match (&mark.failed, &result) {
+                (Some(earlier), _) => result = Err(earlier.clone()),
+                (None, Ok(())) => {
+                    mark.seq = seq;
+                    mark.ended = ended;
+                }
+                (None, Err(error)) => mark.failed = Some(error.clone()),
+            });
+        result
+    }
+
+    /// How far the log may be shown.
+    pub(crate) fn upto(&self) -> Upto {
+        let mark = self.committed.borrow();
+        Upto {
+            seq: mark.seq,
+            ended: mark.ended,
+        }
     }
 
     /// Waits until entry `seq` is on the disk.
@@ -221,6 +272,7 @@ impl Log {
         self.bytes = bytes;
         self.head.last_seq = seq;
         self.head.slot = change.slot;
+        self.head.push |= !change.records.is_empty();
         let mut events = Vec::with_capacity(entries.len());
         for (seq, encoded, entry) in entries {
             if let LogEntry::Status(status) = &entry {
@@ -250,6 +302,7 @@ impl Log {
             replaces_updated_ms,
             events,
             state: change.state,
+            records: change.records,
         })
     }
 }
@@ -268,13 +321,21 @@ const SHARDS: usize = 32;
 /// somebody (a call, a reader, a write on its way) holds the task.
 pub(crate) struct Shelf {
     shards: [Mutex<HashMap<TaskId, Weak<LiveTask>>>; SHARDS],
+    /// Tasks with push notification configurations that have grown.
+    pub(crate) wakes: Wakes,
 }
 
 impl Shelf {
     pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self {
             shards: std::array::from_fn(|_| Mutex::default()),
+            wakes: Wakes::default(),
         })
+    }
+
+    /// The task, if it is in memory.
+    pub(crate) fn find(&self, id: TaskId) -> Option<Arc<LiveTask>> {
+        self.shard(id).get(&id).and_then(Weak::upgrade)
     }
 
     fn shard(&self, id: TaskId) -> MutexGuard<'_, HashMap<TaskId, Weak<LiveTask>>> {

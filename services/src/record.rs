@@ -22,6 +22,9 @@ pub(crate) struct TaskHead {
     /// Milliseconds since the Unix epoch of the last status.
     pub(crate) status_ms: u64,
     pub(crate) last_seq: u64,
+    /// The task has, or had, push notification configurations.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) push: bool,
     /// What the agent wants back together with the awaited input.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) slot: Option<Value>,

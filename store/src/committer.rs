@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use prometheus::Histogram;
 
-use crate::{Done, StoreError, TaskWrite};
+use crate::{Done, Record, StoreError, TaskWrite};
 
 /// Writes that may wait. At 1 KiB each this is 64 MiB.
 const MAX_QUEUED_WRITES: usize = 65_536;
@@ -19,10 +19,16 @@ const MAX_GROUP_WRITES: usize = 256;
 /// How long the queue must be empty before [`Apply::idle`] runs.
 const IDLE_AFTER: Duration = Duration::from_millis(100);
 
+/// What becomes durable as a whole.
+pub(crate) enum Write {
+    Task(TaskWrite),
+    Records(Vec<Record>),
+}
+
 /// Where a group of writes goes. Called from the committer thread only.
 pub(crate) trait Apply: Send + 'static {
     /// Makes all of the writes durable, or none.
-    fn apply(&mut self, writes: &[TaskWrite]) -> Result<(), StoreError>;
+    fn apply(&mut self, writes: &[Write]) -> Result<(), StoreError>;
     /// Nothing has been written for a moment.
     fn idle(&mut self);
 }
@@ -48,7 +54,7 @@ struct Queue {
 }
 
 struct Waiting {
-    write: TaskWrite,
+    write: Write,
     done: Done,
     bytes: usize,
     since: Instant,
@@ -85,7 +91,7 @@ impl Committer {
     }
 
     /// Queues a write, or refuses it at once by calling `done`.
-    pub(crate) fn submit(&self, write: TaskWrite, done: Done) {
+    pub(crate) fn submit(&self, write: Write, done: Done) {
         let bytes = size_of_write(&write);
         let mut queue = self.shared.lock();
         // A write larger than the whole bound is still taken when it is alone: it was within the limits of a write.
@@ -203,9 +209,9 @@ fn commit_group(group: Vec<Waiting>, apply: &mut impl Apply, commit_seconds: &Hi
 
 /// One result for each write. When the group fails its writes are tried one by one, so that a write that meets a
 /// damaged record fails alone; when the disk failed they all fail.
-fn commit_writes(writes: &[TaskWrite], apply: &mut impl Apply) -> Vec<Result<(), StoreError>> {
+fn commit_writes(writes: &[Write], apply: &mut impl Apply) -> Vec<Result<(), StoreError>> {
     // sled panics on some I/O errors. A dead commit thread would leave every caller waiting for ever.
-    let mut attempt = |writes: &[TaskWrite]| {
+    let mut attempt = |writes: &[Write]| {
         catch_unwind(AssertUnwindSafe(|| apply.apply(writes)))
             .unwrap_or(Err(StoreError::Stopped { database: "tasks" }))
     };
@@ -224,14 +230,23 @@ fn commit_writes(writes: &[TaskWrite], apply: &mut impl Apply) -> Vec<Result<(),
     }
 }
 
-fn size_of_write(write: &TaskWrite) -> usize {
-    let events: usize = write.events.iter().map(|(_, event)| event.len()).sum();
-    let state: usize = write
-        .state
+fn size_of_write(write: &Write) -> usize {
+    let content = match write {
+        Write::Task(write) => {
+            let events: usize = write.events.iter().map(|(_, event)| event.len()).sum();
+            let records = size_of_records(&write.state) + size_of_records(&write.records);
+            write.head.len() + events + records
+        }
+        Write::Records(records) => size_of_records(records),
+    };
+    size_of::<Waiting>() + content
+}
+
+fn size_of_records(records: &[Record]) -> usize {
+    let sizes = records
         .iter()
-        .map(|(key, value)| key.len() + value.as_ref().map_or(0, Vec::len))
-        .sum();
-    size_of::<Waiting>() + write.head.len() + events + state
+        .map(|(key, value)| key.len() + value.as_ref().map_or(0, Vec::len));
+    sizes.sum()
 }
 
 #[cfg(test)]
@@ -245,7 +260,7 @@ mod tests {
     struct Scripted(Vec<Result<(), &'static str>>);
 
     impl Apply for Scripted {
-        fn apply(&mut self, _writes: &[TaskWrite]) -> Result<(), StoreError> {
+        fn apply(&mut self, _writes: &[Write]) -> Result<(), StoreError> {
             match self.0.pop() {
                 None | Some(Ok(())) => Ok(()),
                 Some(Err("panic")) => panic!("scripted"),
@@ -258,8 +273,8 @@ mod tests {
         fn idle(&mut self) {}
     }
 
-    fn write(head: usize) -> TaskWrite {
-        TaskWrite {
+    fn write(head: usize) -> Write {
+        Write::Task(TaskWrite {
             task: TaskId::nil(),
             head: vec![0; head],
             open: false,
@@ -273,7 +288,8 @@ mod tests {
             replaces_updated_ms: None,
             events: Vec::new(),
             state: Vec::new(),
-        }
+            records: Vec::new(),
+        })
     }
 
     fn start(script: Vec<Result<(), &'static str>>, writes: usize, bytes: usize) -> Committer {

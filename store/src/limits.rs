@@ -1,7 +1,8 @@
 //! The bounds every backend keeps, checked before anything is queued or written.
 
 use crate::{
-    MAX_AGENT_NAME_BYTES, MAX_KEY_BYTES, MAX_TOKEN_NAME_BYTES, MAX_TOKENS, StoreError, TaskWrite,
+    MAX_AGENT_NAME_BYTES, MAX_KEY_BYTES, MAX_RECORD_KEY_BYTES, MAX_TOKEN_NAME_BYTES, MAX_TOKENS,
+    Record, StoreError, TaskWrite,
 };
 
 /// Largest head, event or state value. Callers have tighter limits of their own; this one keeps a mistake
@@ -42,7 +43,20 @@ pub(crate) fn check_write(write: &TaskWrite) -> Result<(), StoreError> {
         within("the state value", bytes, MAX_VALUE_BYTES)?;
         total += bytes;
     }
+    total += check_records(&write.records)?;
     within("the task write", total, MAX_WRITE_BYTES)
+}
+
+/// The bytes of the values.
+pub(crate) fn check_records(records: &[Record]) -> Result<usize, StoreError> {
+    let mut total = 0;
+    for (key, value) in records {
+        within("the record's key", key.len(), MAX_RECORD_KEY_BYTES)?;
+        let bytes = value.as_ref().map_or(0, Vec::len);
+        within("the record", bytes, MAX_VALUE_BYTES)?;
+        total += bytes;
+    }
+    Ok(total)
 }
 
 fn within(what: &'static str, actual: usize, limit: usize) -> Result<(), StoreError> {

@@ -1,14 +1,15 @@
 //! The store without a disk, for tests and for trying things out. Nothing outlives the process.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::committer::{Apply, Committer};
-use crate::limits::{check_agent, check_token, check_write};
+use crate::committer::{Apply, Committer, Write};
+use crate::limits::{check_agent, check_records, check_token, check_write};
 use crate::{
-    AgentRecord, Digest, Done, ModuleStore, Put, Registry, StoreError, StoreMetrics, TaskId,
-    TaskIndex, TaskPage, TaskQuery, TaskStore, TaskWrite, TokenRecord, TokenStore, Totals,
-    VersionRecord,
+    AgentRecord, Digest, Done, KeptRecord, ModuleStore, Put, Record, Registry, StoreError,
+    StoreMetrics, TaskId, TaskIndex, TaskPage, TaskQuery, TaskStore, TaskWrite, TokenRecord,
+    TokenStore, Totals, VersionRecord,
 };
 
 #[derive(Default)]
@@ -203,7 +204,19 @@ struct Tasks {
     open: BTreeSet<TaskId>,
     events: BTreeMap<(TaskId, u64), Vec<u8>>,
     state: HashMap<Vec<u8>, Vec<u8>>,
+    records: BTreeMap<Vec<u8>, Vec<u8>>,
     index: HashMap<TaskId, TaskIndex>,
+}
+
+impl Tasks {
+    fn keep(&mut self, records: &[Record]) {
+        for (key, value) in records {
+            match value {
+                Some(value) => self.records.insert(key.clone(), value.clone()),
+                None => self.records.remove(key),
+            };
+        }
+    }
 }
 
 impl MemoryTasks {
@@ -218,9 +231,16 @@ impl MemoryTasks {
 struct Memory(Arc<Mutex<Tasks>>);
 
 impl Apply for Memory {
-    fn apply(&mut self, writes: &[TaskWrite]) -> Result<(), StoreError> {
+    fn apply(&mut self, writes: &[Write]) -> Result<(), StoreError> {
         let mut tasks = lock(&self.0);
         for write in writes {
+            let write = match write {
+                Write::Task(write) => write,
+                Write::Records(records) => {
+                    tasks.keep(records);
+                    continue;
+                }
+            };
             tasks.heads.insert(write.task, write.head.clone());
             tasks.index.insert(write.task, write.index.clone());
             if write.open {
@@ -237,6 +257,7 @@ impl Apply for Memory {
                     None => tasks.state.remove(key),
                 };
             }
+            tasks.keep(&write.records);
         }
         Ok(())
     }
@@ -247,7 +268,14 @@ impl Apply for Memory {
 impl TaskStore for MemoryTasks {
     fn commit(&self, write: TaskWrite, done: Done) {
         match check_write(&write) {
-            Ok(()) => self.committer.submit(write, done),
+            Ok(()) => self.committer.submit(Write::Task(write), done),
+            Err(error) => done(Err(error)),
+        }
+    }
+
+    fn keep(&self, records: Vec<Record>, done: Done) {
+        match check_records(&records) {
+            Ok(_) => self.committer.submit(Write::Records(records), done),
             Err(error) => done(Err(error)),
         }
     }
@@ -272,6 +300,25 @@ impl TaskStore for MemoryTasks {
 
     fn state(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         Ok(lock(&self.tasks).state.get(key).cloned())
+    }
+
+    fn records(
+        &self,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<KeptRecord>, StoreError> {
+        let tasks = lock(&self.tasks);
+        let start = match after {
+            Some(key) => Bound::Excluded(key.to_vec()),
+            None => Bound::Included(prefix.to_vec()),
+        };
+        let found = tasks.records.range((start, Bound::Unbounded));
+        Ok(found
+            .take_while(|(key, _)| key.starts_with(prefix))
+            .take(limit)
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect())
     }
 
     fn list(&self, query: &TaskQuery) -> Result<TaskPage, StoreError> {

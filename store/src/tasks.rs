@@ -7,6 +7,7 @@
 //! | `e` task, sequence number | event |
 //! | `i` agent, owner, !updated_ms, !task | status, context |
 //! | `s` key | state |
+//! | `r` key | record; the key as it is, so that it is found by prefix |
 //!
 //! Time and task are inverted in `i`, so that a scan meets the newest first.
 
@@ -15,17 +16,20 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use prometheus::Histogram;
 
-use crate::committer::{Apply, Committer};
+use crate::committer::{Apply, Committer, Write};
 use crate::database::{Changes, Database};
 use crate::keys::Key;
-use crate::limits::check_write;
-use crate::{Done, StoreError, TaskId, TaskPage, TaskQuery, TaskStore, TaskWrite};
+use crate::limits::{check_records, check_write};
+use crate::{
+    Done, KeptRecord, Record, StoreError, TaskId, TaskPage, TaskQuery, TaskStore, TaskWrite,
+};
 
 const HEAD: u8 = b'h';
 const OPEN: u8 = b'o';
 const EVENT: u8 = b'e';
 const INDEX: u8 = b'i';
 const STATE: u8 = b's';
+const RECORD: u8 = b'r';
 /// `!updated_ms` and `!task` at the end of an index key.
 const POSITION_BYTES: usize = 8 + 16;
 
@@ -72,14 +76,17 @@ struct Writer {
 }
 
 impl Apply for Writer {
-    fn apply(&mut self, writes: &[TaskWrite]) -> Result<(), StoreError> {
+    fn apply(&mut self, writes: &[Write]) -> Result<(), StoreError> {
         let mut changes = self.database.begin()?;
         let mut moves = Vec::with_capacity(writes.len());
         for write in writes {
-            moves.push((
-                stage(&self.database, &mut changes, write)?,
-                write.index.status,
-            ));
+            match write {
+                Write::Task(write) => moves.push((
+                    stage(&self.database, &mut changes, write)?,
+                    write.index.status,
+                )),
+                Write::Records(records) => stage_records(&mut changes, records)?,
+            }
         }
         changes.commit()?;
         let mut counts = lock(&self.counts);
@@ -140,13 +147,31 @@ fn stage(
             None => changes.remove(state_key(key))?,
         }
     }
+    stage_records(changes, &write.records)?;
     Ok(status)
+}
+
+fn stage_records(changes: &mut Changes<'_>, records: &[Record]) -> Result<(), StoreError> {
+    for (key, value) in records {
+        match value {
+            Some(value) => changes.put(record_key(key), value)?,
+            None => changes.remove(record_key(key))?,
+        }
+    }
+    Ok(())
 }
 
 impl TaskStore for SledTasks {
     fn commit(&self, write: TaskWrite, done: Done) {
         match check_write(&write) {
-            Ok(()) => self.committer.submit(write, done),
+            Ok(()) => self.committer.submit(Write::Task(write), done),
+            Err(error) => done(Err(error)),
+        }
+    }
+
+    fn keep(&self, records: Vec<Record>, done: Done) {
+        match check_records(&records) {
+            Ok(_) => self.committer.submit(Write::Records(records), done),
             Err(error) => done(Err(error)),
         }
     }
@@ -176,6 +201,21 @@ impl TaskStore for SledTasks {
 
     fn state(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         self.database.get(&state_key(key))
+    }
+
+    fn records(
+        &self,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<KeptRecord>, StoreError> {
+        let (prefix, after) = (record_key(prefix), after.map(record_key));
+        let found = self.database.scan(&prefix, after.as_deref());
+        let entries = found.take(limit).map(|entry| {
+            let (key, value) = entry?;
+            Ok((key[1..].to_vec(), value))
+        });
+        entries.collect()
     }
 
     fn list(&self, query: &TaskQuery) -> Result<TaskPage, StoreError> {
@@ -242,6 +282,10 @@ fn event_key(task: TaskId, seq: u64) -> Vec<u8> {
 
 fn state_key(key: &[u8]) -> Vec<u8> {
     Key::new(STATE).part(key).done()
+}
+
+fn record_key(key: &[u8]) -> Vec<u8> {
+    Key::new(RECORD).raw(key).done()
 }
 
 fn index_key(agent: &str, owner: &str) -> Key {

@@ -115,7 +115,12 @@ pub type TaskId = uuid::Uuid;
 /// Tells the writer what became of its write. Runs on the committer thread: it must be short and never block.
 pub type Done = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
 
-/// Tasks: a head, an ordered event log, and state.
+/// A whole key, chosen by the caller, and its value; `None` removes the key.
+pub type Record = (Vec<u8>, Option<Vec<u8>>);
+/// A record as it is read.
+pub type KeptRecord = (Vec<u8>, Vec<u8>);
+
+/// Tasks: a head, an ordered event log, and state; and records, which are read in the order of their keys.
 pub trait TaskStore: Send + Sync {
     /// Queues one write. All of it or nothing becomes durable (fsynced); then `done` is called from the
     /// committer thread, in the order of submission. Never blocks.
@@ -124,6 +129,8 @@ pub trait TaskStore: Send + Sync {
     /// [`StoreError::LimitExceeded`], [`Busy`](StoreError::Busy) or [`Closed`](StoreError::Closed).
     /// Reads show a write at the latest when its `done` runs.
     fn commit(&self, write: TaskWrite, done: Done);
+    /// Queues a write of records alone, with the promises of [`commit`](TaskStore::commit).
+    fn keep(&self, records: Vec<Record>, done: Done);
     fn head(&self, task: TaskId) -> Result<Option<Vec<u8>>, StoreError>;
     /// Events with a sequence number of at least `from`, ascending, at most `limit`.
     fn events(
@@ -133,6 +140,13 @@ pub trait TaskStore: Send + Sync {
         limit: usize,
     ) -> Result<Vec<(u64, Vec<u8>)>, StoreError>;
     fn state(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError>;
+    /// Records whose keys have this prefix, ascending, those after `after` when it is given, at most `limit`.
+    fn records(
+        &self,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<KeptRecord>, StoreError>;
     /// Newest first: by `updated_ms`, then by task id, both descending. Costs one walk over the index entries
     /// of this agent and owner, because of `total`.
     fn list(&self, query: &TaskQuery) -> Result<TaskPage, StoreError>;
@@ -155,8 +169,10 @@ pub struct TaskWrite {
     pub replaces_updated_ms: Option<u64>,
     /// Sequence numbers start at 1. Opaque to the store.
     pub events: Vec<(u64, Vec<u8>)>,
-    /// Whole keys, chosen by the caller, at most [`MAX_KEY_BYTES`]; `None` removes the key.
-    pub state: Vec<(Vec<u8>, Option<Vec<u8>>)>,
+    /// Keys of at most [`MAX_KEY_BYTES`], read one by one.
+    pub state: Vec<Record>,
+    /// Keys of at most [`MAX_RECORD_KEY_BYTES`], read by prefix.
+    pub records: Vec<Record>,
 }
 
 /// What tasks are listed by. `agent` and `owner` of a task never change.
@@ -203,3 +219,5 @@ pub const MAX_TOKEN_NAME_BYTES: usize = 128;
 pub const MAX_TOKENS: usize = 10_000;
 /// Longest owner, context and state key, in bytes.
 pub const MAX_KEY_BYTES: usize = 1024;
+/// Longest key of a record, in bytes. It is kept as it is, and sled's index nodes must stay small.
+pub const MAX_RECORD_KEY_BYTES: usize = 256;

@@ -213,6 +213,42 @@ async def subscribe(server, binding):
         assert own[-1] == seen[-1], "every reader sees the same events"
 
 
+async def push_configurations(server, binding):
+    async with Session(server, "hostile", binding, False) as session:
+        assert session.card.capabilities.push_notifications
+        client = session.client
+        task = await session.task("kept", skill="echo-task")
+        wanted = pb.TaskPushNotificationConfig(
+            task_id=task.id,
+            id="one",
+            url="https://hooks.example.com/a?b=c",
+            token="t0ken",
+            authentication=pb.AuthenticationInfo(scheme="Bearer", credentials="secret"),
+        )
+        assert await client.create_task_push_notification_config(wanted) == wanted
+        unnamed = pb.TaskPushNotificationConfig(task_id=task.id, url=wanted.url)
+        made = await client.create_task_push_notification_config(unnamed)
+        assert made.id and made.task_id == task.id, made
+        one = pb.GetTaskPushNotificationConfigRequest(task_id=task.id, id="one")
+        assert await client.get_task_push_notification_config(one) == wanted
+        page = pb.ListTaskPushNotificationConfigsRequest(task_id=task.id, page_size=1)
+        first = await client.list_task_push_notification_configs(page)
+        page.page_token = first.next_page_token
+        second = await client.list_task_push_notification_configs(page)
+        seen = {config.id for config in [*first.configs, *second.configs]}
+        assert seen == {"one", made.id} and not second.next_page_token, seen
+        for _ in range(2):
+            await client.delete_task_push_notification_config(
+                pb.DeleteTaskPushNotificationConfigRequest(task_id=task.id, id="one")
+            )
+        for request in [one, pb.GetTaskPushNotificationConfigRequest(task_id="none", id="one")]:
+            try:
+                await client.get_task_push_notification_config(request)
+            except TaskNotFoundError:
+                continue
+            raise AssertionError("a configuration was found that is not there")
+
+
 async def errors(server, binding):
     async with Session(server, "hostile", binding, False) as session:
         try:
@@ -225,7 +261,7 @@ async def errors(server, binding):
 
 TESTS = [
     card, send, send_for_a_message, several_turns, stream, get, list_tasks, cancel, subscribe,
-    errors,
+    push_configurations, errors,
 ]
 
 

@@ -27,6 +27,8 @@ pub(crate) struct Issuer {
     pub(crate) origin: String,
     /// Without a key, cards are not signed.
     pub(crate) key: Option<CardKey>,
+    /// Whether the server sends any.
+    pub(crate) push_notifications: bool,
 }
 
 /// The cards of one version, each made at its first use.
@@ -92,7 +94,9 @@ impl Deployed<'_> {
             ],
             capabilities: AgentCapabilities {
                 streaming: Some(definition.streaming),
-                push_notifications: Some(false),
+                push_notifications: Some(
+                    self.issuer.push_notifications && definition.push_notifications,
+                ),
                 extensions: (!definition.extensions.is_empty())
                     .then(|| definition.extensions.iter().map(extension).collect()),
                 extended_agent_card: Some(locked),

@@ -12,7 +12,8 @@ use crate::metrics::{AgentMetrics, Metrics};
 use crate::route::Base;
 use crate::validate;
 use a2a::AgentCard;
-use card::{Cards, Deployed, Issuer};
+pub(crate) use card::Issuer;
+use card::{Cards, Deployed};
 use dormouse_scheduler::VersionRef;
 use dormouse_services::model::AgentDefinition;
 use dormouse_store::{Registry, StoreError, VersionRecord};
@@ -83,8 +84,7 @@ impl Agents {
     pub(crate) fn new(
         registry: Arc<dyn Registry>,
         metrics: Arc<Metrics>,
-        origin: String,
-        key: Option<CardKey>,
+        issuer: Issuer,
         max_entries: u64,
     ) -> Self {
         let entries = moka::sync::Cache::new(max_entries);
@@ -93,7 +93,7 @@ impl Agents {
             entries,
             changes: AtomicU64::new(0),
             metrics,
-            issuer: Arc::new(Issuer { origin, key }),
+            issuer: Arc::new(issuer),
         }))
     }
 

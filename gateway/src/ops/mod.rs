@@ -2,11 +2,13 @@
 //! [`Answer`].
 
 mod detached;
+mod push;
 mod read;
 mod send;
 mod skill;
 
 pub(crate) use detached::Detached;
+pub(crate) use push::PushList;
 pub(crate) use read::ListRequest;
 pub(crate) use send::{Opening, SendRequest};
 
@@ -14,10 +16,15 @@ use crate::agents::{AgentEntry, Agents};
 use crate::auth::{Caller, Door};
 use crate::errors::{A2aError, Kind};
 use crate::metrics::Operation;
-use a2a::{AgentCard, ListTasksResponse};
+use a2a::{
+    AgentCard, ListTaskPushNotificationConfigsResponse, ListTasksResponse,
+    TaskPushNotificationConfig,
+};
 use dormouse_scheduler::Scheduler;
 use dormouse_services::TaskEngine;
 use dormouse_services::model::{Message, Task};
+use dormouse_services::net::HttpClient;
+use dormouse_services::push::PushConfig;
 use serde::{Serialize, Serializer};
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,8 +47,19 @@ pub(crate) enum Request {
         /// The number of an event: only what follows it is wanted.
         after: Option<u64>,
     },
-    /// Any of the four on push notification configurations.
-    PushConfig,
+    CreatePush {
+        task: String,
+        config: PushConfig,
+    },
+    GetPush {
+        task: String,
+        id: String,
+    },
+    ListPush(PushList),
+    DeletePush {
+        task: String,
+        id: String,
+    },
     ExtendedCard,
 }
 
@@ -54,6 +72,10 @@ pub(crate) enum Answer {
     Page(ListTasksResponse),
     #[serde(serialize_with = "sorted")]
     Card(Box<AgentCard>),
+    Push(TaskPushNotificationConfig),
+    Pushes(ListTaskPushNotificationConfigsResponse),
+    /// `{}`, as protobuf's Empty.
+    Done {},
     #[serde(skip)]
     Stream(Box<Opening>),
 }
@@ -89,7 +111,10 @@ impl Request {
             Self::List(_) => Operation::List,
             Self::Cancel { .. } => Operation::Cancel,
             Self::Subscribe { .. } => Operation::Subscribe,
-            Self::PushConfig => Operation::PushConfig,
+            Self::CreatePush { .. }
+            | Self::GetPush { .. }
+            | Self::ListPush(_)
+            | Self::DeletePush { .. } => Operation::PushConfig,
             Self::ExtendedCard => Operation::ExtendedCard,
         }
     }
@@ -102,6 +127,8 @@ pub(crate) struct Operations {
     /// Every running call, so that drain can wait for them.
     pub(crate) calls: TaskTracker,
     pub(crate) acceptance_grace: Duration,
+    /// What push notifications go out by; `None` if there are none.
+    pub(crate) webhooks: Option<HttpClient>,
 }
 
 impl Operations {
@@ -129,10 +156,19 @@ impl Operations {
             Request::Subscribe { id, after } => Ok(Answer::Stream(Box::new(
                 self.subscribe(caller, agent, &id, after).await?,
             ))),
-            Request::PushConfig => Err(A2aError::new(
-                Kind::PushNotificationNotSupported,
-                "this server sends no push notifications; poll or subscribe to the task",
+            Request::CreatePush { task, config } => Ok(Answer::Push(
+                self.create_push(caller, agent, task, config).await?,
             )),
+            Request::GetPush { task, id } => {
+                Ok(Answer::Push(self.get_push(caller, agent, task, &id).await?))
+            }
+            Request::ListPush(list) => {
+                Ok(Answer::Pushes(self.list_push(caller, agent, list).await?))
+            }
+            Request::DeletePush { task, id } => {
+                self.delete_push(caller, agent, &task, &id).await?;
+                Ok(Answer::Done {})
+            }
             Request::ExtendedCard => extended_card(caller, agent),
         }
     }

@@ -9,7 +9,10 @@ use dormouse_scheduler::{CallFailure, CallRequest, Entry, Scheduler};
 use dormouse_services::model::{
     FailureClass, Message, Metadata, Outcome, StreamResponse, Task, is_interrupted,
 };
-use dormouse_services::{Attempt, Call, NewTask, Once, Settled, TaskError, TaskEvent, TaskReader};
+use dormouse_services::push::PushConfig;
+use dormouse_services::{
+    Along, Attempt, Call, NewTask, Once, Settled, TaskError, TaskEvent, TaskReader,
+};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,6 +31,7 @@ pub(crate) struct SendRequest {
     pub(crate) extensions: Vec<String>,
     /// Stands for this message: sent again, it leads to the same task.
     pub(crate) idempotency_key: Option<String>,
+    pub(crate) push: Option<PushConfig>,
 }
 
 /// How a stream begins (A2A 1.0 §3.1.2): a task and what follows, or exactly one message.
@@ -242,6 +246,9 @@ impl Operations {
         agent: &Arc<AgentEntry>,
         request: SendRequest,
     ) -> Result<Turn, A2aError> {
+        if let Some(config) = &request.push {
+            self.check_push(agent, Some(config))?;
+        }
         let mut once = None;
         if let Some(key) = &request.idempotency_key {
             let scope = caller.scope(&agent.version.agent);
@@ -273,6 +280,7 @@ impl Operations {
             message,
             metadata,
             extensions,
+            push,
             ..
         } = request;
         let definition = &agent.definition;
@@ -286,6 +294,9 @@ impl Operations {
             skill: skill.id.clone(),
             message: message.clone(),
         });
+        if let Some(config) = push {
+            call.notify(config)?;
+        }
         Ok(self.with_call(
             agent,
             CallRequest {
@@ -314,10 +325,12 @@ impl Operations {
             message,
             metadata,
             extensions,
+            push,
             ..
         } = request;
         let scope = caller.scope(&agent.version.agent);
-        let turn = self.engine.resume(&scope, id, message, once).await?;
+        let along = Along { once, push };
+        let turn = self.engine.resume_with(&scope, id, message, along).await?;
         let version = if turn.version == agent.version.number {
             Some(Arc::clone(agent))
         } else {

@@ -57,8 +57,20 @@ async fn json_rpc_refusals() {
         (
             "CreateTaskPushNotificationConfig",
             json!({}),
-            -32003,
-            "PUSH_NOTIFICATION_NOT_SUPPORTED",
+            -32602,
+            "INVALID_PARAMS",
+        ),
+        (
+            "CreateTaskPushNotificationConfig",
+            json!({"taskId": unknown, "url": "https://example.com/"}),
+            -32001,
+            "TASK_NOT_FOUND",
+        ),
+        (
+            "ListTaskPushNotificationConfigs",
+            json!({"taskId": unknown}),
+            -32001,
+            "TASK_NOT_FOUND",
         ),
         (
             "GetExtendedAgentCard",
@@ -216,8 +228,8 @@ async fn rest_refusals() {
         (
             format!("GET /agents/echo/tasks/{unknown}/pushNotificationConfigs"),
             Value::Null,
-            400,
-            "FAILED_PRECONDITION",
+            404,
+            "NOT_FOUND",
         ),
         (
             "GET /agents/echo/extendedAgentCard".to_owned(),

@@ -29,7 +29,7 @@ async fn a_card_says_where_and_how_to_reach_its_agent() {
     assert_eq!(extension[0]["uri"], "urn:dormouse:idempotency:v1");
     assert_eq!(
         capabilities,
-        json!({"streaming": true, "pushNotifications": false, "extendedAgentCard": false,
+        json!({"streaming": true, "pushNotifications": true, "extendedAgentCard": false,
             "extensions": null})
     );
     assert_eq!(

@@ -1,31 +1,9 @@
 //! Stopping in order.
 
-use crate::support::{Server, answer, ask, start};
-use dormouse_services::model::{AgentMessage, Message, Outcome, Part, Role};
-use dormouse_services::{Call, NewTask, TaskScope};
+use crate::support::{Server, answer, ask, start, waiting_task};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-
-/// A task of `echo` that waits for input.
-async fn waiting_task(server: &Server) -> String {
-    let call: Call = server.engine.begin(NewTask {
-        scope: TaskScope {
-            agent: "echo".to_owned(),
-            principal: "anonymous".to_owned(),
-        },
-        version: 1,
-        skill: "say".to_owned(),
-        message: Message::new(Role::User, vec![Part::text("hi")]),
-    });
-    let id = call.task_id();
-    let outcome = Outcome::InputRequired {
-        message: AgentMessage::text("which?"),
-        slot: 1.into(),
-    };
-    call.finish(outcome).await.unwrap();
-    id
-}
 
 /// A stream that stays open because its task waits; returns when its first event is there.
 async fn subscribe(server: &Server) -> TcpStream {

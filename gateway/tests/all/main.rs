@@ -8,4 +8,5 @@ mod catalog;
 mod connections;
 mod drain;
 mod platform;
+mod push;
 mod support;

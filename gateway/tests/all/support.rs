@@ -2,8 +2,10 @@
 
 use dormouse_gateway::{Gateway, GatewayConfig};
 use dormouse_scheduler::{Scheduler, SchedulerConfig};
-use dormouse_services::model::{AgentDefinition, Isolation, SkillDefinition};
-use dormouse_services::{TaskEngine, TaskLimits};
+use dormouse_services::model::{
+    AgentDefinition, AgentMessage, Isolation, Message, Outcome, Part, Role, SkillDefinition,
+};
+use dormouse_services::{Call, NewTask, TaskEngine, TaskLimits, TaskScope};
 use dormouse_store::{Digest, Store};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -39,6 +41,26 @@ pub(crate) async fn start(change: impl FnOnce(&mut GatewayConfig)) -> Server {
     server.add("calc", &["add", "sub"]);
     server.add("echo", &["say"]);
     server
+}
+
+/// A task of `echo` that waits for input.
+pub(crate) async fn waiting_task(server: &Server) -> String {
+    let call: Call = server.engine.begin(NewTask {
+        scope: TaskScope {
+            agent: "echo".to_owned(),
+            principal: "anonymous".to_owned(),
+        },
+        version: 1,
+        skill: "say".to_owned(),
+        message: Message::new(Role::User, vec![Part::text("hi")]),
+    });
+    let id = call.task_id();
+    let outcome = Outcome::InputRequired {
+        message: AgentMessage::text("which?"),
+        slot: 1.into(),
+    };
+    call.finish(outcome).await.unwrap();
+    id
 }
 
 pub(crate) async fn start_empty(change: impl FnOnce(&mut GatewayConfig)) -> Server {

@@ -51,7 +51,7 @@ async fn a_waiting_task_can_be_canceled() {
     let canceled = world.engine.cancel(&ann(), &id).await.unwrap();
     assert_eq!(history(&canceled), ["go", "which?"]);
     assert_eq!(labels(&mut reader).await, ["canceled"]);
-    let refused = world.engine.resume(&ann(), &id, user("this"), None).await;
+    let refused = world.engine.resume(&ann(), &id, user("this")).await;
     assert!(matches!(
         refused.map(|_| ()),
         Err(TaskError::Terminal { .. })

@@ -73,11 +73,7 @@ async fn one_event() {
 
     let id = world.waiting().await;
     let answer = user(&"x".repeat(large));
-    past(
-        world.engine.resume(&ann(), &id, answer, None).await,
-        what,
-        limit,
-    );
+    past(world.engine.resume(&ann(), &id, answer).await, what, limit);
     assert_eq!(world.state_of(&id).await, TaskState::InputRequired);
 }
 
@@ -109,7 +105,7 @@ async fn all_events_of_a_task() {
     drop(call);
     // What a task kept counts also when it comes back from the store.
     past(
-        world.engine.resume(&ann(), &id, user("so"), None).await,
+        world.engine.resume(&ann(), &id, user("so")).await,
         what,
         limit,
     );

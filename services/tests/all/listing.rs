@@ -21,7 +21,7 @@ async fn eleven(world: &World) -> Vec<Task> {
     }
     // The first one speaks again and so becomes the newest.
     let turn = user("this");
-    let turn = world.engine.resume(&ann(), &tasks[1].id, turn, None).await;
+    let turn = world.engine.resume(&ann(), &tasks[1].id, turn).await;
     tasks[1] = finish(&turn.unwrap().call, done()).await;
     tasks.sort_by_key(|task| Reverse((task.status.timestamp, task.id.clone())));
     tasks

@@ -140,7 +140,7 @@ async fn an_answer_dropped_half_way_leaves_no_task_running() {
     world.gate.hold();
     {
         let scope = ann();
-        let mut resuming = Box::pin(world.engine.resume(&scope, &id, user("this"), None));
+        let mut resuming = Box::pin(world.engine.resume(&scope, &id, user("this")));
         while world.gate.writes() == writes {
             assert!(resuming.as_mut().now_or_never().is_none());
             tokio::task::yield_now().await;

@@ -9,6 +9,7 @@ mod listing;
 mod logs;
 mod lost;
 mod once;
+mod push;
 mod refusal;
 mod restart;
 mod scope;

@@ -1,7 +1,7 @@
 //! Idempotency keys: one message, one task.
 
 use crate::support::{World, ann, asks, finish, new_task, scope, soon, user};
-use dormouse_services::{Attempt, TaskEngine, TaskError, TaskLimits};
+use dormouse_services::{Along, Attempt, TaskEngine, TaskError, TaskLimits};
 
 /// Sends a message with a key; the id of the task it leads to.
 async fn send(engine: &TaskEngine, key: &str, text: &str) -> Result<(String, bool), TaskError> {
@@ -72,9 +72,12 @@ async fn an_answer_with_a_key_is_taken_once() {
     let Attempt::First(once) = attempt else {
         panic!("nobody has sent it before")
     };
-    let turn = (world.engine.resume(&ann(), &id, answer.clone(), Some(once)))
-        .await
-        .unwrap();
+    let along = Along {
+        once: Some(once),
+        ..Along::default()
+    };
+    let turn = world.engine.resume_with(&ann(), &id, answer.clone(), along);
+    let turn = turn.await.unwrap();
     let again = soon(world.engine.once(&ann(), "k", &answer)).await.unwrap();
     assert!(matches!(again, Attempt::Repeated(task) if task == id));
     drop(turn);

@@ -51,18 +51,14 @@ async fn a_refused_answer_can_be_given_again() {
     let world = World::new().await;
     let id = world.waiting().await;
     world.gate.refuse(true);
-    let refused = world.engine.resume(&ann(), &id, user("one"), None).await;
+    let refused = world.engine.resume(&ann(), &id, user("one")).await;
     assert!(is_busy(&refused.map(|_| ()).unwrap_err()));
     world.gate.refuse(false);
     assert_eq!(
         kept(&world, &id).await.status.state,
         TaskState::InputRequired
     );
-    let turn = world
-        .engine
-        .resume(&ann(), &id, user("two"), None)
-        .await
-        .unwrap();
+    let turn = world.engine.resume(&ann(), &id, user("two")).await.unwrap();
     let task = finish(&turn.call, done()).await;
     assert_eq!(history(&task), ["go", "which?", "two"]);
 }

@@ -38,10 +38,7 @@ async fn running_tasks_are_failed_and_the_others_stay_as_they_are() {
     finish(&resumed, asks("which?")).await;
     let asked = resumed.task_id();
     drop(resumed);
-    let turn = engine
-        .resume(&ann(), &asked, user("this"), None)
-        .await
-        .unwrap();
+    let turn = engine.resume(&ann(), &asked, user("this")).await.unwrap();
     let resumed = turn.call;
     waiting
         .state_set(StateScope::Task, "k", Some("kept".into()))
@@ -70,7 +67,7 @@ async fn running_tasks_are_failed_and_the_others_stay_as_they_are() {
     assert_eq!(engine.get(&ann(), &question.id).await.unwrap(), question);
     assert_eq!(engine.get(&ann(), &answer.id).await.unwrap(), answer);
     let turn = engine
-        .resume(&ann(), &question.id, user("this"), None)
+        .resume(&ann(), &question.id, user("this"))
         .await
         .unwrap();
     assert_eq!(

@@ -28,10 +28,7 @@ async fn to_others_a_task_is_as_if_it_were_not_there() {
                         engine.get(&other, &id).await.map(|_| ()),
                         engine.cancel(&other, &id).await.map(|_| ()),
                         engine.subscribe(&other, &id).await.map(|_| ()),
-                        engine
-                            .resume(&other, &id, user("me"), None)
-                            .await
-                            .map(|_| ()),
+                        engine.resume(&other, &id, user("me")).await.map(|_| ()),
                     ]
                 }
             };

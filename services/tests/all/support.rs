@@ -7,7 +7,9 @@ use dormouse_services::{
     Call, Continuation, NewTask, Settled, TaskEngine, TaskError, TaskEvent, TaskFilter, TaskLimits,
     TaskReader, TaskScope,
 };
-use dormouse_store::{Done, Store, StoreError, TaskId, TaskPage, TaskQuery, TaskStore, TaskWrite};
+use dormouse_store::{
+    Done, KeptRecord, Record, Store, StoreError, TaskId, TaskPage, TaskQuery, TaskStore, TaskWrite,
+};
 use serde_json::Value;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
@@ -61,7 +63,7 @@ impl World {
 
     /// Gives a waiting task its input.
     pub(crate) async fn resume(&self, id: &str, text: &str) -> Result<Continuation, TaskError> {
-        soon(self.engine.resume(&ann(), id, user(text), None)).await
+        soon(self.engine.resume(&ann(), id, user(text))).await
     }
 
     pub(crate) async fn subscribe(&self, id: &str) -> TaskReader {
@@ -328,6 +330,19 @@ impl TaskStore for Gate {
 
     fn state(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         self.store.state(key)
+    }
+
+    fn keep(&self, records: Vec<Record>, done: Done) {
+        self.store.keep(records, done);
+    }
+
+    fn records(
+        &self,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<KeptRecord>, StoreError> {
+        self.store.records(prefix, after, limit)
     }
 
     fn list(&self, query: &TaskQuery) -> Result<TaskPage, StoreError> {

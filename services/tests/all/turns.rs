@@ -108,17 +108,14 @@ async fn an_answer_must_name_the_right_context_or_none() {
     let call = world.engine.begin(new_task(&ann(), user_in("tea")));
     finish(&call, asks("which?")).await;
     let id = call.task_id();
-    let refused = world
-        .engine
-        .resume(&ann(), &id, user_in("coffee"), None)
-        .await;
+    let refused = world.engine.resume(&ann(), &id, user_in("coffee")).await;
     let refused = refused.map(|_| ()).unwrap_err();
     assert!(
         matches!(refused, TaskError::ContextMismatch { .. }),
         "{refused}"
     );
     assert_eq!(world.state_of(&id).await, TaskState::InputRequired);
-    let turn = world.engine.resume(&ann(), &id, user_in("tea"), None).await;
+    let turn = world.engine.resume(&ann(), &id, user_in("tea")).await;
     assert_eq!(turn.unwrap().message.context_id.as_deref(), Some("tea"));
 }
 

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::mpsc;
 
-use dormouse_store::{Digest, OpenOptions, Store, StoreError, TaskId, TaskIndex, TaskWrite};
+use dormouse_store::{
+    Digest, OpenOptions, Record, Store, StoreError, TaskId, TaskIndex, TaskWrite,
+};
 
 pub(crate) fn open(dir: &Path) -> Store {
     Store::open(dir, &OpenOptions::default()).unwrap()
@@ -45,6 +47,7 @@ pub(crate) fn write(number: u128) -> TaskWrite {
         replaces_updated_ms: None,
         events: Vec::new(),
         state: Vec::new(),
+        records: Vec::new(),
     }
 }
 
@@ -53,6 +56,15 @@ pub(crate) fn commit(store: &Store, write: TaskWrite) -> Result<(), StoreError> 
     store
         .tasks
         .commit(write, Box::new(move |result| sender.send(result).unwrap()));
+    receiver.recv().unwrap()
+}
+
+pub(crate) fn keep(store: &Store, records: Vec<Record>) -> Result<(), StoreError> {
+    let (sender, receiver) = mpsc::channel();
+    store.tasks.keep(
+        records,
+        Box::new(move |result| sender.send(result).unwrap()),
+    );
     receiver.recv().unwrap()
 }
 

@@ -63,6 +63,8 @@ backends! {
         done_runs_in_the_order_of_submission
         events_are_read_from_a_number
         state_is_set_replaced_and_removed
+        records_are_read_by_prefix_in_pages
+        records_are_written_with_a_task_or_alone
         open_tasks_follow_the_last_write
         an_updated_task_moves_in_the_list
         counts_follow_status

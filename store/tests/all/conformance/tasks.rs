@@ -3,7 +3,7 @@ use std::sync::mpsc;
 
 use dormouse_store::{Store, StoreError, TaskQuery, TaskWrite};
 
-use crate::support::{commit, noise, task, write};
+use crate::support::{commit, keep, noise, task, write};
 
 fn query() -> TaskQuery {
     TaskQuery {
@@ -100,6 +100,55 @@ pub(super) fn state_is_set_replaced_and_removed(store: &Store) {
     set(b"never", None);
     assert_eq!(store.tasks.state(b"k").unwrap(), None);
     assert_eq!(store.tasks.state(b"kk").unwrap().unwrap(), b"");
+}
+
+pub(super) fn records_are_read_by_prefix_in_pages(store: &Store) {
+    let record = |key: &str| (key.as_bytes().to_vec(), Some(key.as_bytes().to_vec()));
+    let keys = ["a1", "a2", "a3", "b1", "aa", "a"];
+    keep(store, keys.iter().map(|key| record(key)).collect()).unwrap();
+    let read = |prefix: &str, after: Option<&str>, limit| -> Vec<String> {
+        let after = after.map(str::as_bytes);
+        let page = store.tasks.records(prefix.as_bytes(), after, limit);
+        page.unwrap()
+            .into_iter()
+            .map(|(key, value)| {
+                assert_eq!(key, value);
+                String::from_utf8(key).unwrap()
+            })
+            .collect()
+    };
+    assert_eq!(read("a", None, 9), ["a", "a1", "a2", "a3", "aa"]);
+    assert_eq!(read("a", None, 2), ["a", "a1"]);
+    assert_eq!(read("a", Some("a1"), 2), ["a2", "a3"]);
+    assert_eq!(read("a", Some("aa"), 2), [""; 0]);
+    assert_eq!(read("b", None, 9), ["b1"]);
+    assert_eq!(read("c", None, 9), [""; 0]);
+}
+
+pub(super) fn records_are_written_with_a_task_or_alone(store: &Store) {
+    let read = || store.tasks.records(b"k", None, 9).unwrap();
+    let with_task = TaskWrite {
+        records: vec![(b"k1".to_vec(), Some(noise(1, 9000)))],
+        ..write(1)
+    };
+    commit(store, with_task).unwrap();
+    assert_eq!(read(), [(b"k1".to_vec(), noise(1, 9000))]);
+    keep(
+        store,
+        vec![
+            (b"k1".to_vec(), None),
+            (b"k2".to_vec(), Some(b"2".to_vec())),
+        ],
+    )
+    .unwrap();
+    assert_eq!(read(), [(b"k2".to_vec(), b"2".to_vec())]);
+    let long = keep(store, vec![(vec![b'k'; 257], Some(Vec::new()))]);
+    assert!(
+        matches!(long, Err(StoreError::LimitExceeded { .. })),
+        "{long:?}"
+    );
+    assert_eq!(read().len(), 1);
+    assert_eq!(store.tasks.state(b"k2").unwrap(), None);
 }
 
 pub(super) fn open_tasks_follow_the_last_write(store: &Store) {
