@@ -76,8 +76,9 @@ async fn an_answer_with_a_key_is_taken_once() {
         once: Some(once),
         ..Along::default()
     };
-    let turn = world.engine.resume_with(&ann(), &id, answer.clone(), along);
-    let turn = turn.await.unwrap();
+    let turn = (world.engine.resume_with(&ann(), &id, answer.clone(), along))
+        .await
+        .unwrap();
     let again = soon(world.engine.once(&ann(), "k", &answer)).await.unwrap();
     assert!(matches!(again, Attempt::Repeated(task) if task == id));
     drop(turn);

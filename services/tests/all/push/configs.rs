@@ -3,8 +3,8 @@
 use super::receiver::{Receiver, Reply, said};
 use super::{Pusher, config, followed, quick, to};
 use crate::support::{World, ann, done, finish, says, scope};
-use dormouse_services::TaskError;
 use dormouse_services::push::PushConfig;
+use dormouse_services::{Along, TaskError};
 
 fn plain(id: &str, url: &str) -> PushConfig {
     PushConfig::new(Some(id.to_owned()), url.to_owned(), None, None).unwrap()
@@ -14,6 +14,14 @@ async fn ids(world: &World, task: &str) -> Vec<String> {
     let page = world.engine.list_push(&ann(), task, None, 100).await;
     let configs = page.unwrap().configs;
     configs.into_iter().map(|config| config.id).collect()
+}
+
+/// A configuration in one step with a turn.
+fn along(push: Option<PushConfig>) -> Along {
+    Along {
+        push,
+        ..Along::default()
+    }
 }
 
 #[tokio::test]
@@ -166,7 +174,7 @@ async fn a_turn_can_bring_a_configuration() {
     let push = Some(config("one", &receiver));
     let message = crate::support::user("this");
     let ann = ann();
-    let turn = world.engine.resume_with(&ann, &id, message, push);
+    let turn = world.engine.resume_with(&ann, &id, message, along(push));
     let turn = turn.await.unwrap();
     assert_eq!(turn.slot, 7);
     finish(&turn.call, done()).await;
@@ -176,7 +184,10 @@ async fn a_turn_can_bring_a_configuration() {
     // A refused turn leaves no configuration.
     let push = Some(config("two", &receiver));
     let message = crate::support::user("more");
-    let refused = world.engine.resume_with(&ann, &id, message, push).await;
+    let refused = world
+        .engine
+        .resume_with(&ann, &id, message, along(push))
+        .await;
     assert!(refused.is_err());
     assert_eq!(ids(&world, &id).await, ["one"]);
     pusher.stop().await;
