@@ -151,8 +151,9 @@ fn schemes() -> HashMap<String, SecurityScheme> {
 fn extension(extension: &Extension) -> AgentExtension {
     AgentExtension {
         uri: extension.uri.clone(),
-        description: Some(extension.description.clone()),
-        required: Some(extension.required),
+        // Members that a verifier takes for absent must not be signed (A2A 1.0 §8.4.1).
+        description: (!extension.description.is_empty()).then(|| extension.description.clone()),
+        required: extension.required.then_some(true),
         params: extension.params.clone(),
     }
 }
