@@ -108,7 +108,7 @@ fn an_event_that_never_was_cannot_be_gone_on_from() {
 fn a_hundred_subscribers_see_the_same_bytes() {
     let dir = data_dir();
     let server = hostile(dir.path());
-    let id = slow(&server, 1_500);
+    let id = slow(&server, 5_000);
     let subscribe = json!({"id": id});
     server.until("its only update is made", |server| {
         server.task("hostile", &id)["status"]["message"].is_object()
