@@ -401,9 +401,8 @@ impl From<DeployError> for ApiError {
         if !error.is_caller_fault() {
             return Self::internal("the module could not be prepared", &error);
         }
-        let status = match error.code() {
-            "module_too_large" => StatusCode::PAYLOAD_TOO_LARGE,
-            "empty_module" => StatusCode::BAD_REQUEST,
+        let status = match error {
+            DeployError::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             _ => StatusCode::UNPROCESSABLE_ENTITY,
         };
         Self::new(status, error.code(), error.to_string())
