@@ -7,7 +7,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::{
@@ -17,7 +17,10 @@ use hyper::{
 use serde::{Deserialize, de::IgnoredAny};
 use serde_json::{Value, json};
 
-use crate::connection::{Connection, Fault, excerpt, send_once};
+use crate::{
+    connection::{Connection, Fault, excerpt},
+    targets::Targets,
+};
 
 /// Bytes of a request body: a short chat message with its envelope, as in the peers' measurements.
 pub const BODY_BYTES: usize = 300;
@@ -31,7 +34,7 @@ const A2A_VERSION: HeaderName = HeaderName::from_static("a2a-version");
 #[derive(Debug)]
 pub struct Call {
     authority: String,
-    path: Uri,
+    targets: Targets,
     headers: HeaderMap,
     body: Vec<u8>,
     sequence_at: Vec<usize>,
@@ -53,16 +56,28 @@ impl Call {
         let authority = uri
             .authority()
             .with_context(|| format!("a URL without a host: {url}"))?;
+        let only = Targets::in_turn(vec![uri.path().parse()?]);
+        Call::spread(authority.as_str(), only, skill, expected)
+    }
+
+    /// Calls to the server at `host:port` that are spread over many of its agents.
+    pub fn spread(
+        authority: &str,
+        targets: Targets,
+        skill: Option<&str>,
+        expected: Expected,
+    ) -> anyhow::Result<Self> {
+        ensure!(!targets.is_empty(), "there is no agent to call");
         let body = body(skill)?;
         let sequence_at = body.match_indices(SEQUENCE).map(|(at, _)| at).collect();
         let headers = HeaderMap::from_iter([
-            (HOST, HeaderValue::from_str(authority.as_str())?),
+            (HOST, HeaderValue::from_str(authority)?),
             (CONTENT_TYPE, HeaderValue::from_static("application/json")),
             (A2A_VERSION, HeaderValue::from_static("1.0")),
         ]);
         Ok(Call {
-            authority: authority.to_string(),
-            path: uri.path().parse()?,
+            authority: authority.to_owned(),
+            targets,
             headers,
             body: body.into_bytes(),
             sequence_at,
@@ -77,19 +92,21 @@ impl Call {
 
     /// Makes the call once and judges the answer.
     pub async fn make(&self, connection: &mut Connection) -> Result<(), Fault> {
-        let sequence = format!("{:012}", self.next.fetch_add(1, Ordering::Relaxed));
-        let (status, body) = connection.send(self.request(&sequence)).await?;
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let sequence = format!("{number:012}");
+        let request = self.request(self.targets.of(number).clone(), &sequence);
+        let (status, body) = connection.send(request).await?;
         self.judge(status, &body, &sequence)
     }
 
-    fn request(&self, sequence: &str) -> Request<Full<Bytes>> {
+    fn request(&self, path: Uri, sequence: &str) -> Request<Full<Bytes>> {
         let mut body = self.body.clone();
         for &at in &self.sequence_at {
             body[at..at + SEQUENCE.len()].copy_from_slice(sequence.as_bytes());
         }
         let mut request = Request::new(Full::new(Bytes::from(body)));
         *request.method_mut() = hyper::Method::POST;
-        *request.uri_mut() = self.path.clone();
+        *request.uri_mut() = path;
         *request.headers_mut() = self.headers.clone();
         request
     }
@@ -175,6 +192,12 @@ pub struct DeployedAgent {
 }
 
 impl DeployedAgent {
+    /// Where it is called, without the server's address.
+    pub fn path(&self) -> anyhow::Result<Uri> {
+        let url: Uri = self.url.parse()?;
+        Ok(url.path().parse()?)
+    }
+
     /// Skills are listed by id, or as objects with one.
     pub fn has_skill(&self, id: &str) -> bool {
         self.skills
@@ -184,24 +207,34 @@ impl DeployedAgent {
 }
 
 /// Uploads a module and tells which agents it declares.
-pub async fn deploy(authority: &str, module: &Path) -> anyhow::Result<Vec<DeployedAgent>> {
+pub async fn deploy(
+    connection: &mut Connection,
+    authority: &str,
+    module: Bytes,
+) -> anyhow::Result<Vec<DeployedAgent>> {
     #[derive(Deserialize)]
     struct Deployed {
         agents: Vec<DeployedAgent>,
     }
-    let bytes =
-        std::fs::read(module).with_context(|| format!("cannot read {}", module.display()))?;
     let request = Request::post("/v1/modules")
         .header(HOST, authority)
         .header(CONTENT_TYPE, "application/wasm")
-        .body(Full::new(Bytes::from(bytes)))?;
-    let (status, body) = send_once(authority, request).await?;
+        .body(Full::new(module))?;
+    let (status, body) = connection.send(request).await?;
     if !matches!(status, StatusCode::OK | StatusCode::CREATED) {
         bail!("the module was refused: {}", excerpt(status, &body));
     }
     let deployed: Deployed = serde_json::from_slice(&body)
         .with_context(|| format!("not the answer of a deploy: {}", excerpt(status, &body)))?;
     Ok(deployed.agents)
+}
+
+/// Uploads the module in a file, on a connection of its own.
+pub async fn deploy_file(authority: &str, module: &Path) -> anyhow::Result<Vec<DeployedAgent>> {
+    let bytes =
+        std::fs::read(module).with_context(|| format!("cannot read {}", module.display()))?;
+    let mut connection = Connection::open(authority).await?;
+    deploy(&mut connection, authority, bytes.into()).await
 }
 
 #[cfg(test)]

@@ -6,10 +6,14 @@ use clap::{CommandFactory, Parser, error::ErrorKind};
 use dormouse_loadtest::{
     baseline,
     options::{Hidden, Options, Plan},
+    plot,
     report::Report,
     suite, table,
 };
 use tokio::signal::unix::{SignalKind, signal};
+
+/// The exit code when everything was measured and a promise was missed.
+const MISSED: u8 = 3;
 
 fn main() -> anyhow::Result<ExitCode> {
     let options = Options::parse();
@@ -17,7 +21,7 @@ fn main() -> anyhow::Result<ExitCode> {
         baseline::serve(worker_threads)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let json = options.json;
+    let (json, check, plot) = (options.json, options.check, options.plot.clone());
     let plan = match options.plan() {
         Ok(plan) => plan,
         Err(problem) => Options::command()
@@ -37,10 +41,15 @@ fn main() -> anyhow::Result<ExitCode> {
     } else {
         print!("{}", table::render(&report));
     }
-    Ok(if report.valid {
-        ExitCode::SUCCESS
-    } else {
+    if let Some(folder) = plot {
+        plot::draw(&report, &folder)?;
+    }
+    Ok(if !report.valid {
         ExitCode::FAILURE
+    } else if check && !report.keeps_promises() {
+        MISSED.into()
+    } else {
+        ExitCode::SUCCESS
     })
 }
 

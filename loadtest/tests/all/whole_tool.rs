@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use crate::fake::{self, GOOD, Manners};
 
 /// Runs the tool without blocking the fake server, which lives on this runtime.
-async fn loadtest(arguments: Vec<String>) -> Output {
+pub(crate) async fn loadtest(arguments: Vec<String>) -> Output {
     let run = move || {
         Command::new(env!("CARGO_BIN_EXE_loadtest"))
             .args(arguments)
