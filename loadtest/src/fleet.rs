@@ -121,5 +121,5 @@ impl Fleet {
 
 /// Calls to the skill `echo`, which answers with a message.
 pub fn echo(authority: &str, targets: Targets) -> anyhow::Result<Arc<Call>> {
-    Call::spread(authority, targets, Some(ECHO), Expected::Message).map(Arc::new)
+    Call::spread(authority, targets, Some(ECHO), Expected::Answer).map(Arc::new)
 }
