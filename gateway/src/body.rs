@@ -38,6 +38,16 @@ pub(crate) async fn read(
     whole
 }
 
+/// The same of a body that is a stream of its connection: what is left of it is reset, and the client
+/// sees the answer all the same.
+pub(crate) async fn read_in_stream(
+    mut body: Incoming,
+    config: &GatewayConfig,
+    limit: usize,
+) -> Result<Bytes, BodyError> {
+    whole(&mut body, config, limit).await
+}
+
 async fn whole(
     body: &mut Incoming,
     config: &GatewayConfig,

@@ -26,9 +26,16 @@ pub struct GatewayConfig {
     pub card_key: Option<CardKey>,
     /// Connections at a time; one more waits in the kernel's queue.
     pub max_connections: usize,
+    /// Requests in progress on one HTTP/2 connection. What a client may have at once in a hundred
+    /// connections of HTTP/1.1; browsers and gRPC clients wait for a free one.
+    pub max_streams_per_connection: u32,
+    /// Requests in progress on all HTTP/2 connections, so that they cost no more memory than
+    /// [`Self::max_connections`] of HTTP/1.1. One more is refused.
+    pub max_streams: usize,
     /// Bytes of a request's head; a larger one is answered 431.
     pub max_header_bytes: usize,
-    /// From a connection's readiness to a whole head. Ends idle keep-alive connections too.
+    /// From a connection's readiness to a whole head. Ends idle keep-alive connections too, of HTTP/2
+    /// at the latest after twice this time.
     pub header_timeout: Duration,
     /// Between two pieces of a body.
     pub body_frame_timeout: Duration,
@@ -45,7 +52,7 @@ pub struct GatewayConfig {
     /// cost a single commit, or none when the agent answers with a plain message.
     pub acceptance_grace: Duration,
     /// A comment is sent on a stream after this long without an event, so that proxies keep it open
-    /// and a client that is gone is noticed.
+    /// and a client that is gone is noticed. HTTP/2 connections are pinged as often.
     pub stream_keep_alive: Duration,
     /// Whether clients may ask for push notifications; cards say so.
     pub push_notifications: bool,
@@ -70,6 +77,8 @@ impl GatewayConfig {
             without_tokens: WithoutTokens::Open,
             card_key: None,
             max_connections: 10_000,
+            max_streams_per_connection: 100,
+            max_streams: 10_000,
             max_header_bytes: 16 << 10,
             header_timeout: Duration::from_secs(30),
             body_frame_timeout: Duration::from_secs(20),

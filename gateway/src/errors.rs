@@ -22,6 +22,9 @@ pub enum GatewayError {
     Tokens(#[from] StoreError),
 }
 
+/// `ErrorInfo.domain` (A2A 1.0 §9.5).
+const DOMAIN: &str = "a2a-protocol.org";
+
 /// The kinds of A2A errors (A2A 1.0 §3.3.2), those of JSON-RPC 2.0, and what HTTP adds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -46,6 +49,10 @@ pub(crate) enum Kind {
     TooLarge,
     TooSlow,
     Unavailable,
+    /// gRPC only: the client set a deadline.
+    DeadlineExceeded,
+    /// gRPC only: messages are taken as they are.
+    CompressionNotSupported,
 }
 
 /// A refused A2A request: whose fault it is follows from the kind.
@@ -194,6 +201,20 @@ impl Kind {
                 "request_too_slow",
             ),
             Self::Unavailable => row(-32603, 503, "UNAVAILABLE", "UNAVAILABLE", "unavailable"),
+            Self::DeadlineExceeded => row(
+                -32603,
+                504,
+                "DEADLINE_EXCEEDED",
+                "DEADLINE_EXCEEDED",
+                "deadline_exceeded",
+            ),
+            Self::CompressionNotSupported => row(
+                -32600,
+                415,
+                "UNIMPLEMENTED",
+                "COMPRESSION_NOT_SUPPORTED",
+                "compression_not_supported",
+            ),
         }
     }
 
@@ -265,6 +286,12 @@ impl A2aError {
             "details": [row.info()],
         }})
     }
+
+    /// The name of the gRPC code, and ErrorInfo's reason and domain (A2A 1.0 §10.6).
+    pub(crate) fn grpc(&self) -> (&'static str, &'static str, &'static str) {
+        let row = self.kind.row();
+        (row.status, row.reason, DOMAIN)
+    }
 }
 
 impl Row {
@@ -272,7 +299,7 @@ impl Row {
         json!({
             "@type": "type.googleapis.com/google.rpc.ErrorInfo",
             "reason": self.reason,
-            "domain": "a2a-protocol.org",
+            "domain": DOMAIN,
             "metadata": {},
         })
     }

@@ -6,6 +6,7 @@ use crate::body;
 use crate::config::GatewayConfig;
 use crate::document::Document;
 use crate::errors::{A2aError, ApiError, Kind};
+use crate::grpc;
 use crate::jsonrpc;
 use crate::metrics::{Metrics, Operation};
 use crate::ops::Operations;
@@ -77,6 +78,8 @@ pub(crate) async fn handle(shared: Arc<Shared>, face: Face, request: Request<Inc
         Route::RootCard => root_card(&shared, &parts).await,
         Route::Jwks => jwks(&shared, &parts),
         Route::A2a { base, what } => a2a(&shared, &caller, base, what, &parts, body).await,
+        Route::Grpc(method) => grpc::answer(&shared, &caller, method, &parts, body).await,
+        Route::Unknown if grpc::is_grpc(&parts.headers) => grpc::unknown(&path),
         Route::Metrics | Route::Unknown => not_found(&path),
         route => platform::answer(shared.clone(), route, &parts, body).await,
     }
@@ -95,6 +98,7 @@ async fn refuse(
     let mut reply = match route {
         Route::A2a { what, .. } if is_rpc(*what, parts) => jsonrpc::refusal(jsonrpc::NULL, &error),
         Route::A2a { .. } => rest::refusal(&parts.headers, &error),
+        Route::Grpc(_) if grpc::is_grpc(&parts.headers) => grpc::refusal(&error),
         _ => ApiError::from(denied).reply(),
     };
     let challenge = HeaderValue::try_from(denied.challenge());
@@ -187,7 +191,7 @@ async fn root_card(shared: &Shared, parts: &Parts) -> Reply {
     }
 }
 
-async fn root_agent(shared: &Shared) -> Result<Option<Arc<AgentEntry>>, AgentsError> {
+pub(crate) async fn root_agent(shared: &Shared) -> Result<Option<Arc<AgentEntry>>, AgentsError> {
     let name = match &shared.config.root_agent {
         Some(name) => name.clone(),
         None => {

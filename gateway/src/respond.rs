@@ -20,6 +20,8 @@ pub(crate) enum Body {
     /// `None` once it has been sent.
     Full(Option<Bytes>),
     Stream(Pin<Box<dyn Stream<Item = Bytes> + Send>>),
+    /// Data and, at the end, trailers: what gRPC is made of.
+    Frames(Pin<Box<dyn Stream<Item = Frame<Bytes>> + Send>>),
 }
 
 impl HttpBody for Body {
@@ -36,6 +38,7 @@ impl HttpBody for Body {
                 .as_mut()
                 .poll_next(cx)
                 .map(|event| event.map(|bytes| Ok(Frame::data(bytes)))),
+            Self::Frames(frames) => frames.as_mut().poll_next(cx).map(|frame| frame.map(Ok)),
         }
     }
 
@@ -46,7 +49,7 @@ impl HttpBody for Body {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
-            Self::Stream(_) => SizeHint::default(),
+            Self::Stream(_) | Self::Frames(_) => SizeHint::default(),
         }
     }
 }

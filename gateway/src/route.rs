@@ -19,7 +19,12 @@ pub(crate) enum Route<'a> {
     RootCard,
     Jwks,
     AiCatalog,
-    A2a { base: Base<'a>, what: A2aPath<'a> },
+    A2a {
+        base: Base<'a>,
+        what: A2aPath<'a>,
+    },
+    /// A method of the gRPC service.
+    Grpc(&'a str),
     Unknown,
 }
 
@@ -50,11 +55,15 @@ pub(crate) enum A2aPath<'a> {
     Unknown,
 }
 
+const GRPC: &str = "/lf.a2a.v1.A2AService/";
 const CARD: &str = "/.well-known/agent-card.json";
 
 pub(crate) fn route(path: &str) -> Route<'_> {
     if let Some(rest) = path.strip_prefix("/agents/") {
         return a2a(rest);
+    }
+    if let Some(method) = path.strip_prefix(GRPC) {
+        return Route::Grpc(method);
     }
     match path {
         "/v1/modules" => Route::Modules,
@@ -118,6 +127,14 @@ fn a2a(rest: &str) -> Route<'_> {
     }
 }
 
+/// The agent that gRPC's `tenant` names, in the words of [`Base`].
+pub(crate) fn tenant(tenant: &str) -> Option<Base<'_>> {
+    match a2a(tenant) {
+        Route::A2a { base, .. } if base.key == tenant => Some(base),
+        _ => None,
+    }
+}
+
 fn operation(below: &str) -> A2aPath<'_> {
     match below {
         "" | "/" => A2aPath::JsonRpc,
@@ -164,6 +181,24 @@ mod tests {
     use super::*;
 
     #[test]
+    fn tenants() {
+        let name = |tenant| self::tenant(tenant).map(|base| (base.name, base.version));
+        assert_eq!(name("calc"), Some(("calc", None)));
+        assert_eq!(name("calc/versions/2"), Some(("calc", Some(2))));
+        for none in [
+            "",
+            "/",
+            "calc/",
+            "/calc",
+            "calc/versions/0",
+            "calc/versions/2/",
+            "calc/tasks",
+        ] {
+            assert_eq!(name(none), None, "{none:?}");
+        }
+    }
+
+    #[test]
     fn platform_paths() {
         for (path, expected) in [
             ("/v1/modules", Route::Modules),
@@ -184,6 +219,8 @@ mod tests {
             ("/.well-known/agent-card.json", Route::RootCard),
             ("/.well-known/jwks.json", Route::Jwks),
             ("/", Route::Unknown),
+            ("/lf.a2a.v1.A2AService/GetTask", Route::Grpc("GetTask")),
+            ("/lf.a2a.v2.A2AService/GetTask", Route::Unknown),
             ("/agents", Route::Unknown),
             ("/agents/", Route::Unknown),
         ] {

@@ -3,8 +3,9 @@
 use crate::agents::{Agents, Issuer};
 use crate::auth::Auth;
 use crate::config::GatewayConfig;
+use crate::connection::Protocols;
 use crate::errors::GatewayError;
-use crate::handle::{Face, Shared, handle};
+use crate::handle::{Face, Shared};
 use crate::metrics::Metrics;
 use crate::ops::Operations;
 use crate::sse::StreamRules;
@@ -13,10 +14,6 @@ use dormouse_services::TaskEngine;
 use dormouse_services::net::HttpClient;
 use dormouse_services::push::{Deliveries, RetryPolicy};
 use dormouse_store::Store;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use std::convert::Infallible;
 use std::future::{Future, pending};
 use std::io;
 use std::pin::pin;
@@ -204,7 +201,7 @@ async fn drain(shared: &Shared, server: &Server) {
 struct Server {
     shared: Arc<Shared>,
     face: Face,
-    protocol: http1::Builder,
+    protocols: Arc<Protocols>,
     permits: Arc<Semaphore>,
     connections: TaskTracker,
     /// Cuts the connections that outlive the drain.
@@ -214,19 +211,13 @@ struct Server {
 impl Server {
     fn new(shared: &Arc<Shared>, face: Face) -> Self {
         let config = &shared.config;
-        let mut protocol = http1::Builder::new();
-        // Without a timer hyper has no limit on how long a head may take.
-        protocol
-            .timer(TokioTimer::new())
-            .header_read_timeout(config.header_timeout)
-            .max_header_size(config.max_header_bytes)
-            .keep_alive(true);
+        let connections = TaskTracker::new();
         Self {
             shared: Arc::clone(shared),
             face,
-            protocol,
+            protocols: Arc::new(Protocols::new(config, &connections)),
             permits: Arc::new(Semaphore::new(config.max_connections)),
-            connections: TaskTracker::new(),
+            connections,
             abort: CancellationToken::new(),
         }
     }
@@ -259,32 +250,15 @@ impl Server {
             return;
         }
         let (shared, face) = (Arc::clone(&self.shared), self.face);
-        let service = service_fn(move |request| {
-            let shared = Arc::clone(&shared);
-            async move { Ok::<_, Infallible>(handle(shared, face, request).await) }
-        });
-        let connection = self
-            .protocol
-            .serve_connection(TokioIo::new(stream), service);
         let draining = match face {
-            Face::Public => self.shared.draining.clone(),
+            Face::Public => shared.draining.clone(),
             Face::Metrics => CancellationToken::new(),
         };
-        let abort = self.abort.clone();
+        let (protocols, abort) = (Arc::clone(&self.protocols), self.abort.clone());
         self.connections.spawn(async move {
             let _permit = permit;
-            let mut connection = pin!(connection);
-            let serving = async {
-                tokio::select! {
-                    ended = connection.as_mut() => return ended,
-                    () = draining.cancelled() => connection.as_mut().graceful_shutdown(),
-                }
-                connection.await
-            };
             tokio::select! {
-                ended = serving => if let Err(error) = ended {
-                    debug!(%error, "a connection broke");
-                },
+                () = protocols.serve(stream, shared, face, draining) => {}
                 () = abort.cancelled() => debug!("a connection was cut by the drain"),
             }
         });

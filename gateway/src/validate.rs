@@ -62,7 +62,15 @@ pub(crate) fn send(json: &[u8]) -> Result<SendRequest, A2aError> {
         configuration,
         metadata,
     } = decode(json)?;
-    let configuration = configuration.unwrap_or_default();
+    sent(message.into(), metadata, configuration.unwrap_or_default())
+}
+
+/// A SendMessageRequest that is decoded already.
+pub(crate) fn sent(
+    message: Message,
+    metadata: Option<Metadata>,
+    configuration: WireConfiguration,
+) -> Result<SendRequest, A2aError> {
     let push = configuration.task_push_notification_config;
     let message = checked(message)?;
     Ok(SendRequest {
@@ -116,18 +124,18 @@ pub(crate) struct GetParameters {
 #[serde(default, rename_all = "camelCase")]
 pub(crate) struct ListParameters {
     #[serde(alias = "context_id")]
-    context_id: Option<String>,
-    status: Option<TaskState>,
+    pub(crate) context_id: Option<String>,
+    pub(crate) status: Option<TaskState>,
     #[serde(alias = "page_size")]
-    page_size: Option<i32>,
+    pub(crate) page_size: Option<i32>,
     #[serde(alias = "page_token")]
-    page_token: Option<String>,
+    pub(crate) page_token: Option<String>,
     #[serde(alias = "history_length")]
-    history_length: Option<i32>,
+    pub(crate) history_length: Option<i32>,
     #[serde(alias = "status_timestamp_after")]
-    status_timestamp_after: Option<Timestamp>,
+    pub(crate) status_timestamp_after: Option<Timestamp>,
     #[serde(alias = "include_artifacts")]
-    include_artifacts: Option<bool>,
+    pub(crate) include_artifacts: Option<bool>,
 }
 
 /// A ListTasksRequest.
@@ -179,38 +187,24 @@ pub(crate) fn history_length(given: Option<i32>) -> Result<Option<usize>, A2aErr
         .transpose()
 }
 
-fn checked(wire: WireMessage) -> Result<Message, A2aError> {
-    if wire.message_id.is_empty() {
+fn checked(mut message: Message) -> Result<Message, A2aError> {
+    if message.message_id.is_empty() {
         return Err(A2aError::params("message.messageId is empty"));
     }
-    if wire.role != Role::User {
+    if message.role != Role::User {
         return Err(A2aError::params("message.role must be ROLE_USER"));
     }
-    if wire.parts.is_empty() {
+    if message.parts.is_empty() {
         return Err(A2aError::params("message.parts is empty"));
     }
-    let context_id = wire.context_id.filter(|id| !id.is_empty());
-    if context_id
-        .as_ref()
-        .is_some_and(|id| id.len() > MAX_CONTEXT_ID_BYTES)
-    {
+    message.context_id = message.context_id.filter(|id| !id.is_empty());
+    message.task_id = message.task_id.filter(|id| !id.is_empty());
+    let context_id = message.context_id.as_ref();
+    if context_id.is_some_and(|id| id.len() > MAX_CONTEXT_ID_BYTES) {
         let sentence = format!("message.contextId is longer than {MAX_CONTEXT_ID_BYTES} bytes");
         return Err(A2aError::params(sentence));
     }
-    Ok(Message {
-        message_id: wire.message_id,
-        context_id,
-        task_id: wire.task_id.filter(|id| !id.is_empty()),
-        role: wire.role,
-        parts: wire
-            .parts
-            .into_iter()
-            .map(|StrictPart(part)| part)
-            .collect(),
-        metadata: wire.metadata,
-        extensions: wire.extensions,
-        reference_task_ids: wire.reference_task_ids,
-    })
+    Ok(message)
 }
 
 #[derive(Deserialize)]
@@ -224,13 +218,13 @@ struct WireSend {
 
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct WireConfiguration {
+pub(crate) struct WireConfiguration {
     #[serde(default, alias = "task_push_notification_config")]
-    task_push_notification_config: Option<push::WireConfig>,
+    pub(crate) task_push_notification_config: Option<push::WireConfig>,
     #[serde(default, alias = "history_length")]
-    history_length: Option<i32>,
+    pub(crate) history_length: Option<i32>,
     #[serde(default, alias = "return_immediately")]
-    return_immediately: Option<bool>,
+    pub(crate) return_immediately: Option<bool>,
 }
 
 #[derive(Deserialize)]
@@ -250,6 +244,25 @@ struct WireMessage {
     extensions: Option<Vec<String>>,
     #[serde(default, alias = "reference_task_ids")]
     reference_task_ids: Option<Vec<String>>,
+}
+
+impl From<WireMessage> for Message {
+    fn from(wire: WireMessage) -> Self {
+        Self {
+            message_id: wire.message_id,
+            context_id: wire.context_id,
+            task_id: wire.task_id,
+            role: wire.role,
+            parts: wire
+                .parts
+                .into_iter()
+                .map(|StrictPart(part)| part)
+                .collect(),
+            metadata: wire.metadata,
+            extensions: wire.extensions,
+            reference_task_ids: wire.reference_task_ids,
+        }
+    }
 }
 
 /// A part with exactly one content member, as the oneof of a2a.proto demands.
@@ -302,8 +315,9 @@ impl<'de> Deserialize<'de> for StrictPart {
         };
         Ok(Self(Part {
             content,
-            filename: wire.filename,
-            media_type: wire.media_type,
+            // An empty text is none, as in protobuf.
+            filename: wire.filename.filter(|name| !name.is_empty()),
+            media_type: wire.media_type.filter(|kind| !kind.is_empty()),
             metadata: wire.metadata,
         }))
     }

@@ -1,4 +1,4 @@
-"""The official Python client (a2a-sdk) against the real binary, over JSON-RPC and HTTP+JSON.
+"""The official Python client (a2a-sdk) against the real binary, over all three bindings.
 
 Run by `cargo xtask test`. Environment: DORMOUSE (the binary), EXAMPLES and GUESTS (folders of
 built modules). Prints one line per test and `N passed, N failed`.
@@ -14,14 +14,15 @@ import tempfile
 import traceback
 import uuid
 
+import grpc
 import httpx
-from a2a.client import A2ACardResolver, ClientConfig, ClientFactory
-from a2a.client.errors import A2AClientError
+from a2a.client import A2ACardResolver, ClientCallContext, ClientConfig, ClientFactory
+from a2a.client.errors import A2AClientError, A2AClientTimeoutError
 from a2a.types import a2a_pb2 as pb
 from a2a.utils.errors import A2AError, TaskNotCancelableError, TaskNotFoundError
 from google.protobuf.json_format import MessageToDict
 
-BINDINGS = ["JSONRPC", "HTTP+JSON"]
+BINDINGS = ["JSONRPC", "HTTP+JSON", "GRPC"]
 PATIENCE = 60.0
 
 
@@ -68,6 +69,7 @@ class Session:
         config = ClientConfig(
             streaming=self.streaming,
             httpx_client=self.http,
+            grpc_channel_factory=grpc.aio.insecure_channel,
             supported_protocol_bindings=[self.binding],
         )
         self.client = ClientFactory(config).create(self.card)
@@ -249,6 +251,31 @@ async def push_configurations(server, binding):
             raise AssertionError("a configuration was found that is not there")
 
 
+async def deadline(server, binding):
+    """A client that stops waiting gives up the answer, not the task."""
+    async with Session(server, "hostile", binding, False) as session:
+        context_id = str(uuid.uuid4())
+        message = pb.Message(
+            message_id=str(uuid.uuid4()), role=pb.ROLE_USER, context_id=context_id
+        )
+        message.parts.add().data.struct_value["ms"] = 1500
+        message.metadata["skillId"] = "slow"
+        request = pb.SendMessageRequest(message=message)
+        try:
+            context = ClientCallContext(timeout=0.6)
+            async for event in session.client.send_message(request, context=context):
+                raise AssertionError(f"an answer within the deadline: {event}")
+        except A2AClientTimeoutError:
+            pass
+        state = None
+        while state in (None, pb.TASK_STATE_SUBMITTED, pb.TASK_STATE_WORKING):
+            page = await session.client.list_tasks(pb.ListTasksRequest(context_id=context_id))
+            assert len(page.tasks) == 1, page
+            state = page.tasks[0].status.state
+            await asyncio.sleep(0.05)
+        assert state == pb.TASK_STATE_COMPLETED, page
+
+
 async def errors(server, binding):
     async with Session(server, "hostile", binding, False) as session:
         try:
@@ -261,7 +288,7 @@ async def errors(server, binding):
 
 TESTS = [
     card, send, send_for_a_message, several_turns, stream, get, list_tasks, cancel, subscribe,
-    push_configurations, errors,
+    push_configurations, deadline, errors,
 ]
 
 

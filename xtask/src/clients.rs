@@ -11,7 +11,7 @@ use crate::guests;
 use crate::setup;
 use crate::step::{self, Count, root, run_tests};
 
-const PYTHON: [&str; 2] = ["a2a-sdk[signing]==1.3.0", "httpx"];
+const PYTHON: [&str; 2] = ["a2a-sdk[grpc,signing]==1.3.0", "httpx"];
 const JAVASCRIPT: &str = "@a2a-js/sdk@1.3.0";
 
 /// Scripts that talk to the real binary. Each prints `N passed, N failed` at its end.
@@ -61,7 +61,7 @@ fn python(folder: &Path) -> anyhow::Result<PathBuf> {
     let path = python
         .to_str()
         .context("the target folder has a name that is not UTF-8")?;
-    if setup::runs(path, &["-c", "import a2a, httpx, jwt"]) {
+    if setup::runs(path, &["-c", "import a2a, httpx, jwt, grpc"]) {
         return Ok(python);
     }
     if !setup::runs("python3", &["-m", "venv", "--help"]) {

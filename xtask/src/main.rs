@@ -9,6 +9,7 @@
 mod bench;
 mod checks;
 mod clients;
+mod conformance;
 mod demo;
 mod guests;
 mod metrics;
@@ -17,6 +18,7 @@ mod setup;
 mod step;
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -54,6 +56,12 @@ enum Task {
         #[arg(long)]
         install: bool,
     },
+    /// Run A2A's official test kit, and compare with what is known (docs/conformance.md)
+    Conformance {
+        /// A checkout of a2aproject/a2a-tck
+        #[arg(long, value_name = "FOLDER")]
+        kit: PathBuf,
+    },
     /// Measure: throughput and latency from hot, warm and cold, next to a bare HTTP echo
     #[command(after_help = "\
 Examples:
@@ -73,6 +81,7 @@ fn main() -> ExitCode {
         Task::Guests => guests::guests(),
         Task::Demo { listen, exit } => demo::demo(listen, exit),
         Task::Test { install } => return checks::run(install),
+        Task::Conformance { kit } => conformance::conformance(&kit),
         Task::Bench { flags } => bench::bench(&flags),
     };
     match done {

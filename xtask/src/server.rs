@@ -29,11 +29,22 @@ impl Server {
         folder: &Path,
         listen: SocketAddr,
     ) -> anyhow::Result<Self> {
+        Self::start_with(dormouse, folder, listen, &[])
+    }
+
+    /// The same with more flags for `serve`.
+    pub(crate) fn start_with(
+        dormouse: &Path,
+        folder: &Path,
+        listen: SocketAddr,
+        flags: &[&str],
+    ) -> anyhow::Result<Self> {
         fs::create_dir_all(folder)?;
         let log = folder.join("server.log");
         let mut child = Command::new(dormouse)
             .args(["serve", "--listen", &listen.to_string(), "--data-dir"])
             .arg(folder.join("data"))
+            .args(flags)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(File::create(&log)?)

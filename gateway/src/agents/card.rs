@@ -7,8 +7,7 @@ use crate::auth::tokens::Scope;
 use crate::document::Document;
 use a2a::{
     AgentCapabilities, AgentCard, AgentExtension, AgentInterface, AgentProvider, AgentSkill,
-    HttpAuthSecurityScheme, SecurityScheme, TRANSPORT_PROTOCOL_HTTP_JSON,
-    TRANSPORT_PROTOCOL_JSONRPC,
+    HttpAuthSecurityScheme, SecurityScheme,
 };
 use dormouse_services::model::{AgentDefinition, Extension, SkillDefinition};
 use dormouse_store::VersionRecord;
@@ -42,7 +41,7 @@ pub(crate) struct Cards {
 /// What cards say that is not in the definition.
 pub(crate) struct Deployed<'a> {
     pub(crate) definition: &'a AgentDefinition,
-    pub(crate) url: &'a str,
+    pub(crate) interfaces: &'a [AgentInterface],
     pub(crate) record: &'a VersionRecord,
     pub(crate) issuer: &'a Issuer,
 }
@@ -88,10 +87,7 @@ impl Deployed<'_> {
             name: definition.name.clone(),
             description: or(&definition.description, &definition.name),
             version: or(&definition.version, &self.record.number.to_string()),
-            supported_interfaces: vec![
-                AgentInterface::new(self.url, TRANSPORT_PROTOCOL_JSONRPC),
-                AgentInterface::new(self.url, TRANSPORT_PROTOCOL_HTTP_JSON),
-            ],
+            supported_interfaces: self.interfaces.to_vec(),
             capabilities: AgentCapabilities {
                 streaming: Some(definition.streaming),
                 push_notifications: Some(

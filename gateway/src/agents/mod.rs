@@ -1,6 +1,7 @@
 //! What is kept in memory of an agent: what routing, cards and calls need, for the agents used last.
 
 mod card;
+mod interfaces;
 mod signing;
 
 pub(crate) use signing::JWKS_PATH;
@@ -11,12 +12,13 @@ use crate::document::Document;
 use crate::metrics::{AgentMetrics, Metrics};
 use crate::route::Base;
 use crate::validate;
-use a2a::AgentCard;
+use a2a::{AgentCard, AgentInterface};
 pub(crate) use card::Issuer;
 use card::{Cards, Deployed};
 use dormouse_scheduler::VersionRef;
 use dormouse_services::model::AgentDefinition;
 use dormouse_store::{Registry, StoreError, VersionRecord};
+use interfaces::Interfaces;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use thiserror::Error;
@@ -28,7 +30,7 @@ pub(crate) struct AgentEntry {
     pub(crate) metrics: Arc<AgentMetrics>,
     /// Its definition is not in it any more.
     record: VersionRecord,
-    url: String,
+    interfaces: Vec<AgentInterface>,
     issuer: Arc<Issuer>,
     cards: Cards,
 }
@@ -45,7 +47,7 @@ impl AgentEntry {
     fn deployed(&self) -> Deployed<'_> {
         Deployed {
             definition: &self.definition,
-            url: &self.url,
+            interfaces: &self.interfaces,
             record: &self.record,
             issuer: &self.issuer,
         }
@@ -78,6 +80,7 @@ struct Inner {
     changes: AtomicU64,
     metrics: Arc<Metrics>,
     issuer: Arc<Issuer>,
+    interfaces: Interfaces,
 }
 
 impl Agents {
@@ -93,6 +96,7 @@ impl Agents {
             entries,
             changes: AtomicU64::new(0),
             metrics,
+            interfaces: Interfaces::new(issuer.origin.clone()),
             issuer: Arc::new(issuer),
         }))
     }
@@ -137,7 +141,7 @@ impl Agents {
     }
 
     pub(crate) fn url(&self, name: &str) -> String {
-        self.0.url(name)
+        self.0.interfaces.url(name)
     }
 }
 
@@ -187,14 +191,10 @@ impl Inner {
             definition,
             metrics,
             record,
-            url: self.url(key),
+            interfaces: self.interfaces.all(key),
             issuer: Arc::clone(&self.issuer),
             cards: Cards::default(),
         })
-    }
-
-    fn url(&self, key: &str) -> String {
-        format!("{}/agents/{key}", self.issuer.origin)
     }
 }
 

@@ -19,7 +19,7 @@ pub(crate) fn needed(route: &Route<'_>, method: &Method) -> Need {
     match route {
         Route::Healthz | Route::Readyz | Route::RootCard | Route::Jwks => Need::Nothing,
         Route::A2a { what, .. } if *what == A2aPath::Card => Need::Nothing,
-        Route::A2a { .. } => Need::Scope(Scope::Invoke),
+        Route::A2a { .. } | Route::Grpc(_) => Need::Scope(Scope::Invoke),
         // Who may call agents may also look for them.
         Route::AiCatalog => Need::Token,
         Route::Agents | Route::Agent(_) | Route::Versions(_) if reads => Need::Token,

@@ -12,21 +12,21 @@ use serde::Deserialize;
 #[serde(rename_all = "camelCase")]
 pub(crate) struct WireConfig {
     #[serde(default)]
-    id: Option<String>,
+    pub(crate) id: Option<String>,
     #[serde(default, alias = "task_id")]
-    task_id: Option<String>,
-    url: String,
+    pub(crate) task_id: Option<String>,
+    pub(crate) url: String,
     #[serde(default)]
-    token: Option<String>,
+    pub(crate) token: Option<String>,
     #[serde(default)]
-    authentication: Option<WireAuthentication>,
+    pub(crate) authentication: Option<WireAuthentication>,
 }
 
 #[derive(Deserialize)]
-struct WireAuthentication {
-    scheme: String,
+pub(crate) struct WireAuthentication {
+    pub(crate) scheme: String,
     #[serde(default)]
-    credentials: Option<String>,
+    pub(crate) credentials: Option<String>,
 }
 
 /// GetTaskPushNotificationConfigRequest, and DeleteTaskPushNotificationConfigRequest.
@@ -61,7 +61,10 @@ pub(crate) fn config(wire: WireConfig) -> Result<PushConfig, A2aError> {
 
 /// `path_task` is the task that the path names, in the binding that has one there.
 pub(crate) fn create(json: &[u8], path_task: Option<&str>) -> Result<Request, A2aError> {
-    let wire: WireConfig = decode(json)?;
+    create_from(decode(json)?, path_task)
+}
+
+pub(crate) fn create_from(wire: WireConfig, path_task: Option<&str>) -> Result<Request, A2aError> {
     let named = wire.task_id.clone().filter(|task| !task.is_empty());
     let task = match (path_task, named) {
         (Some(path), Some(named)) if path != named => {
@@ -78,17 +81,25 @@ pub(crate) fn create(json: &[u8], path_task: Option<&str>) -> Result<Request, A2
 
 pub(crate) fn get(json: &[u8]) -> Result<Request, A2aError> {
     let wire: WireOne = decode(json)?;
-    Ok(Request::GetPush {
-        task: id(wire.task_id)?,
-        id: wire.id,
-    })
+    get_of(wire.task_id, wire.id)
 }
 
 pub(crate) fn delete(json: &[u8]) -> Result<Request, A2aError> {
     let wire: WireOne = decode(json)?;
+    delete_of(wire.task_id, wire.id)
+}
+
+pub(crate) fn get_of(task: String, config: String) -> Result<Request, A2aError> {
+    Ok(Request::GetPush {
+        task: id(task)?,
+        id: config,
+    })
+}
+
+pub(crate) fn delete_of(task: String, config: String) -> Result<Request, A2aError> {
     Ok(Request::DeletePush {
-        task: id(wire.task_id)?,
-        id: wire.id,
+        task: id(task)?,
+        id: config,
     })
 }
 

@@ -1,8 +1,10 @@
 //! Who is let in, and what they may do.
 
+use crate::grpc_client::{Asked, Client, answer_json, asked, reason};
 use crate::support::{Answer, Server, call, message, start};
-use dormouse_gateway::WithoutTokens;
+use dormouse_gateway::{CardKey, WithoutTokens};
 use serde_json::{Value, json};
+use tonic::Code;
 
 const CARD: &str = "/.well-known/agent-card.json";
 
@@ -122,6 +124,53 @@ async fn each_binding_refuses_in_its_own_form() {
             "{challenge}"
         );
     }
+}
+
+#[tokio::test]
+async fn grpc_refuses_in_its_own_form() {
+    let server = start(|_| {}).await;
+    let admin = token(&server, "", "ann", "admin").await;
+    let deploy = token(&server, &admin, "ci", "deploy").await;
+    let client = Client::new(&server).await;
+    for (token, code) in [
+        (None, Code::Unauthenticated),
+        (Some("x"), Code::Unauthenticated),
+        (Some(&*deploy), Code::PermissionDenied),
+    ] {
+        let asked = Asked {
+            token,
+            ..asked("ListTasks", &json!({"tenant": "calc"}))
+        };
+        let status = client.ask(asked).await.unwrap_err();
+        assert_eq!(status.code(), code);
+        let expected = if code == Code::Unauthenticated {
+            "UNAUTHENTICATED"
+        } else {
+            "PERMISSION_DENIED"
+        };
+        assert_eq!(reason(&status), expected);
+        assert!(status.metadata().contains_key("www-authenticate"));
+    }
+}
+
+#[tokio::test]
+async fn the_extended_card_is_the_same_over_every_binding() {
+    let server = start(|config| config.card_key = Some(CardKey::generate().unwrap())).await;
+    let admin = token(&server, "", "ann", "admin").await;
+    let rest = "GET /agents/calc/extendedAgentCard\na2a-version: 1.0";
+    let rest = with(&server, rest, &admin).await.json();
+    assert!(rest["signatures"][0]["signature"].is_string(), "{rest}");
+    let client = Client::new(&server).await;
+    let asked = Asked {
+        token: Some(&admin),
+        ..asked("GetExtendedAgentCard", &json!({"tenant": "calc"}))
+    };
+    let grpc = client.ask(asked).await.unwrap();
+    let mut grpc = answer_json("GetExtendedAgentCard", &grpc);
+    // Protobuf has one kind of number.
+    let version = &mut grpc["capabilities"]["extensions"][1]["params"]["version"];
+    *version = json!(version.as_f64().unwrap() as u32);
+    assert_eq!(grpc, rest);
 }
 
 #[tokio::test]

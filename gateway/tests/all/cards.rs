@@ -22,6 +22,8 @@ async fn a_card_says_where_and_how_to_reach_its_agent() {
         json!([
             {"url": url, "protocolBinding": "JSONRPC", "protocolVersion": "1.0"},
             {"url": url, "protocolBinding": "HTTP+JSON", "protocolVersion": "1.0"},
+            {"url": "agents.example.com:443", "protocolBinding": "GRPC", "protocolVersion": "1.0",
+             "tenant": "calc"},
         ])
     );
     let mut capabilities = card["capabilities"].clone();

@@ -2,11 +2,15 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod a2a;
+mod agreement;
 mod auth;
 mod cards;
 mod catalog;
 mod connections;
 mod drain;
+mod grpc;
+mod grpc_client;
+mod http2;
 mod platform;
 mod push;
 mod support;
