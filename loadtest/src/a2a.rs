@@ -4,7 +4,7 @@ use std::{
     borrow::Cow,
     path::Path,
     sync::atomic::{AtomicU64, Ordering},
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use anyhow::{Context, bail, ensure};
@@ -16,6 +16,7 @@ use hyper::{
 };
 use serde::{Deserialize, de::IgnoredAny};
 use serde_json::{Value, json};
+use tokio::time::{Instant, timeout};
 
 use crate::{
     connection::{Connection, Fault, excerpt},
@@ -27,6 +28,12 @@ pub const BODY_BYTES: usize = 300;
 
 /// Stands in the body for the number of the call, and has as many digits.
 const SEQUENCE: &str = "############";
+
+/// The server lets an upload wait for two minutes until it has its turn, and then compiles it.
+const UPLOAD_LIMIT: Duration = Duration::from_secs(180);
+
+/// A first call may wait for code, a deadline of its own, and a busy machine.
+const FIRST_CALL_LIMIT: Duration = Duration::from_secs(90);
 
 const A2A_VERSION: HeaderName = HeaderName::from_static("a2a-version");
 
@@ -100,6 +107,14 @@ impl Call {
         let request = self.request(self.targets.of(number).clone(), &sequence);
         let (status, body) = connection.send(request).await?;
         self.judge(status, &body, &sequence)
+    }
+
+    /// The same for a call of its own, and how long it took.
+    pub async fn make_timed(&self, connection: &mut Connection) -> Result<Duration, Fault> {
+        let begun = Instant::now();
+        let made = timeout(FIRST_CALL_LIMIT, self.make(connection)).await;
+        made.unwrap_or(Err(Fault::Late(FIRST_CALL_LIMIT)))?;
+        Ok(begun.elapsed())
     }
 
     fn request(&self, path: Uri, sequence: &str) -> Request<Full<Bytes>> {
@@ -225,7 +240,7 @@ pub async fn deploy(
         .header(HOST, authority)
         .header(CONTENT_TYPE, "application/wasm")
         .body(Full::new(module))?;
-    let (status, body) = connection.send(request).await?;
+    let (status, body) = connection.send_within(UPLOAD_LIMIT, request).await?;
     if !matches!(status, StatusCode::OK | StatusCode::CREATED) {
         bail!("the module was refused: {}", excerpt(status, &body));
     }

@@ -40,11 +40,6 @@ pub struct Label {
 }
 
 impl Label {
-    /// The name of the agent with this place in the module, counted from 0.
-    pub fn agent(&self, place: u8) -> String {
-        format!("{}-{place:02}", self.prefix())
-    }
-
     fn prefix(&self) -> String {
         format!("{}-{:07}", self.kind, self.number)
     }

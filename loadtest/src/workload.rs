@@ -20,7 +20,7 @@ pub enum Workload {
     /// Distinct agents: each of --agents woken once from disk, then once from loaded code, then calls spread
     /// evenly, then by popularity (Zipf); at the end memory after the idle timeout
     Storm,
-    /// An idle agent, then --burst calls at once; the same over as many agents as there are
+    /// An idle agent, then --burst calls at once; the same spread over 64 agents
     Burst,
     /// An agent's p99 beside calls that compute for ever, twice as many as there are cores, and without them
     Neighbour,

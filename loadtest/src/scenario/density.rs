@@ -84,9 +84,7 @@ async fn first_answers(scene: &mut Scene<'_>, fleet: &Fleet) -> anyhow::Result<(
     let mut connection = call.connect().await?;
     let mut times = Latencies::new();
     for _ in 0..FIRST_ANSWERS {
-        let begun = Instant::now();
-        call.make(&mut connection).await?;
-        times.record(begun.elapsed());
+        times.record(call.make_timed(&mut connection).await?);
     }
     let times = times.quantiles().context("nothing was answered")?;
     let found = &mut scene.finding;

@@ -112,7 +112,7 @@ async fn large(scene: &mut Scene<'_>) -> anyhow::Result<()> {
         deployed_us.push(micros(begun.elapsed()));
         let only = agents.first().context("no agent was deployed")?;
         let call = echo(&authority, Targets::in_turn(vec![only.path()?]))?;
-        call.make(&mut connection).await?;
+        call.make_timed(&mut connection).await?;
         answered_us.push(micros(begun.elapsed()));
     }
     let found = &mut scene.finding;
