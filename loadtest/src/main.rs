@@ -60,7 +60,11 @@ async fn run_unless_interrupted(plan: &Plan) -> anyhow::Result<Option<Report>> {
     // Both outlive the run: the folder may only go when no server writes to it any more.
     let folder = tempfile::Builder::new()
         .prefix("loadtest-")
+        .disable_cleanup(plan.keep_data)
         .tempdir_in(&plan.data_root)?;
+    if plan.keep_data {
+        eprintln!("data and logs: {}", folder.path().display());
+    }
     let mut running = None;
     let outcome = tokio::select! {
         report = suite::run(plan, folder.path(), &mut running) => Some(report),

@@ -106,6 +106,10 @@ pub struct Options {
     #[arg(long, value_name = "DIR")]
     data_root: Option<PathBuf>,
 
+    /// Leave the servers' data and logs behind, and say where
+    #[arg(long)]
+    keep_data: bool,
+
     /// One round of 1 s per phase: a smoke test, not a measurement
     #[arg(long)]
     quick: bool,
@@ -160,6 +164,7 @@ pub struct Plan {
     pub load_wasm: Option<PathBuf>,
     pub sizes: Sizes,
     pub data_root: PathBuf,
+    pub keep_data: bool,
 }
 
 impl Plan {
@@ -216,6 +221,7 @@ impl Options {
             load_wasm: self.load_wasm,
             sizes: self.sizes,
             data_root: self.data_root.unwrap_or_else(std::env::temp_dir),
+            keep_data: self.keep_data,
         })
     }
 

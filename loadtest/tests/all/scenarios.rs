@@ -202,6 +202,18 @@ async fn a_server_that_dies_ends_the_workload_with_its_reason() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn data_is_kept_only_on_request() {
+    let root = TempDir::new().unwrap();
+    let left = || fs::read_dir(root.path()).unwrap().count();
+    let data_root = root.path().display();
+    for (more, count) in [("", 0), ("--keep-data", 1)] {
+        let arguments = format!("--workloads baseline --quick --data-root {data_root} {more}");
+        loadtest(arguments.split_whitespace().map(str::to_owned).collect()).await;
+        assert_eq!(left(), count, "{more}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn plots_are_drawn_for_what_was_measured() {
     let folder = TempDir::new().unwrap();
     let plots = folder.path().join("plots");
