@@ -111,6 +111,13 @@ async fn the_report_has_every_number_and_leaves_no_child() {
         assert!(ordered[0] > 0.0 && ordered.is_sorted(), "{quantiles}");
     }
     assert_eq!(row(&report, "baseline")["requests_ratio"], 1.0);
+    let verdicts = report["verdicts"].as_array().unwrap();
+    let of_hot = verdicts.iter().filter(|v| v["workload"] == "hot");
+    let measured: Vec<&Value> = of_hot.map(|verdict| &verdict["measured"]).collect();
+    assert_eq!(
+        measured,
+        [&hot["requests_ratio"], &hot["one_connection_p50_ratio"]]
+    );
     assert!(
         report["machine"]["kernel"]
             .as_str()
