@@ -11,6 +11,9 @@ struct Promise {
     figure: &'static str,
     bound: Bound,
     says: &'static str,
+    /// The figure that says how large the run was, and how large it must be to be judged: in a small one, what the
+    /// server needs once is most of what each agent seems to need.
+    size: Option<(&'static str, f64)>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -29,7 +32,16 @@ pub struct Verdict {
     pub bound: Bound,
     /// `None` if the workload ran but did not come to this figure, which is as bad as a miss.
     pub measured: Option<f64>,
-    pub met: bool,
+    pub verdict: Is,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Is {
+    Met,
+    Missed,
+    /// The promise speaks of more agents than the run had.
+    NotJudged,
 }
 
 use Bound::{AtLeast, AtMost};
@@ -45,11 +57,19 @@ const fn promise(
         figure,
         bound,
         says,
+        size: None,
     }
 }
 
-/// Where the promise has a size of its own (100,000 agents, 10,000 alive), the run must have it, too, to be a proof;
-/// `Sizes` names them.
+impl Promise {
+    const fn with(self, count_of: &'static str, at_least: f64) -> Self {
+        Promise {
+            size: Some((count_of, at_least)),
+            ..self
+        }
+    }
+}
+
 #[rustfmt::skip]
 const PROMISES: [Promise; 20] = [
     promise(Workload::Hot, "requests_ratio", AtLeast(0.6), "hot send, of the bare echo"),
@@ -66,8 +86,8 @@ const PROMISES: [Promise; 20] = [
     promise(Workload::Mixed, "throughput_ratio", AtLeast(0.9), "throughput beside waiting calls, of that alone"),
     promise(Workload::Deploy, "failed_calls", AtMost(0.0), "calls failed during redeploys"),
     promise(Workload::Deploy, "upload_to_answer_us", AtMost(3e6), "1 MB module: upload to first answer, µs"),
-    promise(Workload::Density, "kib_per_idle_agent", AtMost(1.0), "resident per idle agent, KiB"),
-    promise(Workload::Density, "kib_per_live_instance", AtMost(80.0), "resident per live instance, KiB"),
+    promise(Workload::Density, "kib_per_idle_agent", AtMost(1.0), "resident per idle agent, KiB").with("agents", 100_000.0),
+    promise(Workload::Density, "kib_per_live_instance", AtMost(80.0), "resident per live instance, KiB").with("live", 10_000.0),
     promise(Workload::Density, "memory_after", AtMost(1.1), "memory after the idle timeout, of the idle baseline"),
     promise(Workload::Soak, "failed_calls", AtMost(0.0), "calls failed"),
     promise(Workload::Soak, "memory_growth", AtMost(1.1), "memory at the end, of that after the first fifth"),
@@ -87,17 +107,28 @@ pub fn judge(rows: &[Row], findings: &[Finding]) -> Vec<Verdict> {
     });
     judged
         .map(|promise| {
-            let mut from_findings = findings.iter().filter(|f| f.workload == promise.workload);
-            let measured = from_findings
-                .find_map(|finding| finding.value(promise.figure))
-                .or_else(|| of_row(rows, promise));
+            let finding = findings.iter().find(|f| f.workload == promise.workload);
+            let measured = match finding {
+                Some(finding) => finding.value(promise.figure),
+                None => of_row(rows, promise),
+            };
+            let too_small = finding
+                .zip(promise.size)
+                .is_some_and(|(finding, (of, least))| {
+                    finding.value(of).is_some_and(|size| size < least)
+                });
+            let holds = measured.is_some_and(|measured| promise.bound.holds(measured));
             Verdict {
                 workload: promise.workload,
                 promise: promise.says,
                 figure: promise.figure,
                 bound: promise.bound,
                 measured,
-                met: measured.is_some_and(|measured| promise.bound.holds(measured)),
+                verdict: match holds {
+                    _ if too_small => Is::NotJudged,
+                    true => Is::Met,
+                    false => Is::Missed,
+                },
             }
         })
         .collect()

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::{aligned, cell, micros, thousands};
 use crate::{
     finding::{Figure, Finding, Unit},
-    promise::{Bound, Verdict},
+    promise::{Bound, Is, Verdict},
     report::PhaseReport,
 };
 
@@ -58,7 +58,12 @@ pub(super) fn verdicts(text: &mut String, verdicts: &[Verdict]) {
             verdict.workload.name().to_owned(),
             bound,
             cell(verdict.measured, plain),
-            if verdict.met { "met" } else { "missed" }.to_owned(),
+            match verdict.verdict {
+                Is::Met => "met",
+                Is::Missed => "missed",
+                Is::NotJudged => "not judged: too small a run",
+            }
+            .to_owned(),
         ]
     }));
     let _ = write!(text, "\n{}", aligned(&lines));

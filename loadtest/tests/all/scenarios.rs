@@ -117,12 +117,16 @@ async fn density_counts_what_is_asleep_and_what_lives() {
         "kib_per_live_instance",
         "memory_after",
     ];
-    let (finding, _) = assert_measured("density", &figures).await;
+    let (finding, report) = assert_measured("density", &figures).await;
     assert_eq!(
         (figure(&finding, "agents"), figure(&finding, "modules")),
         (20.0, 3.0)
     );
     assert_eq!(figure(&finding, "live"), 8.0);
+    let verdicts = report["verdicts"].as_array().unwrap();
+    let verdicts: Vec<&Value> = verdicts.iter().map(|v| &v["verdict"]).collect();
+    // Twenty agents say nothing about a hundred thousand.
+    assert_eq!(verdicts, ["not_judged", "not_judged", "met"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -148,7 +152,9 @@ async fn counters_that_lose_calls_break_a_promise() {
     assert_eq!(code, Some(3), "{finding}");
     assert_eq!(figure(&finding, "lost_calls"), 20.0);
     let verdicts = report["verdicts"].as_array().unwrap();
-    let missed = verdicts.iter().filter(|verdict| verdict["met"] == false);
+    let missed = verdicts
+        .iter()
+        .filter(|verdict| verdict["verdict"] == "missed");
     let missed: Vec<&Value> = missed.map(|verdict| &verdict["figure"]).collect();
     assert_eq!(missed, ["counter_gaps"]);
 }
