@@ -27,6 +27,7 @@ mod rest;
 mod route;
 pub mod server;
 mod sse;
+mod timer;
 mod uri;
 mod validate;
 
