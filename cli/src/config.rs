@@ -7,7 +7,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use dormouse_gateway::WithoutTokens;
+use dormouse_gateway::{MAX_CONNECTIONS, WithoutTokens};
 use dormouse_scheduler::SchedulerConfig;
 use dormouse_services::net::{AllowList, AllowRule};
 use dormouse_store::OpenOptions;
@@ -101,6 +101,7 @@ pub(crate) struct Config {
     pub(crate) data_dir: PathBuf,
     pub(crate) card_key: PathBuf,
     pub(crate) drain_timeout: Duration,
+    pub(crate) max_connections: usize,
     pub(crate) push_notifications: bool,
     pub(crate) webhook_allow: AllowList,
     pub(crate) store: OpenOptions,
@@ -169,6 +170,7 @@ impl Config {
             drain_timeout: settings
                 .drain_timeout
                 .map_or(DEFAULT_DRAIN_TIMEOUT, |span| span.0),
+            max_connections: MAX_CONNECTIONS,
             push_notifications: settings.no_push != Some(true),
             webhook_allow: settings.webhook_allow.into_iter().flatten().collect(),
             store: OpenOptions {

@@ -15,13 +15,16 @@ use crate::client::Client;
 pub(crate) fn doctor(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
     let server = server(args);
     let running = server.level == Level::Ok;
+    let [map_count, address_space, memory, open_files] = machine::limits();
     let checks = [
         program("cargo", Level::Fail),
         program("rustup", Level::Warn),
         target(),
         machine::kernel(),
-        machine::map_count(),
-        machine::open_files(),
+        map_count,
+        address_space,
+        memory,
+        open_files,
         machine::disk(&args.data_dir),
         machine::data_dir(&args.data_dir, running),
         port(args.listen, running),

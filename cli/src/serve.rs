@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, anyhow};
 use dormouse_gateway::{CardKey, Gateway, GatewayConfig, WithoutTokens};
 use dormouse_scheduler::Scheduler;
+use dormouse_scheduler::machine::{self, Machine};
 use dormouse_services::{TaskEngine, TaskLimits};
 use dormouse_store::{Digest, Registry, Store, StoreError};
 use tokio::net::TcpListener;
@@ -28,7 +29,8 @@ const PAGE: usize = 1_000;
 
 pub(crate) fn serve(args: ServeArgs) -> anyhow::Result<ExitCode> {
     log(args.log_format);
-    let config = Config::new(args.settings, args.config.as_deref())?;
+    let mut config = Config::new(args.settings, args.config.as_deref())?;
+    fit(&mut config);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -67,6 +69,33 @@ fn open(config: &Config) -> anyhow::Result<Store> {
     })
 }
 
+/// Lowers what does not fit into the limits of this machine, and says how to raise them.
+fn fit(config: &mut Config) {
+    machine::raise_open_files();
+    let machine = Machine::read();
+    let scheduler = &mut config.scheduler;
+    let lowered = machine.fit(&mut scheduler.max_instances, &mut scheduler.max_loaded_code);
+    if let Some(lowered) = lowered {
+        warn!(
+            wanted = lowered.wanted,
+            instances = lowered.instances,
+            "fewer instances may live at a time than --max-instances says, because of {}; to have them all: {}",
+            lowered.bound,
+            lowered.mend()
+        );
+    }
+    let wanted = config.max_connections;
+    config.max_connections = machine.connections(wanted);
+    if config.max_connections < wanted {
+        warn!(
+            wanted,
+            connections = config.max_connections,
+            "fewer connections at a time than usual, because of the limit of open files; to have them all: {}",
+            machine::OPEN_FILES_MEND
+        );
+    }
+}
+
 /// On an address that others reach there must be a way in, and not for everybody.
 fn check_access(config: &Config, store: &Store) -> anyhow::Result<()> {
     if config.without_tokens == WithoutTokens::Open || !store.tokens.tokens()?.is_empty() {
@@ -100,6 +129,7 @@ async fn run(config: Config, store: &Store) -> anyhow::Result<()> {
         .unwrap_or_else(|| format!("http://{address}"));
     let mut limits = GatewayConfig::new(origin);
     limits.root_agent = config.root_agent;
+    limits.max_connections = config.max_connections;
     limits.without_tokens = config.without_tokens;
     limits.card_key = Some(CardKey::open(&config.card_key)?);
     limits.drain_grace = config.drain_timeout;

@@ -13,6 +13,9 @@ pub enum WithoutTokens {
     Closed,
 }
 
+/// Connections at a time, if nobody says otherwise and the limit of open files allows it.
+pub const MAX_CONNECTIONS: usize = 10_000;
+
 /// How the server listens and what one client may use.
 #[derive(Debug, Clone)]
 pub struct GatewayConfig {
@@ -76,7 +79,7 @@ impl GatewayConfig {
             root_agent: None,
             without_tokens: WithoutTokens::Open,
             card_key: None,
-            max_connections: 10_000,
+            max_connections: MAX_CONNECTIONS,
             max_streams_per_connection: 100,
             max_streams: 10_000,
             max_header_bytes: 16 << 10,

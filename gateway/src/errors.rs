@@ -267,7 +267,7 @@ impl From<StoreError> for ApiError {
 
 impl From<DeployError> for ApiError {
     fn from(error: DeployError) -> Self {
-        if matches!(error, DeployError::Stopped) {
+        if matches!(error, DeployError::Stopped | DeployError::Shortage(_)) {
             return Self::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 error.code(),

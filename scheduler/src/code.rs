@@ -8,6 +8,7 @@ use crate::engine::Engine;
 use crate::host::wit::AgentPre;
 use crate::host::{GuestState, linker};
 use crate::metrics::Metrics;
+use crate::shortage::is_shortage;
 use dormouse_store::{Digest, ModuleStore, StoreError};
 use moka::sync::Cache;
 use std::collections::HashMap;
@@ -35,6 +36,21 @@ pub(crate) enum CodeError {
     Load(#[source] Arc<DeployError>),
     #[error("the thread that loaded the code died")]
     Died,
+}
+
+impl CodeError {
+    /// Whether the machine has run out of something, and the code is as good as before.
+    pub(crate) fn is_shortage(&self) -> bool {
+        let (Self::Load(cause) | Self::Compile(cause)) = self else {
+            return false;
+        };
+        matches!(**cause, DeployError::Shortage(_))
+    }
+
+    /// Whether other bytes would help: the file is damaged, or the engine says that it was made by another.
+    fn is_damage(&self) -> bool {
+        matches!(self, Self::Load(cause) if matches!(**cause, DeployError::Engine(_)))
+    }
 }
 
 pub(crate) struct CodeCache {
@@ -78,7 +94,9 @@ impl CodeCache {
         })
     }
 
-    /// The code of a module and how it was had. Compiles only if there is no compiled code at all.
+    /// The code of a module and how it was had: of many calls at once that find it on disk, one maps it and is
+    /// cold; the others wait for it and are warm. Compiles only if there is no compiled code that the engine
+    /// takes.
     pub(crate) async fn get(
         self: &Arc<Self>,
         digest: Digest,
@@ -86,30 +104,32 @@ impl CodeCache {
         if let Some(code) = self.loaded.as_ref().and_then(|loaded| loaded.get(&digest)) {
             return Ok((code, Temperature::Warm));
         }
-        let cache = Arc::clone(self);
-        let cold = tokio::task::spawn_blocking(move || {
-            if cache.path(&digest).exists() {
-                cache.load(digest).map(Some)
-            } else {
-                Ok(None)
-            }
-        });
-        match cold.await.map_err(|_died| CodeError::Died)? {
-            Ok(Some(code)) => return Ok((code, Temperature::Cold)),
-            Ok(None) => {}
-            Err(error) => {
-                let error = &error as &dyn std::error::Error;
-                tracing::error!(%digest, error, "compiled code is damaged and is made again");
-                self.forget(&digest);
-            }
+        if let Some(loaded) = self.load_if_there(digest).await? {
+            return Ok(loaded.how(Temperature::Cold));
         }
         self.compile_stored(digest).await?;
         let cache = Arc::clone(self);
         let load = tokio::task::spawn_blocking(move || cache.load(digest));
-        Ok((
-            load.await.map_err(|_died| CodeError::Died)??,
-            Temperature::Stored,
-        ))
+        let loaded = load.await.map_err(|_died| CodeError::Died)??;
+        Ok(loaded.how(Temperature::Stored))
+    }
+
+    /// Loads what is on disk. Damaged code is forgotten; code that the machine has no room for is not.
+    async fn load_if_there(self: &Arc<Self>, digest: Digest) -> Result<Option<Loaded>, CodeError> {
+        let cache = Arc::clone(self);
+        let load = tokio::task::spawn_blocking(move || {
+            let is_there = cache.path(&digest).exists();
+            is_there.then(|| cache.load(digest)).transpose()
+        });
+        match load.await.map_err(|_died| CodeError::Died)? {
+            Err(error) if error.is_damage() => {
+                let error = &error as &dyn std::error::Error;
+                tracing::error!(%digest, error, "compiled code is damaged and is made again");
+                self.forget(&digest);
+                Ok(None)
+            }
+            loaded => loaded,
+        }
     }
 
     /// Compiles a stored module unless that has been done.
@@ -162,7 +182,7 @@ impl CodeCache {
                 .engine
                 .wasmtime
                 .precompile_component(&component)
-                .map_err(|e| DeployError::Compile(format!("{e:#}")))?;
+                .map_err(|e| unless_short(&e, DeployError::Compile))?;
             write_new(&cache.path(&digest), &code).map_err(DeployError::Disk)?;
             cache.metrics.compiles.inc();
             cache
@@ -174,15 +194,24 @@ impl CodeCache {
         work.await.map_err(|_died| DeployError::Stopped)?
     }
 
-    /// Maps compiled code and links it. Blocks on the disk.
-    pub(crate) fn load(&self, digest: Digest) -> Result<Code, CodeError> {
-        let Some(loaded) = &self.loaded else {
-            return self.map(&digest).map_err(|e| CodeError::Load(Arc::new(e)));
+    /// Maps compiled code and links it, unless another call does. Blocks on the disk.
+    fn load(&self, digest: Digest) -> Result<Loaded, CodeError> {
+        let loaded = match &self.loaded {
+            None => self.map(&digest).map(Loaded::Mapped).map_err(Arc::new),
+            Some(cache) => {
+                let entry = cache.entry(digest).or_try_insert_with(|| self.map(&digest));
+                entry.map(|entry| {
+                    let is_fresh = entry.is_fresh();
+                    let code = entry.into_value();
+                    if is_fresh {
+                        Loaded::Mapped(code)
+                    } else {
+                        Loaded::Found(code)
+                    }
+                })
+            }
         };
-        // Many calls of one cold agent map its code once.
-        loaded
-            .try_get_with(digest, || self.map(&digest))
-            .map_err(CodeError::Load)
+        loaded.map_err(CodeError::Load)
     }
 
     /// Maps code for discovery, without keeping it: most uploads wait long for their first call.
@@ -200,12 +229,12 @@ impl CodeCache {
         // there, and nothing that came from outside is ever placed there.
         let component =
             unsafe { Component::deserialize_file(&self.engine.wasmtime, self.path(digest)) }
-                .map_err(|e| DeployError::Engine(format!("{e:#}")))?;
+                .map_err(|e| unless_short(&e, DeployError::Engine))?;
         let pre = self
             .linker
             .instantiate_pre(&component)
-            .map_err(|e| DeployError::UnknownImport(format!("{e:#}")))?;
-        AgentPre::new(pre).map_err(|e| DeployError::NoEntrypoint(format!("{e:#}")))
+            .map_err(|e| unless_short(&e, DeployError::UnknownImport))?;
+        AgentPre::new(pre).map_err(|e| unless_short(&e, DeployError::NoEntrypoint))
     }
 
     /// Forgets a module: its code is dropped from memory and disk. Running instances keep theirs.
@@ -231,6 +260,36 @@ impl CodeCache {
     fn path(&self, digest: &Digest) -> PathBuf {
         let hex = digest.hex();
         self.dir.join(&hex[..2]).join(format!("{hex}.cwasm"))
+    }
+}
+
+/// Code, and whose work it was to have it.
+enum Loaded {
+    /// This call mapped it.
+    Mapped(Code),
+    /// It was there, or another call has just mapped it.
+    Found(Code),
+}
+
+impl Loaded {
+    fn how(self, if_mapped: Temperature) -> (Code, Temperature) {
+        match self {
+            Self::Mapped(code) => (code, if_mapped),
+            Self::Found(code) => (code, Temperature::Warm),
+        }
+    }
+}
+
+/// What the engine's failure means for a deploy, unless the machine is to blame.
+pub(crate) fn unless_short(
+    error: &wasmtime::Error,
+    means: impl FnOnce(String) -> DeployError,
+) -> DeployError {
+    let text = format!("{error:#}");
+    if is_shortage(error) {
+        DeployError::Shortage(text)
+    } else {
+        means(text)
     }
 }
 

@@ -1,6 +1,6 @@
 //! From uploaded bytes to known agents: check, lift, compile, discover.
 
-use crate::code::CodeCache;
+use crate::code::{CodeCache, unless_short};
 use crate::config::CallLimits;
 use crate::convert;
 use crate::engine::Engine;
@@ -67,6 +67,11 @@ pub enum DeployError {
     Instantiate(String),
     #[error("the engine failed: {0}")]
     Engine(String),
+    #[error(
+        "the platform has run out of something that its machine limits ({0}); try again later. Its operator \
+         finds the limits with `dormouse doctor`"
+    )]
+    Shortage(String),
     #[error("compiled code could not be written: {0}")]
     Disk(io::Error),
     #[error("the platform is stopping")]
@@ -90,6 +95,7 @@ impl DeployError {
             Self::InvalidDefinition(_) => "invalid_definition",
             Self::Instantiate(_) => "instantiation_failed",
             Self::Engine(_) => "engine_failed",
+            Self::Shortage(_) => "machine_limit",
             Self::Disk(_) => "disk_failed",
             Self::Stopped => "stopping",
         }
@@ -97,7 +103,10 @@ impl DeployError {
 
     /// Whether the upload is at fault, not the platform.
     pub fn is_caller_fault(&self) -> bool {
-        !matches!(self, Self::Engine(_) | Self::Disk(_) | Self::Stopped)
+        !matches!(
+            self,
+            Self::Engine(_) | Self::Shortage(_) | Self::Disk(_) | Self::Stopped
+        )
     }
 }
 
@@ -237,7 +246,7 @@ async fn discover(
     let asked = async {
         let mut instance = Instance::start(engine, &code, limits, deadline, Pace::new())
             .await
-            .map_err(|e| DeployError::Instantiate(format!("{e:#}")))?;
+            .map_err(|e| unless_short(&e, DeployError::Instantiate))?;
         instance.definitions(engine).await.map_err(|error| {
             if error.is::<DeadlinePassed>() {
                 timeout()
@@ -245,7 +254,7 @@ async fn discover(
                 let limit = limits.host_call_bytes;
                 DeployError::InvalidDefinition(format!("it has more than {limit} bytes"))
             } else {
-                DeployError::EntrypointTrapped(format!("{error:#}"))
+                unless_short(&error, DeployError::EntrypointTrapped)
             }
         })
     };

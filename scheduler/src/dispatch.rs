@@ -12,6 +12,7 @@ use crate::lane::{Lane, Pace, SlowLane};
 use crate::metrics::Metrics;
 use crate::policy::Caps;
 use crate::pool::{Acquired, Live, Owner, Pool};
+use crate::shortage::is_shortage;
 use dormouse_services::logs::LogFlood;
 use dormouse_services::model::{FailureClass, Isolation, Outcome};
 use dormouse_store::{Digest, ModuleStore};
@@ -204,7 +205,7 @@ impl Inner {
             .code
             .get(request.version.digest)
             .await
-            .map_err(|error| no_code(&error))?;
+            .map_err(|error| self.no_code(&error))?;
         let limits = &self.config.limits;
         let instance = Instance::start(&self.engine, &code, limits, deadline, Arc::clone(pace))
             .await
@@ -216,6 +217,34 @@ impl Inner {
         let seconds = self.config.limits.deadline.as_secs_f32();
         let sentence = format!("The agent did not finish within {seconds} seconds.");
         failure(FailureClass::Deadline, &sentence)
+    }
+
+    fn no_code(&self, error: &CodeError) -> CallFailure {
+        if error.is_shortage() {
+            return self.shortage(error);
+        }
+        let error = error as &dyn std::error::Error;
+        tracing::error!(error, "an agent's code cannot be had");
+        failure(
+            FailureClass::Platform,
+            "The platform cannot load this agent's code.",
+        )
+    }
+
+    /// The machine has run out of something. Nothing is wrong with the agent or its code.
+    fn shortage(&self, error: &(dyn std::error::Error + 'static)) -> CallFailure {
+        tracing::error!(
+            error,
+            "a call failed at a limit of the machine: see `dormouse doctor`"
+        );
+        self.metrics
+            .rejected
+            .with_label_values(&["machine_limit"])
+            .inc();
+        failure(
+            FailureClass::Unavailable,
+            "The platform is at a limit of its machine and could not start the agent. Try again in a moment.",
+        )
     }
 
     /// Whose fault a failed call is, and what to tell its user.
@@ -234,6 +263,9 @@ impl Inner {
                 &format!("The agent was stopped: {flood}."),
             );
         }
+        if is_shortage(error) {
+            return self.shortage(error.as_ref());
+        }
         let root = error.root_cause();
         match error.downcast_ref::<Trap>() {
             Some(trap) => failure(FailureClass::Trap, &format!("The agent trapped: {trap}.")),
@@ -250,17 +282,6 @@ impl Inner {
             ),
         }
     }
-}
-
-fn no_code(error: &CodeError) -> CallFailure {
-    tracing::error!(
-        error = error as &dyn std::error::Error,
-        "an agent's code cannot be had"
-    );
-    failure(
-        FailureClass::Platform,
-        "The platform cannot load this agent's code.",
-    )
 }
 
 fn failure(class: FailureClass, sentence: &str) -> CallFailure {

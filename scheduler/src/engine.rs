@@ -1,6 +1,7 @@
 //! The one wasmtime engine of the process, and the clock that lets guests be interrupted.
 
 use crate::config::SchedulerConfig;
+use crate::machine::{DISCOVERY_SLOTS, stacks};
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
@@ -16,9 +17,6 @@ pub(crate) const TICK: Duration = Duration::from_millis(1);
 /// The full version of wasmtime. Part of the key of compiled code, because wasmtime itself accepts
 /// code of older patch releases, and a fixed compiler bug must not live on in old code.
 pub(crate) const ENGINE_VERSION: &str = "48.0.8";
-
-/// Instances that deploys may hold while they ask a module for its definitions.
-const DISCOVERY_SLOTS: usize = 8;
 
 pub(crate) struct Engine {
     pub(crate) wasmtime: wasmtime::Engine,
@@ -67,8 +65,7 @@ fn pool(config: &SchedulerConfig) -> PoolingAllocationConfig {
         .total_core_instances(count(instances * 4))
         .total_memories(count(instances))
         .total_tables(count(instances * 3))
-        // One fiber runs; one more may wait in a host call.
-        .total_stacks(count(instances * 2))
+        .total_stacks(count(stacks(instances)))
         .max_core_instances_per_component(32)
         .max_memories_per_component(2)
         .max_tables_per_component(16)

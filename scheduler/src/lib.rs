@@ -1,6 +1,7 @@
 //! Engine, code cache, instance pool: the life of an instance, from compiled code to eviction.
 //!
-//! Reading order: [`config`] (every limit with its reason), [`engine`] (one wasmtime engine),
+//! Reading order: [`config`] (every limit with its reason), [`machine`] (what the machine allows of it),
+//! [`engine`] (one wasmtime engine),
 //! [`deploy`] (lift, compile, discover), [`code`] (compiled code on disk and loaded), [`host`] (the
 //! host side of the WIT), [`instance`] (one live instance), [`policy`] (whom to evict, a pure
 //! function), [`pool`] (parked instances), [`dispatch`] (a call finds an instance and runs).
@@ -15,9 +16,11 @@ mod engine;
 mod host;
 mod instance;
 mod lane;
+pub mod machine;
 mod metrics;
 pub mod policy;
 mod pool;
+mod shortage;
 
 pub use call::{CallFailure, CallReport, CallRequest, Entry, Temperature, VersionRef};
 pub use config::{CallLimits, SchedulerConfig};

@@ -68,7 +68,9 @@ impl Metrics {
         for reason in ["idle", "capacity", "pressure", "replaced", "failed"] {
             evictions.with_label_values(&[reason]);
         }
-        rejected.with_label_values(&["queue_full"]);
+        for reason in ["queue_full", "machine_limit"] {
+            rejected.with_label_values(&[reason]);
+        }
         Ok(Self {
             start_seconds: Temperature::ALL.map(|t| start_seconds.with_label_values(&[t.as_str()])),
             parked: instances.with_label_values(&["parked"]),

@@ -1,8 +1,11 @@
 //! The checks that ask the operating system.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use dormouse_gateway::MAX_CONNECTIONS;
+use dormouse_scheduler::SchedulerConfig;
+use dormouse_scheduler::machine::{self, Bound, Machine, Room};
 use indicatif::HumanBytes;
 use rustix::process::{Resource, getrlimit};
 
@@ -10,10 +13,8 @@ use super::{Check, Level};
 
 /// First kernel with PAGEMAP_SCAN, with which the pool resets only the pages that a call wrote.
 const PAGEMAP_SCAN_SINCE: (u32, u32) = (6, 7);
-/// The kernel's default of vm.max_map_count. Each live instance takes a few mappings.
-const SMALL_MAP_COUNT: u64 = 65_530;
-/// Every connection is a file.
-const FEW_OPEN_FILES: u64 = 4_096;
+/// The doctor says how to get so many live instances on one node; `serve` asks for fewer by itself.
+const MANY_INSTANCES: usize = 10_000;
 const LITTLE_DISK: u64 = 1 << 30;
 
 pub(super) fn kernel() -> Check {
@@ -35,40 +36,85 @@ fn version(release: &str) -> Option<(u32, u32)> {
     Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
 }
 
-pub(super) fn map_count() -> Check {
-    let path = "/proc/sys/vm/max_map_count";
-    let count = fs::read_to_string(path)
-        .ok()
-        .and_then(|text| text.trim().parse::<u64>().ok());
-    match count {
-        Some(count) if count > SMALL_MAP_COUNT => {
-            Check::ok("map count", format!("vm.max_map_count is {count}"))
-        }
-        Some(count) => Check::bad(
-            "map count",
-            Level::Warn,
-            format!("vm.max_map_count is {count}: enough for some thousand live instances"),
-            "for more: sudo sysctl -w vm.max_map_count=1048576 (and the same in /etc/sysctl.d/ to keep it)",
+/// What each limit of this machine allows, against what `serve` wants if nobody says otherwise.
+pub(super) fn limits() -> [Check; 4] {
+    let machine = Machine {
+        // `serve` raises the soft limit itself.
+        open_files: getrlimit(Resource::Nofile).maximum,
+        ..Machine::read()
+    };
+    let usual = SchedulerConfig::new(PathBuf::new());
+    let code = machine.loaded_code(usual.max_loaded_code);
+    let rooms = machine.rooms(code);
+    let room = |name, bound, is: String| {
+        let room = rooms.iter().find(|room| room.bound == bound);
+        judge(
+            name,
+            room.copied(),
+            is,
+            (usual.max_instances, usual.max_loaded_code),
+        )
+    };
+    let memory = match (machine.cgroup_memory, machine.physical_memory) {
+        (Some(group), _) => format!("this control group may use {}", HumanBytes(group)),
+        (None, Some(all)) => format!("{}, without a control group's limit", HumanBytes(all)),
+        (None, None) => "unknown".to_owned(),
+    };
+    [
+        match machine.maps {
+            Some(maps) => room(
+                "map count",
+                Bound::Maps,
+                format!("vm.max_map_count is {maps}"),
+            ),
+            None => Check::bad(
+                "map count",
+                Level::Warn,
+                format!("cannot read {}", machine::MAX_MAP_COUNT),
+                "Dormouse is made for Linux",
+            ),
+        },
+        room(
+            "address space",
+            Bound::AddressSpace,
+            (machine.address_space)
+                .map_or("no limit".to_owned(), |bytes| HumanBytes(bytes).to_string()),
         ),
-        None => Check::bad(
-            "map count",
-            Level::Warn,
-            format!("cannot read {path}"),
-            "Dormouse is made for Linux",
-        ),
-    }
+        room("memory", Bound::Memory, memory),
+        open_files(&machine),
+    ]
 }
 
-pub(super) fn open_files() -> Check {
-    match getrlimit(Resource::Nofile).current {
-        Some(limit) if limit < FEW_OPEN_FILES => Check::bad(
-            "open files",
-            Level::Warn,
-            format!("{limit}: that many connections and files at a time"),
-            "ulimit -n 65536 before `dormouse serve` (systemd: LimitNOFILE=65536)",
-        ),
-        Some(limit) => Check::ok("open files", limit.to_string()),
-        None => Check::ok("open files", "no limit"),
+fn judge(name: &'static str, room: Option<Room>, is: String, usual: (usize, u64)) -> Check {
+    let Some(room) = room else {
+        return Check::ok(name, is);
+    };
+    let (instances, code) = usual;
+    let found = format!("{is}: enough for {} live instances", room.instances);
+    if room.instances >= MANY_INSTANCES {
+        return Check::ok(name, found);
+    }
+    let mut check = Check::ok(name, found);
+    check.mend = Some(format!(
+        "for {MANY_INSTANCES}: {}",
+        room.bound.mend(MANY_INSTANCES as u64, code)
+    ));
+    if room.instances < instances {
+        check.level = Level::Warn;
+    }
+    check
+}
+
+fn open_files(machine: &Machine) -> Check {
+    let connections = machine.connections(MAX_CONNECTIONS);
+    let is = machine
+        .open_files
+        .map_or("no limit".to_owned(), |files| files.to_string());
+    let found = format!("{is}: enough for {connections} connections");
+    if connections < MAX_CONNECTIONS {
+        Check::bad("open files", Level::Warn, found, machine::OPEN_FILES_MEND)
+    } else {
+        Check::ok("open files", found)
     }
 }
 

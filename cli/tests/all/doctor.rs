@@ -50,6 +50,33 @@ fn checks_the_machine() {
 }
 
 #[test]
+fn limits_of_the_machine_are_explained_with_what_raises_them() {
+    let binary = env!("CARGO_BIN_EXE_dormouse");
+    let folder = tempfile::tempdir().unwrap();
+    let script = format!("ulimit -n 1024; ulimit -v 67108864; exec {binary} doctor --json");
+    let output = std::process::Command::new("sh")
+        .current_dir(folder.path())
+        .args(["-c", &script])
+        .output()
+        .unwrap();
+    let checks: Value = serde_json::from_str(&stdout(&output)).unwrap();
+    let files = check(&checks, "open files");
+    assert_eq!(files["level"], "warn", "{files}");
+    assert_eq!(files["found"], "1024: enough for 512 connections");
+    assert!(files["mend"].as_str().unwrap().contains("ulimit -n"));
+    // 64 GiB, at a little over 4 for each instance.
+    let space = check(&checks, "address space");
+    assert_eq!(space["level"], "warn", "{space}");
+    assert_eq!(space["found"], "64.00 GiB: enough for 7 live instances");
+    assert!(space["mend"].as_str().unwrap().contains("ulimit -v"));
+    let maps = check(&checks, "map count");
+    assert!(
+        maps["found"].as_str().unwrap().contains("live instances"),
+        "{maps}"
+    );
+}
+
+#[test]
 fn a_port_that_a_stranger_uses_is_a_failure() {
     let stranger = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = stranger.local_addr().unwrap().to_string();

@@ -5,4 +5,5 @@ mod deploy;
 mod harness;
 mod hostile;
 mod life;
+mod machine;
 mod policy;
