@@ -14,6 +14,7 @@ use crate::sse::{self, Framing};
 use crate::uri;
 use crate::validate::{self, ListParameters};
 use hyper::body::Incoming;
+use hyper::header::{HeaderValue, RETRY_AFTER};
 use hyper::http::request::Parts;
 use hyper::{HeaderMap, Method, StatusCode};
 use serde_json::{Map, Value};
@@ -47,8 +48,14 @@ pub(crate) async fn answer(
     reply
 }
 
+/// Seconds after which what is unavailable now is worth another try: calls mostly take less.
+const SOON: HeaderValue = HeaderValue::from_static("1");
+
 pub(crate) fn refusal(headers: &HeaderMap, error: &A2aError) -> Reply {
     let mut reply = respond::json(error.status(), &error.rest());
+    if error.kind == Kind::Unavailable {
+        reply.headers_mut().insert(RETRY_AFTER, SOON);
+    }
     mirror(headers, &mut reply);
     reply
 }

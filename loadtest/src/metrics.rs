@@ -13,6 +13,8 @@ use crate::connection::{excerpt, send_once};
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Counters {
     pub starts: Starts,
+    /// Instances that were started.
+    pub started: u64,
     /// Instances that ended, for whatever reason.
     pub evictions: u64,
     /// Instances that live.
@@ -43,6 +45,7 @@ impl Counters {
         let instances = by_label(text, "dormouse_instances", "state")?;
         Ok(Counters {
             starts: Starts(by_label(text, "dormouse_starts_total", "temperature")?),
+            started: plain(text, "dormouse_instances_started_total")?,
             evictions: by_label(text, "dormouse_evictions_total", "reason")?
                 .values()
                 .sum(),
@@ -71,11 +74,6 @@ impl Starts {
     pub fn total(&self) -> u64 {
         self.0.values().sum()
     }
-
-    /// Starts that needed a new instance.
-    pub fn of_instances(&self) -> u64 {
-        self.total() - self.0.get("hot").copied().unwrap_or(0)
-    }
 }
 
 /// Which share of `calls` was counted under `temperature`. Starts beyond the number of calls, and calls that
@@ -103,6 +101,18 @@ fn by_label(text: &str, metric: &str, by: &str) -> anyhow::Result<BTreeMap<Strin
         *sums.entry(label).or_default() += value as u64;
     }
     Ok(sums)
+}
+
+/// The value of a metric without labels; absent is 0.
+fn plain(text: &str, metric: &str) -> anyhow::Result<u64> {
+    let value = text
+        .lines()
+        .find_map(|line| line.strip_prefix(metric)?.strip_prefix(' '));
+    let value = value.map(|value| value.trim().parse::<f64>());
+    let value = value
+        .transpose()
+        .with_context(|| format!("{metric} is no number"))?;
+    Ok(value.unwrap_or_default() as u64)
 }
 
 /// The labels and the value of a line, from behind the opening brace.

@@ -58,7 +58,7 @@ pub(crate) struct CodeCache {
     linker: Linker<GuestState>,
     dir: PathBuf,
     modules: Arc<dyn ModuleStore>,
-    metrics: Arc<Metrics>,
+    pub(crate) metrics: Arc<Metrics>,
     /// `None` keeps nothing loaded.
     loaded: Option<Cache<Digest, Code>>,
     workers: Semaphore,

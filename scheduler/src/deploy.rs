@@ -6,6 +6,7 @@ use crate::convert;
 use crate::engine::Engine;
 use crate::instance::{DeadlinePassed, Instance, is_too_much_for_host};
 use crate::lane::Pace;
+use crate::metrics::{Counted, Ended};
 use dormouse_services::model::AgentDefinition;
 use dormouse_store::Digest;
 use std::collections::HashSet;
@@ -237,6 +238,7 @@ async fn discover(
     digest: Digest,
 ) -> Result<Vec<AgentDefinition>, DeployError> {
     let loader = Arc::clone(code);
+    let metrics = Arc::clone(&code.metrics);
     let load = tokio::task::spawn_blocking(move || loader.load_unshared(digest));
     let code = load.await.map_err(|_died| DeployError::Stopped)??;
     let deadline = Instant::now() + limits.discovery;
@@ -247,6 +249,8 @@ async fn discover(
         let mut instance = Instance::start(engine, &code, limits, deadline, Pace::new())
             .await
             .map_err(|e| unless_short(&e, DeployError::Instantiate))?;
+        let mut counted = Counted::start(&metrics);
+        counted.end = Ended::Discovery;
         instance.definitions(engine).await.map_err(|error| {
             if error.is::<DeadlinePassed>() {
                 timeout()

@@ -1,7 +1,7 @@
 //! A call finds an instance and runs: parked, else started from loaded code, else from compiled
 //! code on disk.
 
-use crate::call::{CallFailure, CallReport, CallRequest, Temperature};
+use crate::call::{CallFailure, CallReport, CallRequest, Temperature, VersionRef};
 use crate::code::{CodeCache, CodeError};
 use crate::config::SchedulerConfig;
 use crate::convert;
@@ -11,7 +11,7 @@ use crate::instance::{DeadlinePassed, Instance, ProcessorTimeSpent, is_too_much_
 use crate::lane::{Lane, Pace, SlowLane};
 use crate::metrics::Metrics;
 use crate::policy::Caps;
-use crate::pool::{Acquired, Live, Owner, Pool};
+use crate::pool::{self, Acquired, Live, Owner, Pool};
 use crate::shortage::is_shortage;
 use dormouse_services::logs::LogFlood;
 use dormouse_services::model::{FailureClass, Isolation, Outcome};
@@ -33,6 +33,14 @@ struct Inner {
     slow_lane: SlowLane,
     metrics: Arc<Metrics>,
 }
+
+/// A call's place, to be used by [`Scheduler::call_at`]. Dropping it gives it back.
+pub struct Place(pool::Place);
+
+/// Too many calls wait for an instance, over all agents or of this one. Nothing was begun.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("The platform is at its limit of running calls. Try again in a moment.")]
+pub struct QueueFull;
 
 /// Why the scheduler cannot begin.
 #[derive(Debug, Error)]
@@ -97,15 +105,51 @@ impl Scheduler {
         self.0.metrics.compiles.get() - before
     }
 
+    /// A place for a call that is about to be made, before anything of it is kept: an instance, room for one,
+    /// or a turn in the queue. `context` is that of the call; if it is not known yet, no instance that is kept
+    /// for a context fits.
+    ///
+    /// # Errors
+    /// When the queue, or the agent's share of it, is full.
+    pub fn enter(
+        &self,
+        version: &Arc<VersionRef>,
+        principal: &str,
+        context: Option<&str>,
+    ) -> Result<Place, QueueFull> {
+        let owner = match version.isolation {
+            Isolation::Shared | Isolation::Call => None,
+            Isolation::Principal => Some(principal.to_owned()),
+            Isolation::Context => context.map(|context| format!("{principal}\n{context}")),
+        };
+        let place = self.0.pool.enter(version, owner);
+        place.map(Place).map_err(|_refused| QueueFull)
+    }
+
+    /// Runs a call that has no place yet; it fails as unavailable if there is none.
+    pub async fn call(&self, request: CallRequest) -> CallReport {
+        let context = request.task.context_id();
+        match self.enter(&request.version, &request.principal, Some(&context)) {
+            Ok(place) => self.call_at(place, request).await,
+            Err(full) => CallReport {
+                result: Err(failure(FailureClass::Unavailable, &full.to_string())),
+                start: None,
+                ran: Duration::ZERO,
+                processor: Duration::ZERO,
+            },
+        }
+    }
+
     /// Runs one call to its end: an outcome, a trap, its deadline, or the task's interruption. A call that
     /// is dropped ends at its guest's next tick or wait.
-    pub async fn call(&self, request: CallRequest) -> CallReport {
+    pub async fn call_at(&self, place: Place, request: CallRequest) -> CallReport {
+        debug_assert_eq!(*place.0.version(), request.version);
         let inner = &self.0;
         let begun = Instant::now();
         let deadline = begun + inner.config.limits.deadline;
         let pace = Pace::new();
         let task = Arc::clone(&request.task);
-        let run = Arc::clone(inner).run(request, deadline, Arc::clone(&pace));
+        let run = Arc::clone(inner).run(place.0, request, deadline, Arc::clone(&pace));
         let mut run = Lane::new(&inner.slow_lane, Arc::clone(&pace), run);
         let result = tokio::select! {
             biased;
@@ -125,9 +169,6 @@ impl Scheduler {
         if let Some((entered, temperature)) = pace.entered.get() {
             let after = *entered - begun;
             inner.metrics.started(*temperature, after);
-            if report.result.is_err() {
-                inner.metrics.evicted("failed", 1);
-            }
             report.start = Some((*temperature, after));
             report.ran = entered.elapsed();
         }
@@ -146,21 +187,20 @@ impl Scheduler {
 
     /// Evicts every parked instance. Calls must have ended before.
     pub async fn drain(&self) {
-        self.0
-            .pool
-            .evict_idle(tokio::time::Instant::now(), Duration::ZERO);
+        self.0.pool.evict_all();
     }
 }
 
 impl Inner {
     async fn run(
         self: Arc<Self>,
+        place: pool::Place,
         request: CallRequest,
         deadline: Instant,
         pace: Arc<Pace>,
     ) -> Result<Outcome, CallFailure> {
         let owner = owner(&request);
-        let (mut live, temperature) = self.find(&request, &owner, deadline, &pace).await?;
+        let (mut live, temperature) = self.find(place, &request, deadline, &pace).await?;
         pace.entered.get_or_init(|| (Instant::now(), temperature));
         let said = live
             .instance
@@ -174,32 +214,27 @@ impl Inner {
                 &format!("The agent's answer is not valid: {e}."),
             )
         })?;
-        if request.version.isolation != Isolation::Call && !self.config.idle_timeout.is_zero() {
-            self.pool.park(live, owner, tokio::time::Instant::now());
+        let keep = self.config.idle_timeout;
+        if request.version.isolation == Isolation::Call || keep.is_zero() {
+            live.spend();
+        } else {
+            let now = tokio::time::Instant::now();
+            self.pool.park(live, owner, now, keep);
         }
         Ok(outcome)
     }
 
     async fn find(
         &self,
+        place: pool::Place,
         request: &CallRequest,
-        owner: &Owner,
         deadline: Instant,
         pace: &Arc<Pace>,
     ) -> Result<(Live, Temperature), CallFailure> {
-        let acquired = self
-            .pool
-            .acquire(&request.version, owner)
-            .await
-            .map_err(|_refused| {
-                failure(
-                    FailureClass::Unavailable,
-                    "The platform is at its limit of running calls. Try again in a moment.",
-                )
-            })?;
-        let slot = match acquired {
+        let slot = match place.take().await {
             Acquired::Parked(live) => return Ok((live, Temperature::Hot)),
-            Acquired::Room(slot) => slot,
+            // Resets the memory of the instance that was there before.
+            Acquired::Room(room) => room.make(),
         };
         let (code, temperature) = self
             .code
@@ -210,7 +245,7 @@ impl Inner {
         let instance = Instance::start(&self.engine, &code, limits, deadline, Arc::clone(pace))
             .await
             .map_err(|error| self.explain(&error))?;
-        Ok((Live { instance, slot }, temperature))
+        Ok((slot.hold(instance), temperature))
     }
 
     fn too_late(&self) -> CallFailure {
@@ -313,9 +348,7 @@ async fn keep_house(inner: std::sync::Weak<Inner>) {
     loop {
         tick.tick().await;
         let Some(inner) = inner.upgrade() else { return };
-        inner
-            .pool
-            .evict_idle(tokio::time::Instant::now(), inner.config.idle_timeout);
+        inner.pool.evict_idle(tokio::time::Instant::now());
         inner.code.tick();
     }
 }

@@ -3,8 +3,8 @@
 //! Reading order: [`config`] (every limit with its reason), [`machine`] (what the machine allows of it),
 //! [`engine`] (one wasmtime engine),
 //! [`deploy`] (lift, compile, discover), [`code`] (compiled code on disk and loaded), [`host`] (the
-//! host side of the WIT), [`instance`] (one live instance), [`policy`] (whom to evict, a pure
-//! function), [`pool`] (parked instances), [`dispatch`] (a call finds an instance and runs).
+//! host side of the WIT), [`instance`] (one live instance), [`policy`] (who starts, waits or
+//! is refused, a pure function), [`queue`] (who is next), [`pool`] (parked instances), [`dispatch`] (a call finds an instance and runs).
 
 pub mod call;
 mod code;
@@ -20,9 +20,10 @@ pub mod machine;
 mod metrics;
 pub mod policy;
 mod pool;
+pub mod queue;
 mod shortage;
 
 pub use call::{CallFailure, CallReport, CallRequest, Entry, Temperature, VersionRef};
 pub use config::{CallLimits, SchedulerConfig};
 pub use deploy::{DeployError, ModuleKind, Prepared};
-pub use dispatch::{Scheduler, SchedulerError};
+pub use dispatch::{Place, QueueFull, Scheduler, SchedulerError};

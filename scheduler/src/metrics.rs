@@ -5,6 +5,7 @@ use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
     Registry,
 };
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Bounds in seconds from ten microseconds, what a warm start takes, to ten seconds.
@@ -15,9 +16,10 @@ const COMPILE_BUCKETS: [f64; 10] = [0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 
 
 pub(crate) struct Metrics {
     start_seconds: [Histogram; 4],
-    pub(crate) parked: IntGauge,
-    pub(crate) busy: IntGauge,
-    pub(crate) evictions: IntCounterVec,
+    parked: IntGauge,
+    busy: IntGauge,
+    started: IntCounter,
+    ended: [IntCounter; Ended::ALL.len()],
     pub(crate) queue_depth: IntGauge,
     pub(crate) rejected: IntCounterVec,
     pub(crate) compiles: IntCounter,
@@ -42,6 +44,10 @@ impl Metrics {
             Opts::new("dormouse_evictions_total", "Instances ended, by reason"),
             &["reason"],
         )?;
+        let started = IntCounter::new(
+            "dormouse_instances_started_total",
+            "Instances started; as many as have ended and live",
+        )?;
         let rejected = IntCounterVec::new(
             Opts::new(
                 "dormouse_rejected_total",
@@ -60,14 +66,12 @@ impl Metrics {
         )?;
         registry.register(Box::new(start_seconds.clone()))?;
         registry.register(Box::new(instances.clone()))?;
+        registry.register(Box::new(started.clone()))?;
         registry.register(Box::new(evictions.clone()))?;
         registry.register(Box::new(rejected.clone()))?;
         registry.register(Box::new(queue_depth.clone()))?;
         registry.register(Box::new(compiles.clone()))?;
         registry.register(Box::new(compile_seconds.clone()))?;
-        for reason in ["idle", "capacity", "pressure", "replaced", "failed"] {
-            evictions.with_label_values(&[reason]);
-        }
         for reason in ["queue_full", "machine_limit"] {
             rejected.with_label_values(&[reason]);
         }
@@ -75,7 +79,8 @@ impl Metrics {
             start_seconds: Temperature::ALL.map(|t| start_seconds.with_label_values(&[t.as_str()])),
             parked: instances.with_label_values(&["parked"]),
             busy: instances.with_label_values(&["busy"]),
-            evictions,
+            started,
+            ended: Ended::ALL.map(|end| evictions.with_label_values(&[end.as_str()])),
             queue_depth,
             rejected,
             compiles,
@@ -86,10 +91,90 @@ impl Metrics {
     pub(crate) fn started(&self, temperature: Temperature, after: Duration) {
         self.start_seconds[temperature as usize].observe(after.as_secs_f64());
     }
+}
 
-    pub(crate) fn evicted(&self, reason: &'static str, count: usize) {
-        self.evictions
-            .with_label_values(&[reason])
-            .inc_by(count as u64);
+/// Why an instance has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// Nobody called it for its keep-alive.
+    Idle,
+    /// Its place was needed.
+    Capacity,
+    /// Memory was over its budget.
+    Pressure,
+    /// Another version is active, or none.
+    Replaced,
+    /// Its call did not return cleanly; also what ends with the process.
+    Failed,
+    /// It was started for one call: isolation `call`, or nothing is parked.
+    Spent,
+    /// It was started to be asked for its definitions.
+    Discovery,
+}
+
+impl Ended {
+    const ALL: [Self; 7] = [
+        Self::Idle,
+        Self::Capacity,
+        Self::Pressure,
+        Self::Replaced,
+        Self::Failed,
+        Self::Spent,
+        Self::Discovery,
+    ];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Idle => "idle",
+            Self::Capacity => "capacity",
+            Self::Pressure => "pressure",
+            Self::Replaced => "replaced",
+            Self::Failed => "failed",
+            Self::Spent => "spent",
+            Self::Discovery => "discovery",
+        }
+    }
+}
+
+/// A live instance as the metrics see it: counted once when it starts, once when it ends, and in between as
+/// busy or parked.
+pub(crate) struct Counted {
+    metrics: Arc<Metrics>,
+    is_parked: bool,
+    pub(crate) end: Ended,
+}
+
+impl Counted {
+    pub(crate) fn start(metrics: &Arc<Metrics>) -> Self {
+        metrics.started.inc();
+        metrics.busy.inc();
+        Self {
+            metrics: Arc::clone(metrics),
+            is_parked: false,
+            end: Ended::Failed,
+        }
+    }
+
+    pub(crate) fn park(&mut self) {
+        self.is_parked = true;
+        self.metrics.busy.dec();
+        self.metrics.parked.inc();
+    }
+
+    pub(crate) fn unpark(&mut self) {
+        self.is_parked = false;
+        self.metrics.parked.dec();
+        self.metrics.busy.inc();
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        if self.is_parked {
+            self.metrics.parked.dec();
+        } else {
+            self.metrics.busy.dec();
+        }
+        self.metrics.ended[self.end as usize].inc();
     }
 }

@@ -2,9 +2,6 @@
 //!
 //! Nothing here knows wasmtime or a clock, so it is tested by properties.
 
-use std::time::Duration;
-use tokio::time::Instant;
-
 /// How many instances may live.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Caps {
@@ -25,7 +22,10 @@ pub struct Load {
     pub parked: usize,
     /// Parked instances of the call's agent; none of them fits the call.
     pub parked_of_agent: usize,
+    /// Waiting calls of all agents.
     pub waiting: usize,
+    /// Waiting calls of the call's agent.
+    pub waiting_of_agent: usize,
 }
 
 /// What becomes of a call for which no parked instance fits.
@@ -39,13 +39,20 @@ pub enum Admission {
     EvictOwn,
     /// Everything is busy; the call waits.
     Wait,
-    /// Everything is busy and too many wait already.
+    /// Everything is busy, and too many wait already: of all agents, or of this one.
     Refuse,
+}
+
+impl Admission {
+    /// Whether the call gets an instance now.
+    pub fn is_go(self) -> bool {
+        matches!(self, Self::Start | Self::EvictAny | Self::EvictOwn)
+    }
 }
 
 /// Decides on a call for which no parked instance fits.
 pub fn admit(caps: Caps, load: Load) -> Admission {
-    let wait = if load.waiting < caps.queue {
+    let wait = if may_wait(caps.queue, load.waiting, load.waiting_of_agent) {
         Admission::Wait
     } else {
         Admission::Refuse
@@ -66,10 +73,9 @@ pub fn admit(caps: Caps, load: Load) -> Admission {
     }
 }
 
-/// How many of the parked instances, given their last use in ascending order, are idle for at
-/// least `timeout`.
-pub fn idle(last_used: impl Iterator<Item = Instant>, now: Instant, timeout: Duration) -> usize {
-    last_used
-        .take_while(|used| now.saturating_duration_since(*used) >= timeout)
-        .count()
+/// Whether one more call of an agent may wait: as many as there are places left. So one agent alone has half
+/// of the queue at most, two a third each, and there is always a place for an agent of which nothing waits
+/// (dynamic thresholds: Choudhury and Hahne, 1998).
+pub fn may_wait(queue: usize, waiting: usize, waiting_of_agent: usize) -> bool {
+    waiting_of_agent < queue.saturating_sub(waiting)
 }

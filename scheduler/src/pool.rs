@@ -1,10 +1,15 @@
 //! Live instances: which are parked, who waits for one, and how many there may be.
+//!
+//! What becomes free is handed to whoever waits for it under the same lock, so nobody waits while there is
+//! room for it, and nobody who comes later gets ahead. An instance is only ever dropped outside the lock.
 
 use crate::call::VersionRef;
 use crate::instance::Instance;
-use crate::metrics::Metrics;
-use crate::policy::{Admission, Caps, Load, admit, idle};
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use crate::metrics::{Counted, Ended, Metrics};
+use crate::policy::{Admission, Caps, Load, admit};
+use crate::queue::FairQueue;
+use std::collections::{BTreeMap, HashMap};
+use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -13,29 +18,25 @@ use tokio::time::Instant;
 /// Whose memory an instance may hold; `None` is anybody's.
 pub(crate) type Owner = Option<String>;
 
-pub(crate) struct Pool {
+pub(crate) struct Pool<I = Instance> {
     caps: Caps,
     metrics: Arc<Metrics>,
-    state: Mutex<State>,
+    state: Mutex<State<I>>,
 }
 
-/// Parked instances in the order of their last use; the counter tells apart equal times.
+/// A time, and a counter that tells apart equal times.
 type Stamp = (Instant, u64);
 
-#[derive(Default)]
-struct State {
-    parked: HashMap<Arc<VersionRef>, Vec<Parked>>,
+struct State<I> {
+    parked: HashMap<Arc<VersionRef>, Vec<Parked<I>>>,
+    /// Parked instances in the order of their last use, and of the end of their keep-alive.
     by_use: BTreeMap<Stamp, Arc<VersionRef>>,
+    by_end: BTreeMap<Stamp, Stamp>,
+    /// Places that are taken, by parked and busy instances and by those that start.
     live: usize,
     agents: HashMap<String, AgentLoad>,
-    waiters: VecDeque<Waiter>,
+    waiters: FairQueue<Waiter<I>>,
     stamps: u64,
-}
-
-/// A call that waits for an instance of its agent.
-struct Waiter {
-    agent: String,
-    wake: oneshot::Sender<()>,
 }
 
 #[derive(Default, Clone, Copy)]
@@ -44,221 +45,323 @@ struct AgentLoad {
     parked: usize,
 }
 
-struct Parked {
-    stamp: Stamp,
+struct Waiter<I> {
+    version: Arc<VersionRef>,
     owner: Owner,
-    live: Live,
+    give: oneshot::Sender<Acquired<I>>,
 }
 
-/// An instance in its place of the pool. Dropping it frees both.
-pub(crate) struct Live {
-    pub(crate) instance: Instance,
-    pub(crate) slot: Slot,
+struct Parked<I> {
+    used: Stamp,
+    end: Stamp,
+    owner: Owner,
+    live: Live<I>,
+}
+
+/// An instance in its place of the pool. Dropping it frees both, the instance first.
+pub(crate) struct Live<I = Instance> {
+    pub(crate) instance: I,
+    pub(crate) slot: Slot<I>,
 }
 
 /// The right to have one live instance of a version.
-pub(crate) struct Slot {
-    pool: Arc<Pool>,
+pub(crate) struct Slot<I = Instance> {
+    pool: Arc<Pool<I>>,
     version: Arc<VersionRef>,
+    counted: Option<Counted>,
 }
 
-pub(crate) enum Acquired {
-    Parked(Live),
+pub(crate) enum Acquired<I = Instance> {
+    Parked(Live<I>),
     /// Nothing fits: start an instance in this place.
-    Room(Slot),
+    Room(Room<I>),
 }
 
-/// The queue is full.
+/// A place, and the instance that had it before.
+pub(crate) struct Room<I = Instance> {
+    evicted: Option<(I, Option<Counted>)>,
+    slot: Slot<I>,
+}
+
+/// A call's place in the pool: what it was given, or its turn. Dropping it gives back what it has.
+pub(crate) struct Place<I = Instance> {
+    pool: Arc<Pool<I>>,
+    version: Arc<VersionRef>,
+    owner: Owner,
+    has: Has<I>,
+}
+
+enum Has<I> {
+    Given(Acquired<I>),
+    Turn {
+        number: u64,
+        given: oneshot::Receiver<Acquired<I>>,
+        _queued: Queued,
+    },
+    Nothing,
+}
+
+/// The queue is full, or the agent's share of it.
 #[derive(Debug)]
 pub(crate) struct Refused;
 
-enum Step {
-    Done(Acquired),
-    Evict(Live, Slot),
-    Wait(oneshot::Receiver<()>),
-    Refused,
-}
-
-impl Pool {
+impl<I> Pool<I> {
     pub(crate) fn new(caps: Caps, metrics: Arc<Metrics>) -> Arc<Self> {
         Arc::new(Self {
             caps,
             metrics,
-            state: Mutex::default(),
+            state: Mutex::new(State::new()),
         })
     }
 
-    /// A parked instance that fits, or room for a new one; waits while there is neither.
-    pub(crate) async fn acquire(
+    /// A place for a call: with a parked instance that fits, or room for a new one, or in the queue.
+    pub(crate) fn enter(
         self: &Arc<Self>,
         version: &Arc<VersionRef>,
-        owner: &Owner,
-    ) -> Result<Acquired, Refused> {
-        loop {
-            match self.step(version, owner) {
-                Step::Done(acquired) => return Ok(acquired),
-                Step::Evict(evicted, slot) => {
-                    // Outside the lock: dropping an instance resets its memory. Its own slot is
-                    // freed by the drop, and the new one was counted before.
-                    drop(evicted);
-                    self.metrics.evicted("capacity", 1);
-                    return Ok(Acquired::Room(slot));
-                }
-                Step::Wait(woken) => {
-                    let _queued = Queued::new(&self.metrics);
-                    // An error means that the pool forgot this waiter: look again all the same.
-                    let _woken = woken.await;
-                }
-                Step::Refused => {
-                    self.metrics
-                        .rejected
-                        .with_label_values(&["queue_full"])
-                        .inc();
-                    return Err(Refused);
-                }
-            }
-        }
-    }
-
-    fn step(self: &Arc<Self>, version: &Arc<VersionRef>, owner: &Owner) -> Step {
+        owner: Owner,
+    ) -> Result<Place<I>, Refused> {
         let mut state = self.lock();
-        if let Some(live) = state.take_fitting(version, owner) {
-            self.metrics.parked.dec();
-            self.metrics.busy.inc();
-            return Step::Done(Acquired::Parked(live));
-        }
-        let mut admission = admit(self.caps, state.load(&version.agent));
-        if admission == Admission::Refuse {
-            // Calls that ended while they waited still stand in the queue.
-            state.waiters.retain(|waiter| !waiter.wake.is_closed());
-            admission = admit(self.caps, state.load(&version.agent));
-        }
-        let evicted = match admission {
-            Admission::Start => None,
-            Admission::EvictAny => state.take_oldest(|_| true),
-            Admission::EvictOwn => state.take_oldest(|parked| parked.agent == version.agent),
-            Admission::Wait => {
-                let (wake, woken) = oneshot::channel();
-                let agent = version.agent.clone();
-                state.waiters.push_back(Waiter { agent, wake });
-                return Step::Wait(woken);
+        let has = if let Some(acquired) = state.serve(self, version, &owner) {
+            Has::Given(acquired)
+        } else if admit(self.caps, state.load(&version.agent)) == Admission::Wait {
+            let (give, given) = oneshot::channel();
+            let waiter = Waiter {
+                version: Arc::clone(version),
+                owner: owner.clone(),
+                give,
+            };
+            Has::Turn {
+                number: state.waiters.push(&version.agent, waiter),
+                given,
+                _queued: Queued::new(&self.metrics),
             }
-            Admission::Refuse => return Step::Refused,
+        } else {
+            drop(state);
+            let reason = ["queue_full"];
+            self.metrics.rejected.with_label_values(&reason).inc();
+            return Err(Refused);
         };
-        state.live += 1;
-        state.agents.entry(version.agent.clone()).or_default().live += 1;
-        self.metrics.busy.inc();
-        let slot = Slot {
+        drop(state);
+        Ok(Place {
             pool: Arc::clone(self),
             version: Arc::clone(version),
-        };
-        match evicted {
-            None => Step::Done(Acquired::Room(slot)),
-            Some(live) => {
-                self.metrics.parked.dec();
-                self.metrics.busy.inc();
-                Step::Evict(live, slot)
-            }
-        }
+            owner,
+            has,
+        })
     }
 
-    /// Keeps an instance for the next call of its version.
-    pub(crate) fn park(&self, live: Live, owner: Owner, now: Instant) {
-        let mut state = self.lock();
-        state.stamps += 1;
-        let stamp = (now, state.stamps);
-        let version = Arc::clone(&live.slot.version);
-        if let Some(load) = state.agents.get_mut(&version.agent) {
-            load.parked += 1;
+    /// Keeps an instance for the next call of its version, for so long.
+    pub(crate) fn park(
+        self: &Arc<Self>,
+        mut live: Live<I>,
+        owner: Owner,
+        now: Instant,
+        keep: Duration,
+    ) {
+        if let Some(counted) = &mut live.slot.counted {
+            counted.park();
         }
-        state.by_use.insert(stamp, Arc::clone(&version));
-        state
-            .parked
-            .entry(version)
-            .or_default()
-            .push(Parked { stamp, owner, live });
-        self.metrics.parked.inc();
-        self.metrics.busy.dec();
-        state.wake_one(self.caps);
+        let mut state = self.lock();
+        state.put(live, owner, now, keep);
+        state.serve_waiters(self);
     }
 
-    /// Evicts what nobody has called for `timeout`. Also wakes a waiter if there is room, so that
-    /// one whose wake-up was lost with its call does not hold up the others.
-    pub(crate) fn evict_idle(&self, now: Instant, timeout: Duration) {
-        let mut evicted = Vec::new();
-        let mut state = self.lock();
-        let count = idle(state.by_use.keys().map(|(used, _)| *used), now, timeout);
-        for _ in 0..count {
-            evicted.extend(state.take_oldest(|_| true));
-        }
-        state.wake_one(self.caps);
-        drop(state);
-        self.drop_parked("idle", evicted);
+    /// Evicts what nobody has called for the time that it was to be kept.
+    pub(crate) fn evict_idle(&self, now: Instant) {
+        self.evict(Ended::Idle, |state| {
+            let (end, used) = state.by_end.first_key_value()?;
+            (end.0 <= now).then_some(*used)
+        });
+    }
+
+    /// Evicts every parked instance.
+    pub(crate) fn evict_all(&self) {
+        self.evict(Ended::Idle, |state| {
+            state.by_use.first_key_value().map(|(used, _)| *used)
+        });
+    }
+
+    /// Evicts so many parked instances, the least recently used first. Returns how many there were.
+    pub(crate) fn evict_oldest(&self, count: usize) -> usize {
+        let mut left = count;
+        self.evict(Ended::Pressure, |state| {
+            left = left.checked_sub(1)?;
+            state.by_use.first_key_value().map(|(used, _)| *used)
+        })
     }
 
     /// Evicts the parked instances of every version of an agent that `keep` refuses.
     pub(crate) fn retire(&self, agent: &str, keep: impl Fn(u32) -> bool) {
+        self.evict(Ended::Replaced, |state| {
+            state.oldest(|version| version.agent == agent && !keep(version.number))
+        });
+    }
+
+    /// Parked instances.
+    pub(crate) fn parked(&self) -> usize {
+        self.lock().by_use.len()
+    }
+
+    fn evict(&self, end: Ended, mut which: impl FnMut(&State<I>) -> Option<Stamp>) -> usize {
         let mut evicted = Vec::new();
         let mut state = self.lock();
-        while let Some(live) =
-            state.take_oldest(|version| version.agent == agent && !keep(version.number))
-        {
+        while let Some(mut live) = which(&state).and_then(|used| state.take(used)) {
+            if let Some(counted) = &mut live.slot.counted {
+                counted.end = end;
+            }
             evicted.push(live);
         }
         drop(state);
-        self.drop_parked("replaced", evicted);
+        evicted.len()
     }
 
-    fn drop_parked(&self, reason: &'static str, evicted: Vec<Live>) {
-        let count = evicted.len();
-        self.metrics.parked.sub(count as i64);
-        // The slots count down busy when they drop, like those of any other instance.
-        self.metrics.busy.add(count as i64);
-        drop(evicted);
-        if count > 0 {
-            self.metrics.evicted(reason, count);
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, State<I>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
-    fn take_fitting(&mut self, version: &Arc<VersionRef>, owner: &Owner) -> Option<Live> {
-        let parked = self.parked.get_mut(version)?;
+impl<I> State<I> {
+    fn new() -> Self {
+        Self {
+            parked: HashMap::new(),
+            by_use: BTreeMap::new(),
+            by_end: BTreeMap::new(),
+            live: 0,
+            agents: HashMap::new(),
+            waiters: FairQueue::default(),
+            stamps: 0,
+        }
+    }
+
+    /// What a call can have now without waiting.
+    fn serve(
+        &mut self,
+        pool: &Arc<Pool<I>>,
+        version: &Arc<VersionRef>,
+        owner: &Owner,
+    ) -> Option<Acquired<I>> {
+        if let Some(live) = self.take_fitting(version, owner) {
+            return Some(Acquired::Parked(live));
+        }
+        let oldest = match admit(pool.caps, self.load(&version.agent)) {
+            Admission::Start => {
+                self.live += 1;
+                self.count(&version.agent);
+                let slot = Slot {
+                    pool: Arc::clone(pool),
+                    version: Arc::clone(version),
+                    counted: None,
+                };
+                let evicted = None;
+                return Some(Acquired::Room(Room { evicted, slot }));
+            }
+            Admission::EvictAny => self.oldest(|_| true),
+            Admission::EvictOwn => self.oldest(|parked| parked.agent == version.agent),
+            Admission::Wait | Admission::Refuse => None,
+        };
+        let Live { instance, mut slot } = self.take(oldest?)?;
+        // The place changes hands with the instance still in it; whoever gets it drops that first.
+        let before = mem::replace(&mut slot.version, Arc::clone(version));
+        self.uncount(&before.agent);
+        self.count(&version.agent);
+        let mut counted = slot.counted.take();
+        if let Some(counted) = &mut counted {
+            counted.end = Ended::Capacity;
+        }
+        let evicted = Some((instance, counted));
+        Some(Acquired::Room(Room { evicted, slot }))
+    }
+
+    /// Hands out what is free, in turns, until nobody who waits can go.
+    fn serve_waiters(&mut self, pool: &Arc<Pool<I>>) {
+        while self.live < pool.caps.instances || !self.by_use.is_empty() {
+            let mut waiters = mem::take(&mut self.waiters);
+            let next = waiters.next(|agent| admit(pool.caps, self.load(agent)).is_go());
+            self.waiters = waiters;
+            let Some(waiter) = next else { return };
+            let Some(acquired) = self.serve(pool, &waiter.version, &waiter.owner) else {
+                return;
+            };
+            // It listens: a place leaves the queue, under the lock, before its receiver is dropped.
+            let _listens = waiter.give.send(acquired);
+        }
+    }
+
+    fn put(&mut self, live: Live<I>, owner: Owner, now: Instant, keep: Duration) {
+        self.stamps += 1;
+        let used = (now, self.stamps);
+        let end = (now + keep, self.stamps);
+        let version = Arc::clone(&live.slot.version);
+        if let Some(load) = self.agents.get_mut(&version.agent) {
+            load.parked += 1;
+        }
+        self.by_use.insert(used, Arc::clone(&version));
+        self.by_end.insert(end, used);
+        let parked = Parked {
+            used,
+            end,
+            owner,
+            live,
+        };
+        self.parked.entry(version).or_default().push(parked);
+    }
+
+    fn take_fitting(&mut self, version: &Arc<VersionRef>, owner: &Owner) -> Option<Live<I>> {
+        let parked = self.parked.get(version)?;
         // The newest first: its memory is the likeliest to be in the processor's cache.
         let place = parked
             .iter()
             .rposition(|candidate| candidate.owner == *owner)?;
-        let found = parked.remove(place);
-        self.forget_parked(&found.stamp, version);
-        Some(found.live)
+        let version = Arc::clone(version);
+        self.take_at(&version, place)
     }
 
-    fn take_oldest(&mut self, fits: impl Fn(&VersionRef) -> bool) -> Option<Live> {
-        let (stamp, version) = self
-            .by_use
-            .iter()
-            .find(|(_, version)| fits(version))
-            .map(|(stamp, version)| (*stamp, Arc::clone(version)))?;
-        let parked = self.parked.get_mut(&version)?;
-        let place = parked
-            .iter()
-            .position(|candidate| candidate.stamp == stamp)?;
-        let found = parked.remove(place);
-        self.forget_parked(&stamp, &version);
-        Some(found.live)
+    /// The parked instance that was used then.
+    fn take(&mut self, used: Stamp) -> Option<Live<I>> {
+        let version = Arc::clone(self.by_use.get(&used)?);
+        let parked = self.parked.get(&version)?;
+        let place = parked.iter().position(|candidate| candidate.used == used)?;
+        self.take_at(&version, place)
     }
 
-    fn forget_parked(&mut self, stamp: &Stamp, version: &Arc<VersionRef>) {
-        self.by_use.remove(stamp);
-        if self.parked.get(version).is_some_and(Vec::is_empty) {
+    fn take_at(&mut self, version: &Arc<VersionRef>, place: usize) -> Option<Live<I>> {
+        let parked = self.parked.get_mut(version)?;
+        let mut found = parked.remove(place);
+        if parked.is_empty() {
             self.parked.remove(version);
         }
+        self.by_use.remove(&found.used);
+        self.by_end.remove(&found.end);
         if let Some(load) = self.agents.get_mut(&version.agent) {
             load.parked -= 1;
+        }
+        if let Some(counted) = &mut found.live.slot.counted {
+            counted.unpark();
+        }
+        Some(found.live)
+    }
+
+    /// When the least recently used parked instance of a version that fits was used.
+    fn oldest(&self, fits: impl Fn(&VersionRef) -> bool) -> Option<Stamp> {
+        let found = self.by_use.iter().find(|(_, version)| fits(version));
+        found.map(|(used, _)| *used)
+    }
+
+    fn count(&mut self, agent: &str) {
+        if let Some(load) = self.agents.get_mut(agent) {
+            load.live += 1;
+        } else {
+            let load = AgentLoad { live: 1, parked: 0 };
+            self.agents.insert(agent.to_owned(), load);
+        }
+    }
+
+    fn uncount(&mut self, agent: &str) {
+        if let Some(load) = self.agents.get_mut(agent) {
+            load.live -= 1;
+            if load.live == 0 {
+                self.agents.remove(agent);
+            }
         }
     }
 
@@ -270,54 +373,110 @@ impl State {
             parked: self.by_use.len(),
             parked_of_agent: own.parked,
             waiting: self.waiters.len(),
-        }
-    }
-
-    /// Wakes the first waiter that would not have to wait again.
-    fn wake_one(&mut self, caps: Caps) {
-        let can_go = |state: &Self, waiter: &Waiter| {
-            let admission = admit(caps, state.load(&waiter.agent));
-            !matches!(admission, Admission::Wait | Admission::Refuse)
-        };
-        while let Some(place) = (self.waiters.iter()).position(|waiter| can_go(self, waiter))
-            && let Some(waiter) = self.waiters.remove(place)
-        {
-            // A waiter that has given up no longer listens.
-            if waiter.wake.send(()).is_ok() {
-                return;
-            }
+            waiting_of_agent: self.waiters.len_of(agent),
         }
     }
 }
 
-impl Drop for Slot {
+impl<I> Place<I> {
+    /// Waits for its turn, if it has to.
+    pub(crate) async fn take(mut self) -> Acquired<I> {
+        if let Has::Turn { given, .. } = &mut self.has {
+            let given = given.await;
+            self.has = Has::Given(given.expect("the queue keeps who waits until it is served"));
+        }
+        match mem::replace(&mut self.has, Has::Nothing) {
+            Has::Given(acquired) => acquired,
+            Has::Turn { .. } | Has::Nothing => unreachable!("it was given something above"),
+        }
+    }
+
+    pub(crate) fn version(&self) -> &Arc<VersionRef> {
+        &self.version
+    }
+}
+
+impl<I> Drop for Place<I> {
     fn drop(&mut self) {
+        let given = match mem::replace(&mut self.has, Has::Nothing) {
+            Has::Nothing => return,
+            Has::Given(acquired) => acquired,
+            Has::Turn {
+                number, mut given, ..
+            } => {
+                let agent = &self.version.agent;
+                drop(self.pool.lock().waiters.remove(agent, number));
+                match given.try_recv() {
+                    Ok(acquired) => acquired,
+                    Err(_) => return,
+                }
+            }
+        };
+        // Nobody has entered the instance, so another call may.
+        if let Acquired::Parked(live) = given {
+            let owner = self.owner.take();
+            self.pool.park(live, owner, Instant::now(), UNUSED);
+        }
+    }
+}
+
+/// How long an instance is kept whose call has gone away before it began.
+const UNUSED: Duration = Duration::from_secs(1);
+
+impl<I> Room<I> {
+    /// Empties the place.
+    pub(crate) fn make(self) -> Slot<I> {
+        drop(self.evicted);
+        self.slot
+    }
+}
+
+impl<I> Slot<I> {
+    /// Puts an instance that has started in its place.
+    pub(crate) fn hold(mut self, instance: I) -> Live<I> {
+        self.counted = Some(Counted::start(&self.pool.metrics));
+        Live {
+            instance,
+            slot: self,
+        }
+    }
+}
+
+impl<I> Live<I> {
+    /// Ends an instance whose only call is over.
+    pub(crate) fn spend(mut self) {
+        if let Some(counted) = &mut self.slot.counted {
+            counted.end = Ended::Spent;
+        }
+    }
+}
+
+impl<I> Drop for Slot<I> {
+    fn drop(&mut self) {
+        drop(self.counted.take());
         let mut state = self.pool.lock();
         state.live -= 1;
-        if let Some(load) = state.agents.get_mut(&self.version.agent) {
-            load.live -= 1;
-            if load.live == 0 {
-                state.agents.remove(&self.version.agent);
-            }
-        }
-        state.wake_one(self.pool.caps);
-        drop(state);
-        self.pool.metrics.busy.dec();
+        state.uncount(&self.version.agent);
+        state.serve_waiters(&self.pool);
     }
 }
 
 /// Counts a waiting call for as long as it waits.
-struct Queued<'a>(&'a Metrics);
+struct Queued(Arc<Metrics>);
 
-impl<'a> Queued<'a> {
-    fn new(metrics: &'a Metrics) -> Self {
+impl Queued {
+    fn new(metrics: &Arc<Metrics>) -> Self {
         metrics.queue_depth.inc();
-        Self(metrics)
+        Self(Arc::clone(metrics))
     }
 }
 
-impl Drop for Queued<'_> {
+impl Drop for Queued {
     fn drop(&mut self) {
         self.0.queue_depth.dec();
     }
 }
+
+#[cfg(test)]
+#[path = "pool_tests.rs"]
+mod tests;

@@ -5,7 +5,7 @@ use crate::agents::AgentEntry;
 use crate::auth::Caller;
 use crate::errors::{A2aError, Kind};
 use crate::metrics::AgentMetrics;
-use dormouse_scheduler::{CallFailure, CallRequest, Entry, Scheduler};
+use dormouse_scheduler::{CallFailure, CallRequest, Entry, Place, Scheduler};
 use dormouse_services::model::{
     FailureClass, Message, Metadata, Outcome, StreamResponse, Task, is_interrupted,
 };
@@ -94,6 +94,8 @@ enum Turn {
 /// A call with all it needs to run.
 struct Ready {
     request: CallRequest,
+    /// `None`: what was had is not of the version that the task began with.
+    place: Option<Place>,
     scheduler: Scheduler,
     metrics: Arc<AgentMetrics>,
     acceptance_grace: Duration,
@@ -294,11 +296,14 @@ impl Operations {
             skill: skill.id.clone(),
             message: message.clone(),
         });
+        // Before anything is kept: a call that is refused leaves nothing behind.
+        let place = self.enter(agent, &principal, Some(&call.context_id()))?;
         if let Some(config) = push {
             call.notify(config)?;
         }
         Ok(self.with_call(
             agent,
+            Some(place),
             CallRequest {
                 version: Arc::clone(&agent.version),
                 entry: Entry::Request,
@@ -329,11 +334,15 @@ impl Operations {
             ..
         } = request;
         let scope = caller.scope(&agent.version.agent);
+        // Refused before the task has taken its input, it waits as before.
+        let place = self.enter(agent, &scope.principal, message.context_id.as_deref())?;
         let along = Along { once, push };
         let turn = self.engine.resume_with(&scope, id, message, along).await?;
+        let mut place = Some(place);
         let version = if turn.version == agent.version.number {
             Some(Arc::clone(agent))
         } else {
+            place = None;
             let found = self.agents.find_version(&scope.agent, turn.version).await;
             found.map_err(|error| A2aError::internal("the registry could not be read", &error))?
         };
@@ -347,6 +356,7 @@ impl Operations {
         };
         Ok(self.with_call(
             &version,
+            place,
             CallRequest {
                 version: Arc::clone(&version.version),
                 entry: Entry::Input { slot: turn.slot },
@@ -360,9 +370,25 @@ impl Operations {
         ))
     }
 
-    fn with_call(&self, agent: &Arc<AgentEntry>, request: CallRequest) -> Ready {
+    fn enter(
+        &self,
+        agent: &AgentEntry,
+        principal: &str,
+        context: Option<&str>,
+    ) -> Result<Place, A2aError> {
+        let place = self.scheduler.enter(&agent.version, principal, context);
+        place.map_err(|full| A2aError::new(Kind::Unavailable, full.to_string()))
+    }
+
+    fn with_call(
+        &self,
+        agent: &Arc<AgentEntry>,
+        place: Option<Place>,
+        request: CallRequest,
+    ) -> Ready {
         Ready {
             request,
+            place,
             scheduler: self.scheduler.clone(),
             metrics: Arc::clone(&agent.metrics),
             acceptance_grace: self.acceptance_grace,
@@ -376,12 +402,18 @@ impl Ready {
     async fn run(self) -> Result<Settled, TaskError> {
         let Self {
             request,
+            place,
             scheduler,
             metrics,
             acceptance_grace,
         } = self;
         let task = Arc::clone(&request.task);
-        let mut calling = pin!(scheduler.call(request));
+        let mut calling = pin!(async {
+            match place {
+                Some(place) => scheduler.call_at(place, request).await,
+                None => scheduler.call(request).await,
+            }
+        });
         let accepting = async {
             tokio::time::sleep(acceptance_grace).await;
             task.accept().await

@@ -8,6 +8,7 @@ mod cards;
 mod catalog;
 mod connections;
 mod drain;
+mod full;
 mod grpc;
 mod grpc_client;
 mod http2;

@@ -64,13 +64,21 @@ pub(crate) async fn waiting_task(server: &Server) -> String {
 }
 
 pub(crate) async fn start_empty(change: impl FnOnce(&mut GatewayConfig)) -> Server {
+    start_with(change, |_scheduler| {}).await
+}
+
+pub(crate) async fn start_with(
+    change: impl FnOnce(&mut GatewayConfig),
+    change_scheduler: impl FnOnce(&mut SchedulerConfig),
+) -> Server {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::in_memory();
     let registry = prometheus::Registry::new();
     let (engine, _) = TaskEngine::open(Arc::clone(&store.tasks), TaskLimits::default())
         .await
         .unwrap();
-    let config = SchedulerConfig::new(folder.path().to_owned());
+    let mut config = SchedulerConfig::new(folder.path().to_owned());
+    change_scheduler(&mut config);
     let scheduler = Scheduler::new(config, Arc::clone(&store.modules), &registry).unwrap();
     let mut config = GatewayConfig::new("https://agents.example.com/");
     change(&mut config);

@@ -69,7 +69,7 @@ pub(super) async fn run(scene: &mut Scene<'_>) -> anyhow::Result<()> {
 fn consistency(found: &mut Finding, before: &Counters, now: &Counters, calls: u64) {
     let lost_calls = now.starts.since(&before.starts).total().abs_diff(calls);
     let ended_or_live = now.evictions + now.live;
-    let lost_instances = now.starts.of_instances().abs_diff(ended_or_live);
+    let lost_instances = now.started.abs_diff(ended_or_live);
     let gaps = lost_calls + lost_instances;
     found.count("evictions", now.evictions as f64, "instances evicted");
     found.count(
@@ -80,7 +80,7 @@ fn consistency(found: &mut Finding, before: &Counters, now: &Counters, calls: u6
     found.count(
         "lost_instances",
         lost_instances as f64,
-        "instances started, apart from evicted or alive",
+        "instances started, apart from ended or alive",
     );
     found.count("counter_gaps", gaps as f64, "both together");
 }

@@ -63,9 +63,11 @@ impl Pool {
             ..
         } = *state;
         let parked = state.awake.len();
+        let started = evicted + parked as u64 + busy as u64;
         format!(
             "dormouse_starts_total{{agent=\"other\",temperature=\"hot\"}} {hot}\n\
              dormouse_starts_total{{agent=\"other\",temperature=\"warm\"}} {warm}\n\
+             dormouse_instances_started_total {started}\n\
              dormouse_evictions_total{{reason=\"idle\"}} {evicted}\n\
              dormouse_instances{{state=\"parked\"}} {parked}\n\
              dormouse_instances{{state=\"busy\"}} {busy}\n"

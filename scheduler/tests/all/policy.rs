@@ -1,9 +1,8 @@
 //! The policy as properties: no counts and no times may break these.
 
-use dormouse_scheduler::policy::{Admission, Caps, Load, admit, idle};
+use dormouse_scheduler::policy::{Admission, Caps, Load, admit, may_wait};
+use dormouse_scheduler::queue::FairQueue;
 use proptest::prelude::*;
-use std::time::Duration;
-use tokio::time::Instant;
 
 fn caps() -> impl Strategy<Value = Caps> {
     (1..50usize, 1..50usize, 0..10usize).prop_map(|(instances, instances_per_agent, queue)| Caps {
@@ -15,8 +14,15 @@ fn caps() -> impl Strategy<Value = Caps> {
 
 /// Loads that can exist: an agent's share is part of the whole, parked ones live.
 fn load() -> impl Strategy<Value = Load> {
-    (0..60usize, 0..60usize, 0..60usize, 0..60usize, 0..15usize).prop_map(
-        |(a, b, c, d, waiting)| {
+    (
+        0..60usize,
+        0..60usize,
+        0..60usize,
+        0..60usize,
+        0..15usize,
+        0..15usize,
+    )
+        .prop_map(|(a, b, c, d, waiting, own)| {
             let live_of_agent = a;
             let parked_of_agent = b.min(live_of_agent);
             let others = c;
@@ -27,9 +33,9 @@ fn load() -> impl Strategy<Value = Load> {
                 parked,
                 parked_of_agent,
                 waiting,
+                waiting_of_agent: own.min(waiting),
             }
-        },
-    )
+        })
 }
 
 proptest! {
@@ -47,7 +53,9 @@ proptest! {
             }
             Admission::EvictOwn => prop_assert!(load.parked_of_agent > 0),
             Admission::Wait => prop_assert!(load.waiting < caps.queue),
-            Admission::Refuse => prop_assert!(load.waiting >= caps.queue),
+            Admission::Refuse => {
+                prop_assert!(load.waiting + load.waiting_of_agent >= caps.queue);
+            }
         }
     }
 
@@ -61,15 +69,60 @@ proptest! {
         }
     }
 
+    /// Whoever has nothing in the queue finds a place, whatever others do.
     #[test]
-    fn idle_takes_exactly_those_past_the_timeout(
-        mut ages in proptest::collection::vec(0u64..10_000, 0..50),
-        timeout in 0u64..10_000,
+    fn a_storm_leaves_room_for_others(queue in 1usize..200, storms in 1usize..5) {
+        let mut waiting = vec![0; storms];
+        for turn in 0..storms * queue {
+            let agent = turn % storms;
+            let all: usize = waiting.iter().sum();
+            if may_wait(queue, all, waiting[agent]) {
+                waiting[agent] += 1;
+            }
+        }
+        let all: usize = waiting.iter().sum();
+        prop_assert!(all <= queue);
+        prop_assert!(queue < storms + 1 || may_wait(queue, all, 0), "{waiting:?} of {queue}");
+        let share = queue.div_ceil(storms + 1);
+        prop_assert!(waiting.iter().all(|n| *n <= share), "{waiting:?} of {queue}");
+    }
+
+    #[test]
+    fn turns_go_round_and_nobody_is_lost(
+        calls in proptest::collection::vec(0u8..5, 0..80),
+        stuck in 0u8..5,
+        leaving in proptest::collection::vec(any::<proptest::sample::Index>(), 0..10),
     ) {
-        ages.sort_unstable_by(|a, b| b.cmp(a));
-        let now = Instant::now() + Duration::from_secs(60);
-        let used = ages.iter().map(|age| now - Duration::from_millis(*age));
-        let expected = ages.iter().filter(|age| **age >= timeout).count();
-        prop_assert_eq!(idle(used, now, Duration::from_millis(timeout)), expected);
+        let mut queue = FairQueue::default();
+        let mut waiting: Vec<(u8, u64)> = Vec::new();
+        for agent in &calls {
+            let number = queue.push(&agent.to_string(), *agent);
+            waiting.push((*agent, number));
+        }
+        for index in leaving {
+            if !waiting.is_empty() {
+                let (agent, number) = waiting.remove(index.index(waiting.len()));
+                prop_assert_eq!(queue.remove(&agent.to_string(), number), Some(agent));
+                prop_assert_eq!(queue.remove(&agent.to_string(), number), None);
+            }
+        }
+        prop_assert_eq!(queue.len(), waiting.len());
+        let stuck_name = stuck.to_string();
+        let mut served = [0usize; 5];
+        let total = |agent: u8| waiting.iter().filter(|(a, _)| *a == agent).count();
+        while let Some(agent) = queue.next(|agent| agent != stuck_name) {
+            served[usize::from(agent)] += 1;
+            // While both still wait, no agent is served twice more than another.
+            for other in (0..5).filter(|other| *other != stuck) {
+                let other_waits = served[usize::from(other)] < total(other);
+                let ahead = served[usize::from(agent)].saturating_sub(served[usize::from(other)]);
+                prop_assert!(!other_waits || ahead <= 1, "{served:?}");
+            }
+        }
+        for agent in (0..5).filter(|agent| *agent != stuck) {
+            prop_assert_eq!(served[usize::from(agent)], total(agent));
+        }
+        prop_assert_eq!(queue.len(), total(stuck));
+        prop_assert_eq!(queue.len_of(&stuck_name), total(stuck));
     }
 }
