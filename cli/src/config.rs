@@ -60,6 +60,11 @@ pub(crate) struct Settings {
     #[arg(long, value_name = "N")]
     max_instances: Option<NonZeroU32>,
 
+    /// Memory of the server above which idle instances are evicted, for example 512MiB [default: 90% of its control
+    /// group's limit, or 75% of the machine's memory]
+    #[arg(long, value_name = "SIZE")]
+    memory_budget: Option<Size>,
+
     /// A call may take this long, its waits included [default: 1m]
     #[arg(long, value_name = "DURATION")]
     call_timeout: Option<Span>,
@@ -158,6 +163,7 @@ impl Config {
             &mut scheduler.max_instances,
             settings.max_instances.map(|count| count.get() as usize),
         );
+        scheduler.memory_budget = settings.memory_budget.map(|size| size.0);
         let accept_data_loss = settings.accept_data_loss == Some(true);
         Ok(Self {
             listen,
@@ -198,6 +204,7 @@ impl Settings {
             idle_timeout: self.idle_timeout.or(file.idle_timeout),
             code_idle_timeout: self.code_idle_timeout.or(file.code_idle_timeout),
             metrics_listen: self.metrics_listen.or(file.metrics_listen),
+            memory_budget: self.memory_budget.or(file.memory_budget),
             max_instances: self.max_instances.or(file.max_instances),
             call_timeout: self.call_timeout.or(file.call_timeout),
             cpu_limit: self.cpu_limit.or(file.cpu_limit),
@@ -263,6 +270,35 @@ impl TryFrom<String> for Span {
     }
 }
 
+/// A number of bytes as people write it: `512MiB`, `4GiB`, `1073741824`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub(crate) struct Size(pub(crate) u64);
+
+impl FromStr for Size {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let units = [("KiB", 10), ("MiB", 20), ("GiB", 30), ("TiB", 40)];
+        let unit = units
+            .iter()
+            .find_map(|(unit, shift)| Some((text.strip_suffix(unit)?, *shift)));
+        let (number, shift) = unit.unwrap_or((text, 0));
+        let number: Option<u64> = number.trim().parse().ok();
+        let bytes = number.and_then(|number| number.checked_mul(1 << shift));
+        let bytes = bytes.filter(|bytes| *bytes > 0).map(Self);
+        bytes.ok_or_else(|| format!("{text:?} is no size; write for example 512MiB, 4GiB"))
+    }
+}
+
+impl TryFrom<String> for Size {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
 /// How logs are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum LogFormat {
@@ -270,4 +306,20 @@ pub(crate) enum LogFormat {
     Text,
     /// One JSON object a line
     Json,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_read_as_people_write_them() {
+        let size = |text: &str| text.parse::<Size>().ok().map(|size| size.0);
+        assert_eq!(size("512MiB"), Some(512 << 20));
+        assert_eq!(size("4 GiB"), Some(4 << 30));
+        assert_eq!(size("1073741824"), Some(1 << 30));
+        for wrong in ["", "0", "MiB", "1.5GiB", "4GB", "-1", "99999999999TiB"] {
+            assert_eq!(size(wrong), None, "{wrong}");
+        }
+    }
 }

@@ -84,6 +84,7 @@ fn fit(config: &mut Config) {
             lowered.mend()
         );
     }
+    scheduler.memory_budget = scheduler.memory_budget.or(machine.memory_budget());
     let wanted = config.max_connections;
     config.max_connections = machine.connections(wanted);
     if config.max_connections < wanted {

@@ -250,6 +250,16 @@ impl CodeCache {
         }
     }
 
+    /// Drops all loaded code; live instances keep theirs. `false`: there was none.
+    pub(crate) fn drop_loaded(&self) -> bool {
+        let Some(loaded) = &self.loaded else {
+            return false;
+        };
+        let had_some = loaded.entry_count() > 0;
+        loaded.invalidate_all();
+        had_some
+    }
+
     /// Lets the cache act on its idle times; it does nothing by itself.
     pub(crate) fn tick(&self) {
         if let Some(loaded) = &self.loaded {

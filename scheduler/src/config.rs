@@ -1,5 +1,6 @@
 //! Every limit of the scheduler, with its reason beside it.
 
+use crate::machine;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -8,7 +9,8 @@ use std::time::Duration;
 pub struct SchedulerConfig {
     /// Folder of compiled code. Only this process may write there: loading compiled code trusts it.
     pub code_dir: PathBuf,
-    /// A parked instance is evicted after this long without a call. Zero parks nothing.
+    /// A parked instance is evicted after this long without a call, or sooner if its agent's rhythm says that
+    /// keeping it does not pay. Zero parks nothing.
     pub idle_timeout: Duration,
     /// Loaded code is dropped after this long without a call. Zero keeps none loaded.
     pub code_idle_timeout: Duration,
@@ -20,6 +22,11 @@ pub struct SchedulerConfig {
     pub max_queue: usize,
     /// Versions whose code is loaded at a time.
     pub max_loaded_code: u64,
+    /// Resident memory of the process, in bytes, above which parked instances are evicted and loaded code is
+    /// dropped. `None`: never.
+    pub memory_budget: Option<u64>,
+    /// What reads the resident memory; `None` if it cannot be read.
+    pub resident: fn() -> Option<u64>,
     /// Modules compiled at a time. Compiling takes a core each.
     pub compile_workers: usize,
     pub limits: CallLimits,
@@ -70,6 +77,8 @@ impl SchedulerConfig {
             max_instances_per_agent: 256,
             max_queue: 4_096,
             max_loaded_code: 4_096,
+            memory_budget: None,
+            resident: machine::resident,
             compile_workers: 1,
             limits: CallLimits::default(),
         }

@@ -12,6 +12,7 @@ use crate::lane::{Lane, Pace, SlowLane};
 use crate::metrics::Metrics;
 use crate::policy::Caps;
 use crate::pool::{self, Acquired, Live, Owner, Pool};
+use crate::pressure::{Relief, relief};
 use crate::shortage::is_shortage;
 use dormouse_services::logs::LogFlood;
 use dormouse_services::model::{FailureClass, Isolation, Outcome};
@@ -248,6 +249,23 @@ impl Inner {
         Ok((slot.hold(instance), temperature))
     }
 
+    /// Gives up what is kept for later while memory is over its budget.
+    fn relieve(&self) {
+        let (Some(budget), Some(resident)) = (self.config.memory_budget, (self.config.resident)())
+        else {
+            return;
+        };
+        let relief = relief(resident, budget, self.pool.parked());
+        if relief == Relief::default() {
+            return;
+        }
+        let evicted = self.pool.evict_oldest(relief.instances);
+        let dropped = relief.code && self.code.drop_loaded();
+        if evicted > 0 || dropped {
+            tracing::warn!(resident, budget, evicted, "memory is over its budget");
+        }
+    }
+
     fn too_late(&self) -> CallFailure {
         let seconds = self.config.limits.deadline.as_secs_f32();
         let sentence = format!("The agent did not finish within {seconds} seconds.");
@@ -349,6 +367,7 @@ async fn keep_house(inner: std::sync::Weak<Inner>) {
         tick.tick().await;
         let Some(inner) = inner.upgrade() else { return };
         inner.pool.evict_idle(tokio::time::Instant::now());
+        inner.relieve();
         inner.code.tick();
     }
 }

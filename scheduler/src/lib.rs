@@ -4,7 +4,8 @@
 //! [`engine`] (one wasmtime engine),
 //! [`deploy`] (lift, compile, discover), [`code`] (compiled code on disk and loaded), [`host`] (the
 //! host side of the WIT), [`instance`] (one live instance), [`policy`] (who starts, waits or
-//! is refused, a pure function), [`queue`] (who is next), [`pool`] (parked instances), [`dispatch`] (a call finds an instance and runs).
+//! is refused, a pure function), [`queue`] (who is next), [`keep_alive`] and [`pressure`] (how long instances
+//! are kept), [`pool`] (parked instances), [`dispatch`] (a call finds an instance and runs).
 
 pub mod call;
 mod code;
@@ -15,11 +16,13 @@ mod dispatch;
 mod engine;
 mod host;
 mod instance;
+pub mod keep_alive;
 mod lane;
 pub mod machine;
 mod metrics;
 pub mod policy;
 mod pool;
+pub mod pressure;
 pub mod queue;
 mod shortage;
 

@@ -5,6 +5,7 @@
 
 use crate::call::VersionRef;
 use crate::instance::Instance;
+use crate::keep_alive::Rhythms;
 use crate::metrics::{Counted, Ended, Metrics};
 use crate::policy::{Admission, Caps, Load, admit};
 use crate::queue::FairQueue;
@@ -36,6 +37,7 @@ struct State<I> {
     live: usize,
     agents: HashMap<String, AgentLoad>,
     waiters: FairQueue<Waiter<I>>,
+    rhythms: Rhythms,
     stamps: u64,
 }
 
@@ -49,6 +51,7 @@ struct Waiter<I> {
     version: Arc<VersionRef>,
     owner: Owner,
     give: oneshot::Sender<Acquired<I>>,
+    _queued: Queued,
 }
 
 struct Parked<I> {
@@ -96,7 +99,6 @@ enum Has<I> {
     Turn {
         number: u64,
         given: oneshot::Receiver<Acquired<I>>,
-        _queued: Queued,
     },
     Nothing,
 }
@@ -121,6 +123,7 @@ impl<I> Pool<I> {
         owner: Owner,
     ) -> Result<Place<I>, Refused> {
         let mut state = self.lock();
+        state.rhythms.called(&version.agent, Instant::now());
         let has = if let Some(acquired) = state.serve(self, version, &owner) {
             Has::Given(acquired)
         } else if admit(self.caps, state.load(&version.agent)) == Admission::Wait {
@@ -129,11 +132,11 @@ impl<I> Pool<I> {
                 version: Arc::clone(version),
                 owner: owner.clone(),
                 give,
+                _queued: Queued::new(&self.metrics),
             };
             Has::Turn {
                 number: state.waiters.push(&version.agent, waiter),
                 given,
-                _queued: Queued::new(&self.metrics),
             }
         } else {
             drop(state);
@@ -150,18 +153,19 @@ impl<I> Pool<I> {
         })
     }
 
-    /// Keeps an instance for the next call of its version, for so long.
+    /// Keeps an instance for the next call of its version, for so long at most: its agent's rhythm may say less.
     pub(crate) fn park(
         self: &Arc<Self>,
         mut live: Live<I>,
         owner: Owner,
         now: Instant,
-        keep: Duration,
+        bound: Duration,
     ) {
         if let Some(counted) = &mut live.slot.counted {
             counted.park();
         }
         let mut state = self.lock();
+        let keep = state.rhythms.rested(&live.slot.version.agent, now, bound);
         state.put(live, owner, now, keep);
         state.serve_waiters(self);
     }
@@ -229,6 +233,7 @@ impl<I> State<I> {
             live: 0,
             agents: HashMap::new(),
             waiters: FairQueue::default(),
+            rhythms: Rhythms::default(),
             stamps: 0,
         }
     }
@@ -401,9 +406,7 @@ impl<I> Drop for Place<I> {
         let given = match mem::replace(&mut self.has, Has::Nothing) {
             Has::Nothing => return,
             Has::Given(acquired) => acquired,
-            Has::Turn {
-                number, mut given, ..
-            } => {
+            Has::Turn { number, mut given } => {
                 let agent = &self.version.agent;
                 drop(self.pool.lock().waiters.remove(agent, number));
                 match given.try_recv() {

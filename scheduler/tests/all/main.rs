@@ -4,6 +4,8 @@
 mod deploy;
 mod harness;
 mod hostile;
+mod keep_alive;
 mod life;
 mod machine;
 mod policy;
+mod pressure;
