@@ -159,11 +159,13 @@ impl Inner {
         pace: Arc<Pace>,
     ) -> Result<Outcome, CallFailure> {
         let owner = owner(&request);
+        let keep =
+            request.version.isolation != Isolation::Call && !self.config.idle_timeout.is_zero();
         let (mut live, temperature) = self.find(&request, &owner, deadline, &pace).await?;
         pace.entered.get_or_init(|| (Instant::now(), temperature));
         let said = live
             .instance
-            .call(&self.engine, &request, deadline, pace)
+            .call(&self.engine, request, deadline, pace)
             .await;
         let said = said.map_err(|error| self.explain(&error))?;
         // The memory of an instance that has answered nonsense is not trusted again either.
@@ -173,7 +175,7 @@ impl Inner {
                 &format!("The agent's answer is not valid: {e}."),
             )
         })?;
-        if request.version.isolation != Isolation::Call && !self.config.idle_timeout.is_zero() {
+        if keep {
             self.pool.park(live, owner, tokio::time::Instant::now());
         }
         Ok(outcome)
