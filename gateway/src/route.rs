@@ -75,7 +75,21 @@ pub(crate) fn route(path: &str) -> Route<'_> {
         CARD => Route::RootCard,
         JWKS_PATH => Route::Jwks,
         "/.well-known/ai-catalog.json" => Route::AiCatalog,
-        _ => platform(path),
+        _ if path.starts_with("/v1/") => platform(path),
+        _ => of_tenant(path),
+    }
+}
+
+/// HTTP+JSON with the tenant in front, as a2a.proto binds each method a second time. A tenant is what it
+/// is to gRPC; JSON-RPC and the card are at the agent's URL only.
+fn of_tenant(path: &str) -> Route<'_> {
+    match path.strip_prefix('/').map(a2a) {
+        None
+        | Some(Route::A2a {
+            what: A2aPath::JsonRpc | A2aPath::Card | A2aPath::Unknown,
+            ..
+        }) => Route::Unknown,
+        Some(route) => route,
     }
 }
 
@@ -223,6 +237,12 @@ mod tests {
             ("/lf.a2a.v2.A2AService/GetTask", Route::Unknown),
             ("/agents", Route::Unknown),
             ("/agents/", Route::Unknown),
+            ("/calc", Route::Unknown),
+            ("/calc/", Route::Unknown),
+            ("/calc/.well-known/agent-card.json", Route::Unknown),
+            ("/calc/other", Route::Unknown),
+            ("//tasks", Route::Unknown),
+            ("/v1/tasks", Route::Unknown),
         ] {
             assert_eq!(route(path), expected, "{path}");
         }
@@ -270,6 +290,13 @@ mod tests {
                 },
                 "{path}"
             );
+            let of_rest = !matches!(
+                expected,
+                A2aPath::JsonRpc | A2aPath::Card | A2aPath::Unknown
+            );
+            if of_rest {
+                assert_eq!(route(&format!("/calc{below}")), route(&path), "{path}");
+            }
             let path = format!("/agents/calc/versions/12{below}");
             let base = Base {
                 key: "calc/versions/12",
@@ -284,6 +311,10 @@ mod tests {
                 },
                 "{path}"
             );
+            if of_rest {
+                let path = format!("/calc/versions/12{below}");
+                assert!(matches!(route(&path), Route::A2a { base: of, .. } if of == base));
+            }
         }
         for path in [
             "/agents/calc/versions/01",
