@@ -27,7 +27,7 @@ PATIENCE = 60.0
 
 
 class Dormouse:
-    """A server with every example and the hostile guest."""
+    """A server, which `set_up` gives every example and the hostile guest."""
 
     def __init__(self, folder):
         self.process = subprocess.Popen(
@@ -35,6 +35,8 @@ class Dormouse:
             stdout=subprocess.PIPE,
             text=True,
         )
+
+    def set_up(self):
         line = self.process.stdout.readline()
         self.url = line.strip().removeprefix("listening on ")
         assert self.url.startswith("http"), f"not the promised line: {line!r}"
@@ -314,10 +316,12 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         server = Dormouse(folder)
         try:
+            server.set_up()
             failed = asyncio.run(run(server))
             server.stop()
         finally:
             server.process.kill()
+            server.process.wait()
     sys.exit(1 if failed else 0)
 
 
