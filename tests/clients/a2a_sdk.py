@@ -229,7 +229,10 @@ async def push_configurations(server, binding):
             token="t0ken",
             authentication=pb.AuthenticationInfo(scheme="Bearer", credentials="secret"),
         )
-        assert await client.create_task_push_notification_config(wanted) == wanted
+        # The client writes the tenant of its interface into what it is given.
+        sent = pb.TaskPushNotificationConfig()
+        sent.CopyFrom(wanted)
+        assert await client.create_task_push_notification_config(sent) == wanted
         unnamed = pb.TaskPushNotificationConfig(task_id=task.id, url=wanted.url)
         made = await client.create_task_push_notification_config(unnamed)
         assert made.id and made.task_id == task.id, made
