@@ -5,7 +5,7 @@
 //! and `handle` (which path is what), `auth` (who asks, and what they may), `platform` (modules and the registry of agents), `catalog` (finding agents), `agents` (what is
 //! kept in memory of an agent, its cards and their signatures), `document` (what anybody may cache), `ops` (the A2A operations, wire-free), `jsonrpc`,
 //! `rest`, `sse` and `grpc` (how they look on the wire), `negotiate` and `validate` (what is let in), `errors` (what a
-//! refusal looks like everywhere), `metrics`.
+//! refusal looks like everywhere), `metrics`, `fuzz` (the doors of the fuzz targets).
 
 mod agents;
 mod auth;
@@ -15,6 +15,9 @@ pub mod config;
 mod connection;
 mod document;
 mod errors;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzz;
 mod grpc;
 mod handle;
 mod jsonrpc;

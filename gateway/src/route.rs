@@ -249,6 +249,27 @@ mod tests {
     }
 
     #[test]
+    fn paths_under_a_tenant() {
+        for below in [
+            "message:send",
+            "message:stream",
+            "tasks",
+            "tasks/7",
+            "tasks/7:cancel",
+            "tasks/7:subscribe",
+            "tasks/7/pushNotificationConfigs",
+            "tasks/7/pushNotificationConfigs/1",
+            "extendedAgentCard",
+        ] {
+            for tenant in ["calc", "calc/versions/12"] {
+                let of_agent = format!("/agents/{tenant}/{below}");
+                let path = format!("/{tenant}/{below}");
+                assert_eq!(route(&path), route(&of_agent), "{path}");
+            }
+        }
+    }
+
+    #[test]
     fn a2a_paths() {
         for (below, expected) in [
             ("", A2aPath::JsonRpc),
@@ -290,13 +311,6 @@ mod tests {
                 },
                 "{path}"
             );
-            let of_rest = !matches!(
-                expected,
-                A2aPath::JsonRpc | A2aPath::Card | A2aPath::Unknown
-            );
-            if of_rest {
-                assert_eq!(route(&format!("/calc{below}")), route(&path), "{path}");
-            }
             let path = format!("/agents/calc/versions/12{below}");
             let base = Base {
                 key: "calc/versions/12",
@@ -311,10 +325,6 @@ mod tests {
                 },
                 "{path}"
             );
-            if of_rest {
-                let path = format!("/calc/versions/12{below}");
-                assert!(matches!(route(&path), Route::A2a { base: of, .. } if of == base));
-            }
         }
         for path in [
             "/agents/calc/versions/01",
