@@ -64,6 +64,10 @@ pub(crate) struct Settings {
     #[arg(long, value_name = "DURATION")]
     call_timeout: Option<Span>,
 
+    /// A call may use a processor for this long, its waits not included [default: 30s]
+    #[arg(long, value_name = "DURATION")]
+    cpu_limit: Option<Span>,
+
     /// Open a data folder of which a part is lost, without that part
     #[arg(long, num_args = 0, default_missing_value = "true")]
     accept_data_loss: Option<bool>,
@@ -126,6 +130,11 @@ impl Config {
                 "with a call timeout of 0s no call could be answered: give calls some time",
             ));
         }
+        if settings.cpu_limit.is_some_and(|span| span.0.is_zero()) {
+            return Err(Usage::error(
+                "with a processor time of 0s no call could run: give calls some time",
+            ));
+        }
         let data_dir = settings.data_dir.unwrap_or_else(|| DEFAULT_DATA_DIR.into());
         let mut scheduler = SchedulerConfig::new(data_dir.join(CODE_DIR));
         set(
@@ -139,6 +148,10 @@ impl Config {
         set(
             &mut scheduler.limits.deadline,
             settings.call_timeout.map(|span| span.0),
+        );
+        set(
+            &mut scheduler.limits.processor,
+            settings.cpu_limit.map(|span| span.0),
         );
         set(
             &mut scheduler.max_instances,
@@ -185,6 +198,7 @@ impl Settings {
             metrics_listen: self.metrics_listen.or(file.metrics_listen),
             max_instances: self.max_instances.or(file.max_instances),
             call_timeout: self.call_timeout.or(file.call_timeout),
+            cpu_limit: self.cpu_limit.or(file.cpu_limit),
             accept_data_loss: self.accept_data_loss.or(file.accept_data_loss),
             insecure: self.insecure.or(file.insecure),
             webhook_allow: self.webhook_allow.or(file.webhook_allow),

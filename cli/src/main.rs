@@ -28,6 +28,10 @@ mod client;
 use std::io;
 use std::process::ExitCode;
 
+/// A call allocates some dozens of small things on one thread and frees most of them there.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 use args::{Cli, Command};
 use clap::Parser;
 

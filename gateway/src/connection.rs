@@ -6,6 +6,7 @@ use crate::grpc;
 use crate::handle::{Face, Shared, handle};
 use crate::respond::Reply;
 use crate::stall::{Pieces, Socket, unless_stalled};
+use crate::timer::ConnectionTimer;
 use bytes::Bytes;
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 use hyper::rt::Executor;
@@ -63,9 +64,8 @@ impl Protocols {
     /// `tasks` counts the requests of HTTP/2 connections, which run as tasks of their own.
     pub(crate) fn new(config: &GatewayConfig, tasks: &TaskTracker) -> Self {
         let mut http1 = http1::Builder::new();
-        // Without a timer hyper has no limit on how long a head may take.
+        // It needs a timer, which each connection brings.
         http1
-            .timer(TokioTimer::new())
             .header_read_timeout(config.header_timeout)
             .max_header_size(config.max_header_bytes)
             .keep_alive(true);
@@ -133,8 +133,10 @@ impl Protocols {
             let shared = Arc::clone(&shared);
             async move { Ok::<_, Infallible>(handle(shared, face, request).await) }
         });
+        let mut http1 = self.http1.clone();
+        http1.timer(ConnectionTimer::default());
         let io = TokioIo::new(Socket::new(stream, self.stall_timeout));
-        let connection = self.http1.serve_connection(io, service);
+        let connection = http1.serve_connection(io, service);
         until(connection, draining.cancelled()).await
     }
 

@@ -31,6 +31,7 @@ mod route;
 pub mod server;
 mod sse;
 mod stall;
+mod timer;
 mod uri;
 mod validate;
 

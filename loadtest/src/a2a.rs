@@ -4,10 +4,10 @@ use std::{
     borrow::Cow,
     path::Path,
     sync::atomic::{AtomicU64, Ordering},
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::{
@@ -16,8 +16,12 @@ use hyper::{
 };
 use serde::{Deserialize, de::IgnoredAny};
 use serde_json::{Value, json};
+use tokio::time::{Instant, timeout};
 
-use crate::connection::{Connection, Fault, excerpt, send_once};
+use crate::{
+    connection::{Connection, Fault, excerpt},
+    targets::Targets,
+};
 
 /// Bytes of a request body: a short chat message with its envelope, as in the peers' measurements.
 pub const BODY_BYTES: usize = 300;
@@ -25,13 +29,19 @@ pub const BODY_BYTES: usize = 300;
 /// Stands in the body for the number of the call, and has as many digits.
 const SEQUENCE: &str = "############";
 
+/// The server lets an upload wait for two minutes until it has its turn, and then compiles it.
+const UPLOAD_LIMIT: Duration = Duration::from_secs(180);
+
+/// A first call may wait for code, a deadline of its own, and a busy machine.
+const FIRST_CALL_LIMIT: Duration = Duration::from_secs(90);
+
 const A2A_VERSION: HeaderName = HeaderName::from_static("a2a-version");
 
 /// A `SendMessage` call that can be repeated; every repetition has its own message id.
 #[derive(Debug)]
 pub struct Call {
     authority: String,
-    path: Uri,
+    targets: Targets,
     headers: HeaderMap,
     body: Vec<u8>,
     sequence_at: Vec<usize>,
@@ -44,6 +54,9 @@ pub struct Call {
 pub enum Expected {
     Message,
     CompletedTask,
+    /// Either: a message that took its time comes with a task, because a task is known after 250 ms
+    /// (SPECIFICATION.md, section 1).
+    Answer,
 }
 
 impl Call {
@@ -53,16 +66,28 @@ impl Call {
         let authority = uri
             .authority()
             .with_context(|| format!("a URL without a host: {url}"))?;
+        let only = Targets::in_turn(vec![uri.path().parse()?]);
+        Call::spread(authority.as_str(), only, skill, expected)
+    }
+
+    /// Calls to the server at `host:port` that are spread over many of its agents.
+    pub fn spread(
+        authority: &str,
+        targets: Targets,
+        skill: Option<&str>,
+        expected: Expected,
+    ) -> anyhow::Result<Self> {
+        ensure!(!targets.is_empty(), "there is no agent to call");
         let body = body(skill)?;
         let sequence_at = body.match_indices(SEQUENCE).map(|(at, _)| at).collect();
         let headers = HeaderMap::from_iter([
-            (HOST, HeaderValue::from_str(authority.as_str())?),
+            (HOST, HeaderValue::from_str(authority)?),
             (CONTENT_TYPE, HeaderValue::from_static("application/json")),
             (A2A_VERSION, HeaderValue::from_static("1.0")),
         ]);
         Ok(Call {
-            authority: authority.to_string(),
-            path: uri.path().parse()?,
+            authority: authority.to_owned(),
+            targets,
             headers,
             body: body.into_bytes(),
             sequence_at,
@@ -77,19 +102,29 @@ impl Call {
 
     /// Makes the call once and judges the answer.
     pub async fn make(&self, connection: &mut Connection) -> Result<(), Fault> {
-        let sequence = format!("{:012}", self.next.fetch_add(1, Ordering::Relaxed));
-        let (status, body) = connection.send(self.request(&sequence)).await?;
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let sequence = format!("{number:012}");
+        let request = self.request(self.targets.of(number).clone(), &sequence);
+        let (status, body) = connection.send(request).await?;
         self.judge(status, &body, &sequence)
     }
 
-    fn request(&self, sequence: &str) -> Request<Full<Bytes>> {
+    /// The same for a call of its own, and how long it took.
+    pub async fn make_timed(&self, connection: &mut Connection) -> Result<Duration, Fault> {
+        let begun = Instant::now();
+        let made = timeout(FIRST_CALL_LIMIT, self.make(connection)).await;
+        made.unwrap_or(Err(Fault::Late(FIRST_CALL_LIMIT)))?;
+        Ok(begun.elapsed())
+    }
+
+    fn request(&self, path: Uri, sequence: &str) -> Request<Full<Bytes>> {
         let mut body = self.body.clone();
         for &at in &self.sequence_at {
             body[at..at + SEQUENCE.len()].copy_from_slice(sequence.as_bytes());
         }
         let mut request = Request::new(Full::new(Bytes::from(body)));
         *request.method_mut() = hyper::Method::POST;
-        *request.uri_mut() = self.path.clone();
+        *request.uri_mut() = path;
         *request.headers_mut() = self.headers.clone();
         request
     }
@@ -107,16 +142,18 @@ impl Call {
             )));
         }
         let result = reply.result.ok_or_else(|| wrong("an error"))?;
-        match (self.expected, result.message, result.task) {
-            (Expected::Message, Some(_), None) => Ok(()),
-            (Expected::Message, ..) => Err(wrong("not a message")),
-            (Expected::CompletedTask, None, Some(task))
-                if task.status.state == "TASK_STATE_COMPLETED" =>
-            {
-                Ok(())
-            }
-            (Expected::CompletedTask, ..) => Err(wrong("not a completed task")),
-        }
+        let message = result.message.is_some() && result.task.is_none();
+        let completed = result.message.is_none()
+            && (result.task).is_some_and(|task| task.status.state == "TASK_STATE_COMPLETED");
+        let (good, otherwise) = match self.expected {
+            Expected::Message => (message, "not a message"),
+            Expected::CompletedTask => (completed, "not a completed task"),
+            Expected::Answer => (
+                message || completed,
+                "neither a message nor a completed task",
+            ),
+        };
+        if good { Ok(()) } else { Err(wrong(otherwise)) }
     }
 }
 
@@ -175,6 +212,12 @@ pub struct DeployedAgent {
 }
 
 impl DeployedAgent {
+    /// Where it is called, without the server's address.
+    pub fn path(&self) -> anyhow::Result<Uri> {
+        let url: Uri = self.url.parse()?;
+        Ok(url.path().parse()?)
+    }
+
     /// Skills are listed by id, or as objects with one.
     pub fn has_skill(&self, id: &str) -> bool {
         self.skills
@@ -184,24 +227,34 @@ impl DeployedAgent {
 }
 
 /// Uploads a module and tells which agents it declares.
-pub async fn deploy(authority: &str, module: &Path) -> anyhow::Result<Vec<DeployedAgent>> {
+pub async fn deploy(
+    connection: &mut Connection,
+    authority: &str,
+    module: Bytes,
+) -> anyhow::Result<Vec<DeployedAgent>> {
     #[derive(Deserialize)]
     struct Deployed {
         agents: Vec<DeployedAgent>,
     }
-    let bytes =
-        std::fs::read(module).with_context(|| format!("cannot read {}", module.display()))?;
     let request = Request::post("/v1/modules")
         .header(HOST, authority)
         .header(CONTENT_TYPE, "application/wasm")
-        .body(Full::new(Bytes::from(bytes)))?;
-    let (status, body) = send_once(authority, request).await?;
+        .body(Full::new(module))?;
+    let (status, body) = connection.send_within(UPLOAD_LIMIT, request).await?;
     if !matches!(status, StatusCode::OK | StatusCode::CREATED) {
         bail!("the module was refused: {}", excerpt(status, &body));
     }
     let deployed: Deployed = serde_json::from_slice(&body)
         .with_context(|| format!("not the answer of a deploy: {}", excerpt(status, &body)))?;
     Ok(deployed.agents)
+}
+
+/// Uploads the module in a file, on a connection of its own.
+pub async fn deploy_file(authority: &str, module: &Path) -> anyhow::Result<Vec<DeployedAgent>> {
+    let bytes =
+        std::fs::read(module).with_context(|| format!("cannot read {}", module.display()))?;
+    let mut connection = Connection::open(authority).await?;
+    deploy(&mut connection, authority, bytes.into()).await
 }
 
 #[cfg(test)]
@@ -237,6 +290,8 @@ mod tests {
         assert!(!good(Expected::Message, &completed, "7"));
         assert!(!good(Expected::CompletedTask, &message, "7"));
         assert!(!good(Expected::CompletedTask, &working, "7"));
+        assert!(good(Expected::Answer, &message, "7") && good(Expected::Answer, &completed, "7"));
+        assert!(!good(Expected::Answer, &working, "7"));
         assert!(!good(Expected::Message, &error, "7"));
         assert!(!good(Expected::Message, "<html>", "7"));
     }

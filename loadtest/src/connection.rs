@@ -4,16 +4,20 @@ use std::{
     future::poll_fn,
     pin::{Pin, pin},
     task::Poll,
+    time::Duration,
 };
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::{Request, StatusCode, client::conn::http1};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use tokio::{net::TcpStream, time::timeout};
 
 /// An answer larger than this is a fault of the server: the messages sent here are 300 bytes.
 const MAX_ANSWER_BYTES: usize = 16 << 20;
+
+/// A server that does not answer a single small request for so long has failed.
+const ONCE_LIMIT: Duration = Duration::from_secs(30);
 
 /// A connection. Its socket is driven only during `send`, by the task that waits for the answer: a second task would
 /// cost the generator a switch for every call.
@@ -31,6 +35,8 @@ pub enum Fault {
     Http(#[from] hyper::Error),
     #[error("the answer could not be read: {0}")]
     Body(#[source] Box<dyn std::error::Error + Send + Sync>),
+    #[error("no answer within {0:?}")]
+    Late(Duration),
     /// The server answered, but with the wrong thing; the connection is still good.
     #[error("{0}")]
     Answer(String),
@@ -46,6 +52,16 @@ impl Connection {
         let (sender, driver) = http1::handshake(TokioIo::new(stream)).await?;
         let driver = Box::pin(driver);
         Ok(Connection { sender, driver })
+    }
+
+    /// The same as `send`, where nothing else bounds the time.
+    pub async fn send_within(
+        &mut self,
+        limit: Duration,
+        request: Request<Full<Bytes>>,
+    ) -> Result<(StatusCode, Bytes), Fault> {
+        let answer = timeout(limit, self.send(request)).await;
+        answer.unwrap_or(Err(Fault::Late(limit)))
     }
 
     /// Sends one request and reads the whole answer. After any fault but `Answer` the connection is spent.
@@ -86,7 +102,8 @@ pub async fn send_once(
     authority: &str,
     request: Request<Full<Bytes>>,
 ) -> Result<(StatusCode, Bytes), Fault> {
-    Connection::open(authority).await?.send(request).await
+    let mut connection = Connection::open(authority).await?;
+    connection.send_within(ONCE_LIMIT, request).await
 }
 
 /// What to show of an answer that is wrong: enough to act on, not more.

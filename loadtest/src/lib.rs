@@ -7,18 +7,30 @@
 //! This library is the inside of the `loadtest` binary; it is apart from `main.rs` so that tests can reach it.
 
 pub mod options;
+pub mod sizes;
 pub mod suite;
+pub mod workload;
 
 pub mod a2a;
 pub mod connection;
 pub mod load;
+pub mod probe;
 pub mod schedule;
+pub mod targets;
+
+pub mod fleet;
+pub mod module;
+pub mod scenario;
+pub mod scene;
 
 pub mod baseline;
 pub mod metrics;
 pub mod procfs;
 pub mod server;
 
+pub mod finding;
+pub mod plot;
+pub mod promise;
 pub mod report;
 pub mod stats;
 pub mod table;

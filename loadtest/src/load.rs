@@ -1,6 +1,13 @@
 //! The two loops, closed and open, over a set of keep-alive connections.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use anyhow::Context;
 use tokio::{
@@ -35,6 +42,10 @@ pub enum Pace {
     /// Open loop: calls are due when the schedule says, whether or not earlier ones are answered. Latency counts
     /// from then, also for a call that had to wait for a free connection.
     Due(Schedule),
+    /// Closed loop over so many calls, or until the time is over; what is not called by then is an error.
+    Count(u64, Duration),
+    /// So many calls that are all due at the start: a burst. Latency counts from then.
+    AtOnce(u64),
 }
 
 /// What came of a phase.
@@ -75,6 +86,18 @@ impl Connections {
         })
     }
 
+    /// Opens `count` connections without a call, where a first call would change what is measured.
+    pub async fn unused(call: &Arc<Call>, count: usize) -> anyhow::Result<Self> {
+        let mut open = Vec::with_capacity(count);
+        for _ in 0..count {
+            open.push(call.connect().await?);
+        }
+        Ok(Connections {
+            call: Arc::clone(call),
+            open,
+        })
+    }
+
     /// Makes calls at the given pace until it is over.
     pub async fn drive(self, pace: Pace) -> anyhow::Result<Tally> {
         let start = Instant::now();
@@ -104,6 +127,8 @@ impl Connections {
 enum Clock {
     Until(Instant),
     Due(tokio::sync::Mutex<Dues>),
+    Count { left: AtomicU64, end: Instant },
+    AtOnce { left: AtomicU64, start: Instant },
 }
 
 /// The free connections queue for this: the first one waits for the next due time while it holds the lock, so that
@@ -128,6 +153,14 @@ impl Clock {
                 };
                 Ok((Clock::Due(tokio::sync::Mutex::new(dues)), end))
             }
+            Pace::Count(calls, length) => {
+                let (left, end) = (AtomicU64::new(calls), start + length);
+                Ok((Clock::Count { left, end }, end))
+            }
+            Pace::AtOnce(calls) => {
+                let left = AtomicU64::new(calls);
+                Ok((Clock::AtOnce { left, start }, start))
+            }
         }
     }
 
@@ -144,8 +177,29 @@ impl Clock {
                 dues.alarm.wait_until(due).await?;
                 Ok(Some(due))
             }
+            Clock::Count { left, end } => {
+                let now = Instant::now();
+                Ok(Some(now).filter(|now| now < end && take_one(left)))
+            }
+            Clock::AtOnce { left, start } => Ok(Some(*start).filter(|_| take_one(left))),
         }
     }
+
+    /// Calls that were due but never made.
+    async fn unsent(&self) -> u64 {
+        match self {
+            Clock::Until(_) => 0,
+            Clock::Due(dues) => dues.lock().await.schedule.by_ref().count() as u64,
+            Clock::Count { left, .. } | Clock::AtOnce { left, .. } => left.load(Ordering::Relaxed),
+        }
+    }
+}
+
+fn take_one(left: &AtomicU64) -> bool {
+    left.try_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
+        left.checked_sub(1)
+    })
+    .is_ok()
 }
 
 struct Worker {
@@ -231,13 +285,12 @@ impl Tally {
 
     /// Calls that were due but found no connection in time are errors, not absent.
     async fn count_unsent(&mut self, clock: &Clock) {
-        let Clock::Due(dues) = clock else {
-            return;
-        };
-        let unsent = dues.lock().await.schedule.by_ref().count() as u64;
+        let unsent = clock.unsent().await;
         if unsent > 0 {
             self.errors += unsent;
-            self.sample(format!("{unsent} calls were due but could not be sent: the server is too slow for this rate"));
+            self.sample(format!(
+                "{unsent} calls were due but could not be sent in time"
+            ));
         }
     }
 }

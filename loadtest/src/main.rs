@@ -6,10 +6,14 @@ use clap::{CommandFactory, Parser, error::ErrorKind};
 use dormouse_loadtest::{
     baseline,
     options::{Hidden, Options, Plan},
+    plot,
     report::Report,
     suite, table,
 };
 use tokio::signal::unix::{SignalKind, signal};
+
+/// The exit code when everything was measured and a promise was missed.
+const MISSED: u8 = 3;
 
 fn main() -> anyhow::Result<ExitCode> {
     let options = Options::parse();
@@ -17,7 +21,7 @@ fn main() -> anyhow::Result<ExitCode> {
         baseline::serve(worker_threads)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let json = options.json;
+    let (json, check, plot) = (options.json, options.check, options.plot.clone());
     let plan = match options.plan() {
         Ok(plan) => plan,
         Err(problem) => Options::command()
@@ -37,10 +41,15 @@ fn main() -> anyhow::Result<ExitCode> {
     } else {
         print!("{}", table::render(&report));
     }
-    Ok(if report.valid {
-        ExitCode::SUCCESS
-    } else {
+    if let Some(folder) = plot {
+        plot::draw(&report, &folder)?;
+    }
+    Ok(if !report.valid {
         ExitCode::FAILURE
+    } else if check && !report.keeps_promises() {
+        MISSED.into()
+    } else {
+        ExitCode::SUCCESS
     })
 }
 
@@ -51,7 +60,11 @@ async fn run_unless_interrupted(plan: &Plan) -> anyhow::Result<Option<Report>> {
     // Both outlive the run: the folder may only go when no server writes to it any more.
     let folder = tempfile::Builder::new()
         .prefix("loadtest-")
+        .disable_cleanup(plan.keep_data)
         .tempdir_in(&plan.data_root)?;
+    if plan.keep_data {
+        eprintln!("data and logs: {}", folder.path().display());
+    }
     let mut running = None;
     let outcome = tokio::select! {
         report = suite::run(plan, folder.path(), &mut running) => Some(report),

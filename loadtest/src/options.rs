@@ -2,8 +2,10 @@
 
 use std::{num::NonZero, path::PathBuf, thread, time::Duration};
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{Parser, Subcommand};
 use serde::Serialize;
+
+use crate::{sizes::Sizes, workload::Workload};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -19,6 +21,12 @@ Examples:
   What this machine can do without any platform (needs no agent):
     loadtest --workloads baseline
 
+  A hundred thousand agents, ten thousand of them alive at once, and pictures:
+    loadtest --load-wasm load.wasm --workloads density --agents 100000 --live 10000 --plot plots
+
+  Is every promise kept that these workloads measure?
+    loadtest --agent-wasm echo.wasm --load-wasm load.wasm --workloads hot,storm,neighbour --check
+
 Reading the table:
   requests/s, CPU    closed loop: every connection sends as soon as it has its answer
   of echo            divided by a bare hyper JSON echo, measured in the same round
@@ -26,8 +34,13 @@ Reading the table:
   at rate            open loop: calls are due at random times (Poisson) at that rate, by default half of the
                      capacity just measured; latency counts from the time a call was due
   temperature        share of calls that the server's own metrics count as what the row claims
+  baseline, hot, task, warm and cold are rows of it; every other workload is a block of phases and figures.
 
-Exit code: 0 all rows valid, 1 an error or an invalid row, 2 wrong usage.";
+Exit code: 0 done, 1 an error or an invalid measurement, 2 wrong usage, 3 a promise was missed (with --check).";
+
+/// Load of an open loop as a share of the capacity measured just before, when no rate is asked for. At half load
+/// a server queues a little, as it would in service; near capacity latency says only how long the run was.
+const OPEN_LOOP_SHARE: f64 = 0.5;
 
 /// Measures A2A servers: throughput, processor time and honest latency, next to a bare HTTP echo.
 #[derive(Debug, Parser)]
@@ -60,6 +73,10 @@ pub struct Options {
     #[arg(long, value_name = "ID", default_value = "echo-task")]
     task_skill: String,
 
+    /// The test guest `load`, of which the workloads with many agents make their modules
+    #[arg(long, value_name = "FILE")]
+    load_wasm: Option<PathBuf>,
+
     /// What to measure, beside the baseline [default: hot, warm, cold; and task if it has a module]
     #[arg(long, value_delimiter = ',', value_name = "LIST")]
     workloads: Option<Vec<Workload>>,
@@ -89,6 +106,10 @@ pub struct Options {
     #[arg(long, value_name = "DIR")]
     data_root: Option<PathBuf>,
 
+    /// Leave the servers' data and logs behind, and say where
+    #[arg(long)]
+    keep_data: bool,
+
     /// One round of 1 s per phase: a smoke test, not a measurement
     #[arg(long)]
     quick: bool,
@@ -96,6 +117,17 @@ pub struct Options {
     /// Print every number as JSON instead of the table
     #[arg(long)]
     pub json: bool,
+
+    /// Fail if a promise of SPECIFICATION.md that was measured is missed
+    #[arg(long)]
+    pub check: bool,
+
+    /// Draw the latencies of each workload, as an SVG in this folder
+    #[arg(long, value_name = "FOLDER")]
+    pub plot: Option<PathBuf>,
+
+    #[command(flatten)]
+    sizes: Sizes,
 }
 
 #[derive(Debug, Clone, Copy, Subcommand)]
@@ -106,53 +138,6 @@ pub enum Hidden {
         #[arg(long, default_value_t = 1)]
         worker_threads: usize,
     },
-}
-
-/// One row of the table.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Workload {
-    /// The bare hyper echo; always measured
-    Baseline,
-    /// A message from a parked instance
-    Hot,
-    /// A durable task, run and completed, on a parked instance
-    Task,
-    /// No instance is kept: every call starts one from loaded code
-    Warm,
-    /// No code is kept either: every call maps compiled code from disk
-    Cold,
-}
-
-impl Workload {
-    /// Flags that `dormouse serve` needs so that calls have the temperature that the row claims.
-    pub fn serve_flags(self) -> &'static [&'static str] {
-        match self {
-            Workload::Baseline | Workload::Hot | Workload::Task => &[],
-            Workload::Warm => &["--idle-timeout", "0s"],
-            Workload::Cold => &["--idle-timeout", "0s", "--code-idle-timeout", "0s"],
-        }
-    }
-
-    /// The label of `dormouse_starts_total` that every call of the row must be counted under.
-    pub fn temperature(self) -> Option<&'static str> {
-        match self {
-            Workload::Baseline => None,
-            Workload::Hot | Workload::Task => Some("hot"),
-            Workload::Warm => Some("warm"),
-            Workload::Cold => Some("cold"),
-        }
-    }
-
-    pub fn name(self) -> &'static str {
-        match self {
-            Workload::Baseline => "baseline",
-            Workload::Hot => "hot",
-            Workload::Task => "task",
-            Workload::Warm => "warm",
-            Workload::Cold => "cold",
-        }
-    }
 }
 
 /// What will be done, with every default filled in.
@@ -176,7 +161,19 @@ pub struct Plan {
     pub skill: Option<String>,
     pub task_agent_wasm: Option<PathBuf>,
     pub task_skill: String,
+    pub load_wasm: Option<PathBuf>,
+    pub sizes: Sizes,
     pub data_root: PathBuf,
+    pub keep_data: bool,
+}
+
+impl Plan {
+    /// Calls per second of an open loop, where a closed one has just managed this many.
+    pub fn open_loop_rate(&self, capacity: f64) -> f64 {
+        self.rate
+            .map_or(capacity * OPEN_LOOP_SHARE, f64::from)
+            .max(1.0)
+    }
 }
 
 impl Options {
@@ -193,6 +190,12 @@ impl Options {
         }
         if workloads.contains(&Workload::Task) && self.task_agent_wasm.is_none() {
             return Err("the workload `task` needs --task-agent-wasm FILE".into());
+        }
+        if let Some(many) = workloads.iter().find(|w| !w.is_row())
+            && self.load_wasm.is_none()
+        {
+            let name = many.name();
+            return Err(format!("the workload `{name}` needs --load-wasm FILE"));
         }
         let rounds = self.rounds.unwrap_or(if self.quick { 1 } else { 3 });
         let usual = Duration::from_secs(if self.quick { 1 } else { 10 });
@@ -215,7 +218,10 @@ impl Options {
             skill: self.skill,
             task_agent_wasm: self.task_agent_wasm,
             task_skill: self.task_skill,
+            load_wasm: self.load_wasm,
+            sizes: self.sizes,
             data_root: self.data_root.unwrap_or_else(std::env::temp_dir),
+            keep_data: self.keep_data,
         })
     }
 

@@ -25,13 +25,40 @@ fn cpu_ticks(stat: &str) -> Option<u64> {
     Some(next()? + next()?)
 }
 
-/// Resident memory of a process in KiB (`VmRSS`).
-pub fn resident_kib(pid: u32) -> anyhow::Result<u64> {
+/// Resident memory of a process in KiB.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Resident {
+    /// `VmRSS`: everything.
+    pub all_kib: u64,
+    /// `RssAnon`: without files that are mapped, such as compiled code. The kernel can drop those at any time.
+    pub anonymous_kib: u64,
+}
+
+impl Resident {
+    /// How much more there is than `before`, less than zero if there is less.
+    pub fn kib_since(self, before: Resident) -> f64 {
+        self.all_kib as f64 - before.all_kib as f64
+    }
+
+    /// The same without mapped files.
+    pub fn anonymous_kib_since(self, before: Resident) -> f64 {
+        self.anonymous_kib as f64 - before.anonymous_kib as f64
+    }
+}
+
+/// Asks the kernel (`/proc/PID/status`, see proc(5)).
+pub fn resident(pid: u32) -> anyhow::Result<Resident> {
     let path = format!("/proc/{pid}/status");
     let status = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
-    field(&status, "VmRSS")
-        .and_then(|value| value.split_whitespace().next()?.parse().ok())
-        .with_context(|| format!("{path} has no VmRSS"))
+    let kib = |name| {
+        field(&status, name)
+            .and_then(|value| value.split_whitespace().next()?.parse().ok())
+            .with_context(|| format!("{path} has no {name}"))
+    };
+    Ok(Resident {
+        all_kib: kib("VmRSS")?,
+        anonymous_kib: kib("RssAnon")?,
+    })
 }
 
 fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
@@ -99,7 +126,8 @@ mod tests {
     #[test]
     fn this_process_has_memory_and_a_machine() {
         let pid = std::process::id();
-        assert!(resident_kib(pid).unwrap() > 100);
+        let resident = resident(pid).unwrap();
+        assert!(resident.all_kib > resident.anonymous_kib && resident.anonymous_kib > 100);
         assert!(cpu_time(pid).is_ok());
         let machine = Machine::look(Path::new("/")).unwrap();
         assert!(

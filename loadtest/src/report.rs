@@ -5,9 +5,11 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::{
-    options::Workload,
+    finding::Finding,
     procfs::Machine,
-    stats::{Quantiles, median, ratio},
+    promise::{self, Is, Verdict},
+    stats::{Latencies, Quantiles, median, ratio},
+    workload::Workload,
 };
 
 /// Below this share of calls with the claimed temperature a row does not show what its name says.
@@ -17,12 +19,15 @@ const MAX_SAMPLES: usize = 3;
 
 #[derive(Debug, Serialize)]
 pub struct Report {
-    /// No errors, and every row is what it claims to be.
+    /// No errors, and everything is what it claims to be.
     pub valid: bool,
     pub version: &'static str,
     pub machine: Machine,
     pub plan: serde_json::Value,
     pub rows: Vec<Row>,
+    /// The workloads that are not rows.
+    pub findings: Vec<Finding>,
+    pub verdicts: Vec<Verdict>,
 }
 
 /// One workload: medians over the rounds, and the rounds.
@@ -69,17 +74,24 @@ pub struct Round {
 
 #[derive(Debug, Clone, Serialize)]
 pub struct PhaseReport {
+    pub name: String,
     pub seconds: f64,
     pub replies: u64,
     pub requests_per_second: f64,
     pub latency: Option<Quantiles>,
     pub server_cpu_us_per_request: f64,
+    /// Processor time of the server over the time of the phase: how many cores it kept busy.
+    pub server_cores: f64,
     pub generator_cpu_us_per_request: f64,
+    /// Of what the row claims, if it claims anything.
     pub temperature_share: Option<f64>,
     /// Starts by temperature, as the server counted them during the phase.
     pub starts: BTreeMap<String, u64>,
     pub errors: u64,
     pub error_samples: Vec<String>,
+    /// What the quantiles are of, for plots.
+    #[serde(skip)]
+    pub latencies: Latencies,
 }
 
 /// The rounds of a workload, before they are compared with the baseline's.
@@ -102,7 +114,12 @@ impl Measured {
 }
 
 impl Report {
-    pub fn new(plan: serde_json::Value, machine: Machine, measured: Vec<Measured>) -> Self {
+    pub fn new(
+        plan: serde_json::Value,
+        machine: Machine,
+        measured: Vec<Measured>,
+        findings: Vec<Finding>,
+    ) -> Self {
         let baseline = measured
             .iter()
             .find(|row| row.workload == Workload::Baseline);
@@ -112,12 +129,20 @@ impl Report {
             .map(|row| Row::new(row, &baseline))
             .collect();
         Report {
-            valid: rows.iter().all(|row| row.valid),
+            valid: rows.iter().all(|row| row.valid) && findings.iter().all(Finding::is_valid),
+            verdicts: promise::judge(&rows, &findings),
             version: env!("CARGO_PKG_VERSION"),
             machine,
             plan,
             rows,
+            findings,
         }
+    }
+
+    /// Whether no promise that was measured is missed.
+    pub fn keeps_promises(&self) -> bool {
+        let mut verdicts = self.verdicts.iter();
+        verdicts.all(|verdict| verdict.verdict != Is::Missed)
     }
 }
 
@@ -174,7 +199,7 @@ impl Row {
 }
 
 impl Round {
-    fn phases(&self) -> [(&'static str, &PhaseReport); 3] {
+    pub fn phases(&self) -> [(&'static str, &PhaseReport); 3] {
         [
             ("with one connection", &self.one_connection),
             ("in the closed loop", &self.capacity),

@@ -1,6 +1,14 @@
 //! When the calls of an open loop are due, and how to wait for that moment.
 
-use std::{io, os::fd::OwnedFd, time::Duration};
+use std::{
+    io,
+    os::fd::OwnedFd,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use rustix::time::{
     Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create,
@@ -17,7 +25,9 @@ pub struct Schedule {
     mean_gap_secs: f64,
     length: Duration,
     last: Duration,
-    random: u64,
+    seed: u64,
+    count: u64,
+    stop: Option<Arc<AtomicBool>>,
 }
 
 impl Schedule {
@@ -27,7 +37,17 @@ impl Schedule {
             mean_gap_secs: 1.0 / rate,
             length,
             last: Duration::ZERO,
-            random: seed,
+            seed: seed << 32,
+            count: 0,
+            stop: None,
+        }
+    }
+
+    /// Ends it early, once `stop` is true.
+    pub fn until(self, stop: Arc<AtomicBool>) -> Self {
+        Schedule {
+            stop: Some(stop),
+            ..self
         }
     }
 
@@ -35,22 +55,25 @@ impl Schedule {
     pub fn length(&self) -> Duration {
         self.length
     }
+}
 
-    /// Uniform in (0, 1]: SplitMix64 (Steele, Lea, Flood 2014), its upper 53 bits.
-    fn uniform(&mut self) -> f64 {
-        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.random;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) >> 11).wrapping_add(1) as f64 / (1u64 << 53) as f64
-    }
+/// A number in (0, 1] for each seed, as if drawn at random: SplitMix64 (Steele, Lea, Flood 2014), its upper 53 bits.
+pub fn uniform(seed: u64) -> f64 {
+    let mut z = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    ((z ^ (z >> 31)) >> 11).wrapping_add(1) as f64 / (1u64 << 53) as f64
 }
 
 impl Iterator for Schedule {
     type Item = Duration;
 
     fn next(&mut self) -> Option<Duration> {
-        let gap_secs = -self.uniform().ln() * self.mean_gap_secs;
+        if (self.stop.as_ref()).is_some_and(|stop| stop.load(Ordering::Relaxed)) {
+            return None;
+        }
+        self.count += 1;
+        let gap_secs = -uniform(self.seed + self.count).ln() * self.mean_gap_secs;
         self.last += Duration::from_secs_f64(gap_secs);
         (self.last < self.length).then_some(self.last)
     }

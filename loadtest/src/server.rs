@@ -16,12 +16,13 @@ use tokio::{
 };
 
 use crate::{
-    options::{Plan, Workload},
-    procfs,
+    options::Plan,
+    procfs::{self, Resident},
 };
 
-const START_LIMIT: Duration = Duration::from_secs(30);
-const STOP_LIMIT: Duration = Duration::from_secs(10);
+/// With a hundred thousand agents a start takes a while.
+const START_LIMIT: Duration = Duration::from_secs(120);
+const STOP_LIMIT: Duration = Duration::from_secs(30);
 const READY: &str = "listening on http://";
 
 /// A running server; if it is dropped without `stop`, it is killed.
@@ -35,11 +36,29 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts the server of a workload with its data under `folder`, and waits until it listens.
-    pub async fn start(plan: &Plan, workload: Workload, folder: &Path) -> anyhow::Result<Self> {
-        let data = folder.join(workload.name());
-        let log = folder.join(format!("{}.log", workload.name()));
-        Server::spawn(command(plan, workload, &data)?, log).await
+    /// Starts the platform with its data in `folder/name`, and waits until it listens.
+    pub async fn start(
+        plan: &Plan,
+        name: &str,
+        flags: &[&str],
+        folder: &Path,
+    ) -> anyhow::Result<Self> {
+        let mut command = Command::new(&plan.dormouse);
+        command
+            .args(["serve", "--listen", "127.0.0.1:0", "--data-dir"])
+            .arg(folder.join(name))
+            .args(flags)
+            // Tokio reads this where a program does not set the number itself: both servers get the same.
+            .env("TOKIO_WORKER_THREADS", plan.server_threads.to_string());
+        Server::spawn(command, folder.join(format!("{name}.log"))).await
+    }
+
+    /// Starts the bare echo.
+    pub async fn start_baseline(plan: &Plan, folder: &Path) -> anyhow::Result<Self> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(["baseline", "--worker-threads"]);
+        command.arg(plan.server_threads.to_string());
+        Server::spawn(command, folder.join("baseline.log")).await
     }
 
     async fn spawn(mut command: Command, log: PathBuf) -> anyhow::Result<Self> {
@@ -90,9 +109,13 @@ impl Server {
             .with_context(|| format!("the server is gone{}", last_words(&self.log)))
     }
 
-    pub fn resident_kib(&self) -> anyhow::Result<u64> {
-        procfs::resident_kib(self.pid)
+    pub fn resident(&self) -> anyhow::Result<Resident> {
+        procfs::resident(self.pid)
             .with_context(|| format!("the server is gone{}", last_words(&self.log)))
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.pid
     }
 
     /// Asks the server to drain and end, and kills it when it does not.
@@ -109,23 +132,6 @@ impl Server {
         }
         Ok(())
     }
-}
-
-fn command(plan: &Plan, workload: Workload, data: &Path) -> anyhow::Result<Command> {
-    let threads = plan.server_threads.to_string();
-    if workload == Workload::Baseline {
-        let mut command = Command::new(std::env::current_exe()?);
-        command.args(["baseline", "--worker-threads", &threads]);
-        return Ok(command);
-    }
-    let mut command = Command::new(&plan.dormouse);
-    command
-        .args(["serve", "--listen", "127.0.0.1:0", "--data-dir"])
-        .arg(data)
-        .args(workload.serve_flags())
-        // Tokio reads this where a program does not set the number itself: both servers get the same.
-        .env("TOKIO_WORKER_THREADS", threads);
-    Ok(command)
 }
 
 /// The end of a server's log, to be put behind an error.

@@ -40,6 +40,20 @@ impl Latencies {
             .expect("all histograms have the same bounds");
     }
 
+    /// Latency in microseconds over the "nines" of its quantile: 1 is the 90th percentile, 2 the 99th, and so on,
+    /// as far as there are values beyond it.
+    pub fn by_nines(&self) -> Vec<(f64, f64)> {
+        /// Steps for one nine.
+        const FINENESS: u32 = 20;
+        let end = (self.0.len() as f64).log10();
+        let nines = (0..).map(|step| f64::from(step) / f64::from(FINENESS));
+        let at = |nines: f64| self.0.value_at_quantile(1.0 - 0.1_f64.powf(nines)) as f64;
+        nines
+            .take_while(|nines| *nines <= end)
+            .map(|nines| (nines, at(nines)))
+            .collect()
+    }
+
     /// `None` when nothing was recorded: the quantiles of nothing are not zero.
     pub fn quantiles(&self) -> Option<Quantiles> {
         let at = |quantile| self.0.value_at_quantile(quantile) as f64;

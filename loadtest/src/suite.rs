@@ -1,23 +1,23 @@
-//! The run: rounds in which every workload has its turn, each with a server of its own.
+//! The run: rounds in which every row of the table has its turn, each with a server of its own; then the workloads
+//! that have a course of their own (`scenario`).
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc};
 
 use anyhow::Context;
 
 use crate::{
-    a2a::{Call, DeployedAgent, Expected, deploy},
+    a2a::{Call, DeployedAgent, Expected, deploy_file},
     load::{Connections, Pace},
-    metrics::Starts,
-    options::{Plan, Workload},
-    procfs::{self, Machine},
+    metrics,
+    options::Plan,
+    probe,
+    procfs::Machine,
     report::{Measured, PhaseReport, Report, Round},
+    scenario,
     schedule::Schedule,
     server::Server,
+    workload::Workload,
 };
-
-/// Load of the open loop as a share of the capacity measured just before, when no rate is asked for. At half
-/// load a server queues a little, as it would in service; near capacity latency says only how long the run was.
-const OPEN_LOOP_SHARE: f64 = 0.5;
 
 /// Measures what the plan says. The server that runs at the moment is in `running`, so that whoever gives up
 /// this future can stop it.
@@ -30,7 +30,8 @@ pub async fn run(
 ) -> anyhow::Result<Report> {
     let machine = Machine::look(folder)?;
     let described = serde_json::to_value(plan).context("the plan cannot be written as JSON")?;
-    let mut measured: Vec<Measured> = plan.workloads.iter().map(|w| Measured::new(*w)).collect();
+    let (rows, others): (Vec<_>, Vec<_>) = plan.workloads.iter().partition(|w| w.is_row());
+    let mut measured: Vec<Measured> = rows.into_iter().map(Measured::new).collect();
     for number in 1..=plan.rounds {
         for row in measured.iter_mut().filter(|row| row.failure.is_none()) {
             eprintln!("round {number}/{} {}", plan.rounds, row.workload.name());
@@ -46,7 +47,12 @@ pub async fn run(
             }
         }
     }
-    Ok(Report::new(described, machine, measured))
+    let mut findings = Vec::new();
+    for workload in others {
+        eprintln!("{}", workload.name());
+        findings.push(scenario::measure(plan, workload, folder, running).await?);
+    }
+    Ok(Report::new(described, machine, measured, findings))
 }
 
 /// One turn of one workload: start, deploy, the three phases.
@@ -57,7 +63,11 @@ async fn round(
     folder: &Path,
     running: &mut Option<Server>,
 ) -> anyhow::Result<Round> {
-    let server = running.insert(Server::start(plan, workload, folder).await?);
+    let server = match workload {
+        Workload::Baseline => Server::start_baseline(plan, folder).await?,
+        _ => Server::start(plan, workload.name(), workload.serve_flags(), folder).await?,
+    };
+    let server = running.insert(server);
     let call = Arc::new(prepare(plan, workload, server.authority()).await?);
     let probe = Probe {
         server,
@@ -71,10 +81,7 @@ async fn round(
     let capacity = probe
         .phase("capacity", plan.connections, Pace::BackToBack(plan.phase))
         .await?;
-    let rate = plan
-        .rate
-        .map_or(capacity.requests_per_second * OPEN_LOOP_SHARE, f64::from)
-        .max(1.0);
+    let rate = plan.open_loop_rate(capacity.requests_per_second);
     let due = Pace::Due(Schedule::new(rate, plan.phase, number));
     let open_loop = probe.phase("open loop", plan.connections, due).await?;
     Ok(Round {
@@ -82,7 +89,7 @@ async fn round(
         capacity,
         open_loop,
         open_loop_rate: rate,
-        resident_kib: server.resident_kib()?,
+        resident_kib: server.resident()?.all_kib,
     })
 }
 
@@ -95,19 +102,19 @@ async fn prepare(plan: &Plan, workload: Workload, authority: &str) -> anyhow::Re
                 .task_agent_wasm
                 .as_deref()
                 .context("the plan has no module for `task`")?;
-            let agents = deploy(authority, module).await?;
+            let agents = deploy_file(authority, module).await?;
             let skill = &plan.task_skill;
             let agent = agents.iter().find(|agent| agent.has_skill(skill));
             let agent =
                 agent.with_context(|| format!("no agent of the module has the skill {skill:?}"))?;
             Call::new(&agent.url, Some(skill), Expected::CompletedTask)
         }
-        Workload::Hot | Workload::Warm | Workload::Cold => {
+        _ => {
             let module = plan
                 .agent_wasm
                 .as_deref()
                 .context("the plan has no module")?;
-            let agents = deploy(authority, module).await?;
+            let agents = deploy_file(authority, module).await?;
             let agent = choose(&agents, &plan.agent)?;
             Call::new(&agent.url, plan.skill.as_deref(), Expected::Message)
         }
@@ -142,63 +149,12 @@ impl Probe<'_> {
         pace: Pace,
     ) -> anyhow::Result<PhaseReport> {
         let connections = Connections::open(&self.call, connections).await?;
-        let starts = self.starts().await?;
-        let cpu = self.cpu_times()?;
-        let tally = connections.drive(pace).await?;
-        let cpu_after = self.cpu_times()?;
-        let counted = self
-            .starts()
-            .await?
-            .map(|after| after.since(&starts.unwrap_or_default()));
-
-        let seconds = tally.elapsed.as_secs_f64();
-        let per_reply = |used: Duration| used.as_secs_f64() * 1e6 / tally.replies.max(1) as f64;
-        let calls = tally.replies + tally.errors;
-        let report = PhaseReport {
-            seconds,
-            replies: tally.replies,
-            requests_per_second: tally.replies as f64 / seconds,
-            latency: tally.latencies.quantiles(),
-            server_cpu_us_per_request: per_reply(cpu_after.server.saturating_sub(cpu.server)),
-            generator_cpu_us_per_request: per_reply(
-                cpu_after.generator.saturating_sub(cpu.generator),
-            ),
-            temperature_share: counted
-                .as_ref()
-                .zip(self.workload.temperature())
-                .map(|(counted, claimed)| counted.share(claimed, calls)),
-            starts: counted
-                .map(|counted| counted.counts().clone())
-                .unwrap_or_default(),
-            errors: tally.errors,
-            error_samples: tally.samples,
-        };
-        eprintln!(
-            "  {name}: {:.0} requests/s, p50 {:.0} µs, {} errors",
-            report.requests_per_second,
-            report.latency.map_or(f64::NAN, |latency| latency.p50_us),
-            report.errors
-        );
-        Ok(report)
+        let claimed = self.workload.temperature();
+        let mut phase =
+            probe::phase(self.server, name, connections, pace, claimed.is_some()).await?;
+        let calls = phase.replies + phase.errors;
+        phase.temperature_share =
+            claimed.map(|claimed| metrics::share(&phase.starts, claimed, calls));
+        Ok(phase)
     }
-
-    /// What the platform counted so far; the bare echo counts nothing.
-    async fn starts(&self) -> anyhow::Result<Option<Starts>> {
-        match self.workload.temperature() {
-            None => Ok(None),
-            Some(_) => Starts::read(self.server.authority()).await.map(Some),
-        }
-    }
-
-    fn cpu_times(&self) -> anyhow::Result<CpuTimes> {
-        Ok(CpuTimes {
-            server: self.server.cpu_time()?,
-            generator: procfs::cpu_time(std::process::id())?,
-        })
-    }
-}
-
-struct CpuTimes {
-    server: Duration,
-    generator: Duration,
 }

@@ -49,6 +49,8 @@ pub struct CallReport {
     pub start: Option<(Temperature, Duration)>,
     /// Time inside the guest function, its waits included.
     pub ran: Duration,
+    /// Processor time of the call, its start included.
+    pub processor: Duration,
 }
 
 /// A call that ended without an outcome of its agent.

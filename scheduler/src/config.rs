@@ -30,6 +30,8 @@ pub struct SchedulerConfig {
 pub struct CallLimits {
     /// Wall time of a call, host waits included.
     pub deadline: Duration,
+    /// Processor time of a call. Waits do not count.
+    pub processor: Duration,
     /// Linear memory of an instance, in bytes.
     pub memory_bytes: usize,
     /// Elements of one table.
@@ -47,6 +49,7 @@ impl Default for CallLimits {
     fn default() -> Self {
         Self {
             deadline: Duration::from_secs(60),
+            processor: Duration::from_secs(30),
             memory_bytes: 64 << 20,
             table_elements: 20_000,
             host_call_bytes: 8 << 20,

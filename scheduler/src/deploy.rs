@@ -5,6 +5,7 @@ use crate::config::CallLimits;
 use crate::convert;
 use crate::engine::Engine;
 use crate::instance::{DeadlinePassed, Instance, is_too_much_for_host};
+use crate::lane::Pace;
 use dormouse_services::model::AgentDefinition;
 use dormouse_store::Digest;
 use std::collections::HashSet;
@@ -234,7 +235,7 @@ async fn discover(
         seconds: limits.discovery.as_secs_f32(),
     };
     let asked = async {
-        let mut instance = Instance::start(engine, &code, limits, deadline)
+        let mut instance = Instance::start(engine, &code, limits, deadline, Pace::new())
             .await
             .map_err(|e| DeployError::Instantiate(format!("{e:#}")))?;
         instance.definitions(engine).await.map_err(|error| {

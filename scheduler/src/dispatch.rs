@@ -7,7 +7,8 @@ use crate::config::SchedulerConfig;
 use crate::convert;
 use crate::deploy::{DeployError, Prepared, prepare};
 use crate::engine::Engine;
-use crate::instance::{DeadlinePassed, Instance, is_too_much_for_host};
+use crate::instance::{DeadlinePassed, Instance, ProcessorTimeSpent, is_too_much_for_host};
+use crate::lane::{Lane, Pace, SlowLane};
 use crate::metrics::Metrics;
 use crate::policy::Caps;
 use crate::pool::{Acquired, Live, Owner, Pool};
@@ -28,6 +29,7 @@ struct Inner {
     engine: Arc<Engine>,
     code: Arc<CodeCache>,
     pool: Arc<Pool>,
+    slow_lane: SlowLane,
     metrics: Arc<Metrics>,
 }
 
@@ -38,15 +40,10 @@ pub enum SchedulerError {
     Engine(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error("the folder of compiled code cannot be used")]
     Code(#[source] DeployError),
+    #[error("no threads can be started")]
+    Threads(#[source] std::io::Error),
     #[error("a metric is registered twice")]
     Metrics(#[source] prometheus::Error),
-}
-
-/// How far a call has come; kept outside the future that may be dropped in the middle.
-#[derive(Default)]
-struct Progress {
-    start: Option<(Temperature, Duration)>,
-    entered: Option<Instant>,
 }
 
 impl Scheduler {
@@ -71,6 +68,7 @@ impl Scheduler {
             engine,
             code: Arc::new(code),
             pool,
+            slow_lane: SlowLane::start().map_err(SchedulerError::Threads)?,
             metrics,
         });
         tokio::spawn(keep_house(Arc::downgrade(&inner)));
@@ -98,38 +96,41 @@ impl Scheduler {
         self.0.metrics.compiles.get() - before
     }
 
-    /// Runs one call to its end: an outcome, a trap, its deadline, or the task's interruption.
+    /// Runs one call to its end: an outcome, a trap, its deadline, or the task's interruption. A call that
+    /// is dropped ends at its guest's next tick or wait.
     pub async fn call(&self, request: CallRequest) -> CallReport {
-        let inner = &*self.0;
+        let inner = &self.0;
         let begun = Instant::now();
         let deadline = begun + inner.config.limits.deadline;
-        let mut progress = Progress::default();
-        let result = {
-            let run = inner.run(&request, begun, deadline, &mut progress);
-            tokio::select! {
-                biased;
-                result = run => result,
-                () = request.task.interrupted() => Err(failure(
-                    FailureClass::Interrupted,
-                    "The call was interrupted: its task was canceled or the server is stopping.",
-                )),
-                () = tokio::time::sleep_until(deadline.into()) => Err(inner.too_late()),
-            }
+        let pace = Pace::new();
+        let task = Arc::clone(&request.task);
+        let run = Arc::clone(inner).run(request, deadline, Arc::clone(&pace));
+        let mut run = Lane::new(&inner.slow_lane, Arc::clone(&pace), run);
+        let result = tokio::select! {
+            biased;
+            result = &mut run => result,
+            () = task.interrupted() => Err(failure(
+                FailureClass::Interrupted,
+                "The call was interrupted: its task was canceled or the server is stopping.",
+            )),
+            () = tokio::time::sleep_until(deadline.into()) => Err(inner.too_late()),
         };
-        if let Some((temperature, after)) = progress.start {
-            inner.metrics.started(temperature, after);
-            if result.is_err() {
+        let mut report = CallReport {
+            result,
+            start: None,
+            ran: Duration::ZERO,
+            processor: pace.used(),
+        };
+        if let Some((entered, temperature)) = pace.entered.get() {
+            let after = *entered - begun;
+            inner.metrics.started(*temperature, after);
+            if report.result.is_err() {
                 inner.metrics.evicted("failed", 1);
             }
+            report.start = Some((*temperature, after));
+            report.ran = entered.elapsed();
         }
-        let ran = progress
-            .entered
-            .map_or(Duration::ZERO, |entered| entered.elapsed());
-        CallReport {
-            result,
-            start: progress.start,
-            ran,
-        }
+        report
     }
 
     /// Evicts the parked instances of an agent's other versions; all of them if none is active.
@@ -152,18 +153,18 @@ impl Scheduler {
 
 impl Inner {
     async fn run(
-        &self,
-        request: &CallRequest,
-        begun: Instant,
+        self: Arc<Self>,
+        request: CallRequest,
         deadline: Instant,
-        progress: &mut Progress,
+        pace: Arc<Pace>,
     ) -> Result<Outcome, CallFailure> {
-        let owner = owner(request);
-        let (mut live, temperature) = self.find(request, &owner, deadline).await?;
-        let entered = Instant::now();
-        progress.start = Some((temperature, entered - begun));
-        progress.entered = Some(entered);
-        let said = live.instance.call(&self.engine, request, deadline).await;
+        let owner = owner(&request);
+        let (mut live, temperature) = self.find(&request, &owner, deadline, &pace).await?;
+        pace.entered.get_or_init(|| (Instant::now(), temperature));
+        let said = live
+            .instance
+            .call(&self.engine, &request, deadline, pace)
+            .await;
         let said = said.map_err(|error| self.explain(&error))?;
         // The memory of an instance that has answered nonsense is not trusted again either.
         let outcome = convert::outcome(said).map_err(|e| {
@@ -183,6 +184,7 @@ impl Inner {
         request: &CallRequest,
         owner: &Owner,
         deadline: Instant,
+        pace: &Arc<Pace>,
     ) -> Result<(Live, Temperature), CallFailure> {
         let acquired = self
             .pool
@@ -204,7 +206,7 @@ impl Inner {
             .await
             .map_err(|error| no_code(&error))?;
         let limits = &self.config.limits;
-        let instance = Instance::start(&self.engine, &code, limits, deadline)
+        let instance = Instance::start(&self.engine, &code, limits, deadline, Arc::clone(pace))
             .await
             .map_err(|error| self.explain(&error))?;
         Ok((Live { instance, slot }, temperature))
@@ -220,6 +222,11 @@ impl Inner {
     fn explain(&self, error: &wasmtime::Error) -> CallFailure {
         if error.is::<DeadlinePassed>() {
             return self.too_late();
+        }
+        if error.is::<ProcessorTimeSpent>() {
+            let seconds = self.config.limits.processor.as_secs_f32();
+            let sentence = format!("The agent used up its {seconds} seconds of processor time.");
+            return failure(FailureClass::Limit, &sentence);
         }
         if let Some(flood) = error.downcast_ref::<LogFlood>() {
             return failure(

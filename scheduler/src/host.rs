@@ -2,12 +2,13 @@
 
 use crate::config::CallLimits;
 use crate::convert;
+use crate::lane::Pace;
 use bytes::Bytes;
 use dormouse_services::call::StateScope;
 use dormouse_services::logs::{CallLog, Level, LogFlood};
 use dormouse_services::{Call, TaskError};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::io::AsyncWrite;
 use wasmtime::component::{Accessor, HasData, HasSelf, Linker, Resource, ResourceTable};
 use wasmtime::{StoreLimits, StoreLimitsBuilder};
@@ -51,6 +52,9 @@ pub(crate) struct GuestState {
     pub(crate) limiter: StoreLimits,
     /// The running call must end by then; checked at every tick.
     pub(crate) deadline: Instant,
+    /// Processor time that a call may take.
+    pub(crate) processor: Duration,
+    pub(crate) pace: Arc<Pace>,
     wasi: WasiCtx,
     log: SharedLog,
 }
@@ -59,7 +63,7 @@ pub(crate) struct GuestState {
 type SharedLog = Arc<Mutex<Option<CallLog>>>;
 
 impl GuestState {
-    pub(crate) fn new(limits: &CallLimits, deadline: Instant) -> Self {
+    pub(crate) fn new(limits: &CallLimits, deadline: Instant, pace: Arc<Pace>) -> Self {
         let log = SharedLog::default();
         let output = |level| GuestOutput {
             log: Arc::clone(&log),
@@ -80,6 +84,8 @@ impl GuestState {
             table: ResourceTable::new(),
             limiter,
             deadline,
+            processor: limits.processor,
+            pace,
             wasi,
             log,
         }

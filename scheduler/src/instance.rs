@@ -7,7 +7,9 @@ use crate::engine::Engine;
 use crate::host::wit::dormouse::agent::types as wit;
 use crate::host::wit::{Agent, AgentPre};
 use crate::host::{GuestState, HostCall};
+use crate::lane::Pace;
 use dormouse_services::logs::{CallLog, LogLimits};
+use std::sync::Arc;
 use std::time::Instant;
 use thiserror::Error;
 use wasmtime::component::Resource;
@@ -26,6 +28,11 @@ pub(crate) struct Instance {
 #[error("the deadline of the call has passed")]
 pub(crate) struct DeadlinePassed;
 
+/// What the guest is stopped with at the first tick after it has used up its processor time.
+#[derive(Debug, Error)]
+#[error("the processor time of the call is used up")]
+pub(crate) struct ProcessorTimeSpent;
+
 /// Whether a guest was stopped because it passed more than its limit to the host at once. Wasmtime
 /// has no type for this error, so it is known by its words; a test holds it to them.
 pub(crate) fn is_too_much_for_host(error: &wasmtime::Error) -> bool {
@@ -41,17 +48,27 @@ impl Instance {
         code: &AgentPre<GuestState>,
         limits: &CallLimits,
         deadline: Instant,
+        pace: Arc<Pace>,
     ) -> wasmtime::Result<Self> {
-        let mut store = Store::new(&engine.wasmtime, GuestState::new(limits, deadline));
+        let state = GuestState::new(limits, deadline, pace);
+        let mut store = Store::new(&engine.wasmtime, state);
         store.limiter(|state| &mut state.limiter);
         store.set_hostcall_fuel(limits.host_call_bytes);
         store.set_max_component_handles(MAX_HANDLES);
         store.set_epoch_deadline(1);
         store.epoch_deadline_callback(|state| {
-            if Instant::now() >= state.data().deadline {
+            let state = state.data();
+            if Instant::now() >= state.deadline {
                 return Err(DeadlinePassed.into());
             }
-            Ok(UpdateDeadline::Yield(1))
+            if state.pace.used() >= state.processor {
+                return Err(ProcessorTimeSpent.into());
+            }
+            Ok(if state.pace.must_yield() {
+                UpdateDeadline::Yield(1)
+            } else {
+                UpdateDeadline::Continue(1)
+            })
         });
         let _running = engine.enter();
         let guest = code.instantiate_async(&mut store).await?;
@@ -77,6 +94,7 @@ impl Instance {
         engine: &Engine,
         request: &CallRequest,
         deadline: Instant,
+        pace: Arc<Pace>,
     ) -> wasmtime::Result<wit::Outcome> {
         let task = request.task.task_id();
         let log = CallLog::new(
@@ -109,6 +127,7 @@ impl Instance {
         let skill = request.skill.clone();
         let state = self.store.data_mut();
         state.deadline = deadline;
+        state.pace = pace;
         state.set_log(Some(log));
         let handle = state.table.push(HostCall::new(request.task.clone()))?;
         let place = handle.rep();

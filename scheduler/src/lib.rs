@@ -14,6 +14,7 @@ mod dispatch;
 mod engine;
 mod host;
 mod instance;
+mod lane;
 mod metrics;
 pub mod policy;
 mod pool;

@@ -31,6 +31,8 @@ pub(crate) fn bench(flags: &[String]) -> anyhow::Result<()> {
         .arg(modules.join("echo.wasm"))
         .arg("--task-agent-wasm")
         .arg(modules.join("hostile.wasm"))
+        .arg("--load-wasm")
+        .arg(modules.join("load.wasm"))
         .args(flags);
     step::run("measure", &mut loadtest)
 }

@@ -77,6 +77,7 @@ enum Task {
 Examples:
   cargo xtask bench                                     every workload, 10 s per phase
   cargo xtask bench -- --quick                          a first look
+  cargo xtask bench -- --workloads storm,neighbour --check --plot plots
   cargo xtask bench -- --workloads hot --json")]
     Bench {
         /// Flags of the load generator; `-- --help` lists them

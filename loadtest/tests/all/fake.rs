@@ -1,8 +1,7 @@
 //! An imitation of the outside of `dormouse serve`, inside the test process: it can stall, err and lie on purpose.
 
 use std::{
-    convert::Infallible,
-    fs,
+    fs, io,
     net::{Ipv4Addr, SocketAddr},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
@@ -22,6 +21,11 @@ use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
+use crate::pool::{Pool, labelled};
+
+/// How long the skill `wait` waits.
+const WAIT: Duration = Duration::from_millis(50);
+
 /// How the fake misbehaves.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Manners {
@@ -32,15 +36,25 @@ pub(crate) struct Manners {
     pub(crate) error_every: u64,
     /// The n-th call and all that come during it wait this long together, once.
     pub(crate) stall: Option<(u64, Duration)>,
+    /// Every call takes at least this long.
+    pub(crate) delay: Duration,
+    /// From the n-th call on, every connection breaks, and so does every new one; 0 for never.
+    pub(crate) dies_at: u64,
+    /// Every n-th call to an agent of the pool is not counted; 0 for none.
+    pub(crate) forgets_every: u64,
 }
 
 pub(crate) const GOOD: Manners = Manners {
     temperature: "hot",
     error_every: 0,
     stall: None,
+    delay: Duration::ZERO,
+    dies_at: 0,
+    forgets_every: 0,
 };
 
 struct Fake {
+    pool: Pool,
     manners: Manners,
     address: SocketAddr,
     calls: AtomicU64,
@@ -56,11 +70,15 @@ pub(crate) async fn serve(manners: Manners) -> SocketAddr {
         manners,
         address,
         calls: AtomicU64::new(0),
+        pool: Pool::default(),
         gate: tokio::sync::Mutex::new(()),
     });
     tokio::spawn(async move {
         loop {
             let (stream, _) = listener.accept().await.unwrap();
+            if fake.is_dead() {
+                continue;
+            }
             stream.set_nodelay(true).unwrap();
             let fake = Arc::clone(&fake);
             let fresh = AtomicBool::new(true);
@@ -96,7 +114,7 @@ async fn answer(
     fake: Arc<Fake>,
     request: Request<Incoming>,
     first: bool,
-) -> Result<Response<Full<Bytes>>, Infallible> {
+) -> io::Result<Response<Full<Bytes>>> {
     let (head, body) = request.into_parts();
     let body = body.collect().await.unwrap().to_bytes();
     let (status, text) = match head.uri.path() {
@@ -111,9 +129,19 @@ async fn answer(
         }
         _ => (StatusCode::NOT_FOUND, "nothing here".to_owned()),
     };
+    if fake.is_dead() {
+        return Err(io::ErrorKind::ConnectionReset.into());
+    }
     let mut response = Response::new(Full::new(Bytes::from(text)));
     *response.status_mut() = status;
     Ok(response)
+}
+
+impl Fake {
+    fn is_dead(&self) -> bool {
+        let calls = self.calls.load(Ordering::Relaxed);
+        self.manners.dies_at > 0 && calls >= self.manners.dies_at
+    }
 }
 
 fn deployed(fake: &Fake, headers: &hyper::HeaderMap, body: &[u8]) -> (StatusCode, String) {
@@ -126,11 +154,14 @@ fn deployed(fake: &Fake, headers: &hyper::HeaderMap, body: &[u8]) -> (StatusCode
         let url = format!("http://{}/agents/{name}", fake.address);
         json!({"name": name, "version": 1, "url": url, "card_url": url, "skills": [{"id": skill}]})
     };
-    let agents = [
+    let mut agents = vec![
         agent("other", "rest"),
         agent("echo", "echo"),
         agent("hostile", "echo-task"),
     ];
+    if let Some(names) = labelled(body) {
+        agents = names.iter().map(|name| agent(name, "echo")).collect();
+    }
     (
         StatusCode::CREATED,
         json!({"digest": "blake3:00", "agents": agents}).to_string(),
@@ -138,11 +169,12 @@ fn deployed(fake: &Fake, headers: &hyper::HeaderMap, body: &[u8]) -> (StatusCode
 }
 
 fn metrics(fake: &Fake) -> String {
-    let calls = fake.calls.load(Ordering::Relaxed);
+    let calls = fake.calls.load(Ordering::Relaxed) - fake.pool.calls();
     let temperature = fake.manners.temperature;
     format!(
         "# TYPE dormouse_starts_total counter\n\
-         dormouse_starts_total{{agent=\"echo\",temperature=\"{temperature}\"}} {calls}\n"
+         dormouse_starts_total{{agent=\"echo\",temperature=\"{temperature}\"}} {calls}\n{}",
+        fake.pool.metrics()
     )
 }
 
@@ -155,6 +187,7 @@ async fn call(fake: &Fake, path: &str, body: &[u8], first: bool) -> Value {
         tokio::time::sleep(length).await;
     }
     drop(guard);
+    tokio::time::sleep(fake.manners.delay).await;
     let request: Value = serde_json::from_slice(body).unwrap();
     assert_eq!(request["method"], "SendMessage");
     let id = &request["id"];
@@ -163,7 +196,26 @@ async fn call(fake: &Fake, path: &str, body: &[u8], first: bool) -> Value {
     if breaks && !first {
         return json!({"jsonrpc": "2.0", "id": id, "error": {"code": -32603, "message": "broken on purpose"}});
     }
+    let pooled = path
+        .strip_prefix("/agents/")
+        .filter(|name| !matches!(*name, "echo" | "hostile"));
+    if let Some(name) = pooled {
+        let forgets = fake.manners.forgets_every;
+        let counted = forgets == 0 || !number.is_multiple_of(forgets);
+        fake.pool.enter(name, counted);
+        match request["params"]["metadata"]["skillId"].as_str() {
+            Some("spin") => std::future::pending().await,
+            Some("wait") => tokio::time::sleep(WAIT).await,
+            _ => {}
+        }
+        fake.pool.leave();
+    }
+    let waited = request["params"]["metadata"]["skillId"] == "wait";
     let result = match path {
+        _ if pooled.is_some() && !waited => {
+            json!({"message": {"messageId": "a", "role": "ROLE_AGENT", "parts": message["parts"]}})
+        }
+        _ if waited => json!({"task": {"status": {"state": "TASK_STATE_COMPLETED"}}}),
         "/agents/echo" => {
             json!({"message": {"messageId": "a", "role": "ROLE_AGENT", "parts": message["parts"]}})
         }

@@ -1,4 +1,4 @@
-use dormouse_loadtest::metrics::Starts;
+use dormouse_loadtest::metrics::{Counters, Starts, share};
 
 const BEFORE: &str = r#"
 # HELP dormouse_starts_total Starts by temperature.
@@ -16,10 +16,13 @@ dormouse_starts_total{agent="a \"quoted\", {braced} \\ name",temperature="warm",
 dormouse_starts_total{agent="echo",temperature="cold"} 1
 "#;
 
+fn starts(text: &str) -> Starts {
+    Counters::parse(text).unwrap().starts
+}
+
 #[test]
 fn growth_is_summed_over_agents_by_temperature() {
-    let before = Starts::parse(BEFORE).unwrap();
-    let grown = Starts::parse(AFTER).unwrap().since(&before);
+    let grown = starts(AFTER).since(&starts(BEFORE));
     let counts: Vec<(&str, u64)> = grown
         .counts()
         .iter()
@@ -30,17 +33,37 @@ fn growth_is_summed_over_agents_by_temperature() {
 
 #[test]
 fn uncounted_calls_and_foreign_starts_lower_the_share() {
-    let starts = Starts::parse("dormouse_starts_total{temperature=\"hot\"} 90\n").unwrap();
-    assert_eq!(starts.share("hot", 90), 1.0);
+    let share = |text, temperature, calls| share(starts(text).counts(), temperature, calls);
+    let hot = "dormouse_starts_total{temperature=\"hot\"} 90\n";
+    assert_eq!(share(hot, "hot", 90), 1.0);
     assert_eq!(
-        starts.share("hot", 100),
+        share(hot, "hot", 100),
         0.9,
         "ten calls were not counted at all"
     );
-    assert_eq!(starts.share("warm", 90), 0.0);
+    assert_eq!(share(hot, "warm", 90), 0.0);
     let mixed = "dormouse_starts_total{temperature=\"hot\"} 90\ndormouse_starts_total{temperature=\"cold\"} 30\n";
-    assert_eq!(Starts::parse(mixed).unwrap().share("hot", 100), 0.75);
-    assert_eq!(Starts::parse("").unwrap().share("hot", 0), 0.0);
+    assert_eq!(share(mixed, "hot", 100), 0.75);
+    assert_eq!(share("", "hot", 0), 0.0);
+}
+
+#[test]
+fn instances_are_counted_over_states_and_reasons() {
+    let text = "dormouse_instances{state=\"parked\"} 7\n\
+                dormouse_instances{state=\"busy\"} 2\n\
+                dormouse_evictions_total{reason=\"idle\"} 30\n\
+                dormouse_evictions_total{reason=\"capacity\"} 4\n\
+                dormouse_starts_total{temperature=\"hot\"} 9\n\
+                dormouse_starts_total{temperature=\"stored\"} 43\n";
+    let counters = Counters::parse(text).unwrap();
+    assert_eq!(
+        (counters.live, counters.busy, counters.evictions),
+        (9, 2, 34)
+    );
+    assert_eq!(
+        (counters.starts.total(), counters.starts.of_instances()),
+        (52, 43)
+    );
 }
 
 #[test]
@@ -51,6 +74,6 @@ fn a_line_that_is_not_understood_is_an_error_and_not_a_zero() {
         "dormouse_starts_total{temperature=\"hot} 3",
         "dormouse_starts_total{agent=\"echo\"} 3",
     ] {
-        assert!(Starts::parse(broken).is_err(), "{broken}");
+        assert!(Counters::parse(broken).is_err(), "{broken}");
     }
 }

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use crate::fake::{self, GOOD, Manners};
 
 /// Runs the tool without blocking the fake server, which lives on this runtime.
-async fn loadtest(arguments: Vec<String>) -> Output {
+pub(crate) async fn loadtest(arguments: Vec<String>) -> Output {
     let run = move || {
         Command::new(env!("CARGO_BIN_EXE_loadtest"))
             .args(arguments)
@@ -111,6 +111,13 @@ async fn the_report_has_every_number_and_leaves_no_child() {
         assert!(ordered[0] > 0.0 && ordered.is_sorted(), "{quantiles}");
     }
     assert_eq!(row(&report, "baseline")["requests_ratio"], 1.0);
+    let verdicts = report["verdicts"].as_array().unwrap();
+    let of_hot = verdicts.iter().filter(|v| v["workload"] == "hot");
+    let measured: Vec<&Value> = of_hot.map(|verdict| &verdict["measured"]).collect();
+    assert_eq!(
+        measured,
+        [&hot["requests_ratio"], &hot["one_connection_p50_ratio"]]
+    );
     assert!(
         report["machine"]["kernel"]
             .as_str()

@@ -81,6 +81,23 @@ async fn loops_on_every_core_let_a_neighbour_answer() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_loop_ends_when_its_processor_time_is_used_up() {
+    let limit = Duration::from_millis(200);
+    let platform = Platform::new(|config| config.limits.processor = limit).await;
+    let load = platform.deploy("load").await;
+    let (report, settled) = platform.call(&load, "spin", text("go")).await;
+    assert!(report.processor >= limit, "{:?}", report.processor);
+    let failed = task(settled).status.message.unwrap();
+    assert_eq!(failed.metadata.as_ref().unwrap()["errorClass"], "limit");
+    let sentence = failed.text().unwrap();
+    assert!(sentence.contains("0.2 seconds of processor"), "{sentence}");
+    // A wait takes no processor time.
+    let (report, settled) = platform.call(&load, "wait", text("go")).await;
+    assert_eq!(task(settled).status.state, TaskState::Completed);
+    assert!(report.processor < limit, "{:?}", report.processor);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cancelled_call_stops_at_once() {
     let platform = Platform::new(|_| {}).await;
     let hostile = platform.deploy("hostile").await;

@@ -1,5 +1,7 @@
 //! The report as people read it.
 
+mod blocks;
+
 use std::fmt::Write;
 
 use crate::report::{Report, Row};
@@ -31,12 +33,16 @@ pub fn render(report: &Report) -> String {
     for row in &report.rows {
         let name = row.workload.name();
         for problem in &row.problems {
-            let _ = write!(text, "\nINVALID {name}: {problem}");
+            let _ = writeln!(text, "INVALID {name}: {problem}");
         }
         for sample in &row.error_samples {
-            let _ = write!(text, "\n  error: {sample}");
+            let _ = writeln!(text, "  error: {sample}");
         }
     }
+    for finding in &report.findings {
+        blocks::block(&mut text, finding);
+    }
+    blocks::verdicts(&mut text, &report.verdicts);
     text.push_str(&notes(report));
     text
 }
@@ -71,7 +77,7 @@ fn notes(report: &Report) -> String {
     let machine = &report.machine;
     let cpu = machine.cpu.as_deref().unwrap_or("unknown processor");
     let mut text = format!(
-        "\n\n{} cores ({cpu}), {}, {}; generator and server share them.\n",
+        "\n{} cores ({cpu}), {}, {}; generator and server share them.\n",
         machine.cores, machine.kernel, machine.date
     );
     let generator: Vec<String> = report
@@ -127,7 +133,7 @@ fn aligned<const N: usize>(lines: &[[String; N]]) -> String {
 }
 
 /// A time given in microseconds, in the unit that suits it.
-fn micros(us: f64) -> String {
+pub fn micros(us: f64) -> String {
     match us {
         us if us < 100.0 => format!("{us:.1} µs"),
         us if us < 1000.0 => format!("{us:.0} µs"),
@@ -138,8 +144,9 @@ fn micros(us: f64) -> String {
 }
 
 fn thousands(number: f64) -> String {
-    let digits = format!("{number:.0}");
-    let mut text = String::new();
+    let digits = format!("{:.0}", number.abs());
+    let sign = if number <= -0.5 { "-" } else { "" };
+    let mut text = sign.to_owned();
     for (at, digit) in digits.chars().enumerate() {
         if at > 0 && (digits.len() - at).is_multiple_of(3) {
             text.push(',');

@@ -1,0 +1,276 @@
+//! Where a guest runs. A call begins in the future of its caller, without the cost of a task. One whose
+//! guest keeps that thread for a whole tick moves to the slow lane: threads of low priority of their
+//! own. So what computes for long holds up neither the event loops nor the calls that are quick
+//! (docs/decisions/0011).
+
+use crate::call::Temperature;
+use crate::engine::TICK;
+use futures_util::task::AtomicWaker;
+use rustix::process::setpriority_process;
+use rustix::time::{ClockId, clock_gettime};
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll, Wake, Waker, ready};
+use std::time::{Duration, Instant};
+use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::task::JoinHandle;
+
+/// The lowest priority that there is. The kernel gives it about a sixtieth of a core that others want, and
+/// all of one that nobody wants.
+const NICE: i32 = 19;
+
+/// The threads for guests that compute for long.
+pub(crate) struct SlowLane(Option<Runtime>);
+
+impl SlowLane {
+    /// # Errors
+    /// When the system gives no more threads.
+    pub(crate) fn start() -> io::Result<Self> {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(cores)
+            .thread_name("slow-lane")
+            .on_thread_start(|| {
+                // On Linux this is the priority of the thread that asks, not of its process.
+                if let Err(error) = setpriority_process(None, NICE) {
+                    tracing::warn!(%error, "long computations will not give way to others");
+                }
+            })
+            .build()?;
+        Ok(Self(Some(runtime)))
+    }
+
+    fn handle(&self) -> &Handle {
+        let runtime = self.0.as_ref().expect("it is taken by drop only");
+        runtime.handle()
+    }
+}
+
+impl Drop for SlowLane {
+    fn drop(&mut self) {
+        // Any other way of ending it waits for its threads, which an event loop must not.
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// What is known of a call from outside, wherever it runs, and also after it was dropped in the middle.
+/// Its future and the clock callback of its guest share it.
+pub(crate) struct Pace {
+    /// When the guest function was entered, and how the instance was had.
+    pub(crate) entered: OnceLock<(Instant, Temperature)>,
+    epoch: Instant,
+    /// Nanoseconds of the clock at which the poll in progress has begun.
+    polled_at: AtomicU64,
+    /// Nanoseconds that polls before it have taken.
+    used: AtomicU64,
+    /// The guest has kept its thread for a whole tick.
+    spent: AtomicBool,
+    slow: AtomicBool,
+    polling: AtomicBool,
+    woken: AtomicBool,
+    caller: AtomicWaker,
+}
+
+impl Pace {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self {
+            entered: OnceLock::new(),
+            epoch: Instant::now(),
+            polled_at: AtomicU64::new(0),
+            used: AtomicU64::new(0),
+            spent: AtomicBool::new(false),
+            slow: AtomicBool::new(false),
+            polling: AtomicBool::new(false),
+            woken: AtomicBool::new(false),
+            caller: AtomicWaker::new(),
+        })
+    }
+
+    /// Asked at a tick: whether the guest has had its thread for a tick, and must let others run.
+    pub(crate) fn must_yield(&self) -> bool {
+        let is_long = self.poll_so_far() >= TICK || self.slow.load(Ordering::Relaxed);
+        if is_long {
+            self.spent.store(true, Ordering::Relaxed);
+        }
+        is_long
+    }
+
+    /// The processor time of the call so far. In the slow lane it is measured; before that it is the
+    /// time that polls took, which differs when the kernel lets others run in between.
+    pub(crate) fn used(&self) -> Duration {
+        let used = Duration::from_nanos(self.used.load(Ordering::Relaxed));
+        if self.polling.load(Ordering::Relaxed) {
+            used + self.poll_so_far()
+        } else {
+            used
+        }
+    }
+
+    fn poll_so_far(&self) -> Duration {
+        let begun = self.polled_at.load(Ordering::Relaxed);
+        Duration::from_nanos(self.clock().saturating_sub(begun))
+    }
+
+    fn clock(&self) -> u64 {
+        let now = if self.slow.load(Ordering::Relaxed) {
+            let time = clock_gettime(ClockId::ThreadCPUTime);
+            Duration::new(time.tv_sec.cast_unsigned(), time.tv_nsec as u32)
+        } else {
+            self.epoch.elapsed()
+        };
+        u64::try_from(now.as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    fn begin_poll(&self) {
+        self.polled_at.store(self.clock(), Ordering::Relaxed);
+        self.woken.store(false, Ordering::SeqCst);
+        self.polling.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether somebody has woken the call in the meantime.
+    fn end_poll(&self) -> bool {
+        self.polling.store(false, Ordering::SeqCst);
+        let took = self.poll_so_far().as_nanos();
+        self.used
+            .fetch_add(u64::try_from(took).unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.woken.load(Ordering::SeqCst)
+    }
+}
+
+/// A wake-up during a poll, which wasmtime gives itself several times in a call, is kept until the poll
+/// has ended: most calls have then, too. Passed on at once, it would have the runtime poll the whole
+/// connection again, on another thread.
+impl Wake for Pace {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.woken.store(true, Ordering::SeqCst);
+        if !self.polling.load(Ordering::SeqCst) {
+            self.caller.wake();
+        }
+    }
+}
+
+/// A call, wherever it runs. Dropping it ends the call at its guest's next tick or wait.
+pub(crate) struct Lane<T: Send + 'static> {
+    place: Place<T>,
+    pace: Arc<Pace>,
+    slow: Handle,
+}
+
+type Work<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+enum Place<T> {
+    /// With its caller.
+    Here(Work<T>),
+    Slow(JoinHandle<T>),
+    Done,
+}
+
+impl<T: Send + 'static> Lane<T> {
+    pub(crate) fn new(
+        lane: &SlowLane,
+        pace: Arc<Pace>,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> Self {
+        Self {
+            place: Place::Here(Box::pin(work)),
+            pace,
+            slow: lane.handle().clone(),
+        }
+    }
+
+    fn poll_here(&mut self, cx: &mut Context<'_>) -> Poll<T> {
+        let Place::Here(work) = &mut self.place else {
+            return Poll::Pending;
+        };
+        self.pace.caller.register(cx.waker());
+        let waker = Waker::from(Arc::clone(&self.pace));
+        self.pace.begin_poll();
+        let poll = work.as_mut().poll(&mut Context::from_waker(&waker));
+        let woken = self.pace.end_poll();
+        if poll.is_ready() {
+            self.place = Place::Done;
+        } else if self.pace.spent.load(Ordering::Relaxed) {
+            self.move_over();
+        } else if woken {
+            cx.waker().wake_by_ref();
+        }
+        poll
+    }
+
+    fn move_over(&mut self) {
+        let Place::Here(work) = std::mem::replace(&mut self.place, Place::Done) else {
+            return;
+        };
+        self.pace.slow.store(true, Ordering::Relaxed);
+        let slow = Slow {
+            work,
+            pace: Arc::clone(&self.pace),
+            caller: Handle::current(),
+        };
+        self.place = Place::Slow(self.slow.spawn(slow));
+    }
+}
+
+impl<T: Send + 'static> Future for Lane<T> {
+    type Output = T;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
+        let this = &mut *self;
+        if let Poll::Ready(done) = this.poll_here(cx) {
+            return Poll::Ready(done);
+        }
+        let Place::Slow(task) = &mut this.place else {
+            return Poll::Pending;
+        };
+        match ready!(Pin::new(task).poll(cx)) {
+            Ok(done) => Poll::Ready(done),
+            Err(died) => match died.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                // Only the end of the process ends the lane's tasks.
+                Err(_cancelled) => Poll::Pending,
+            },
+        }
+    }
+}
+
+impl<T: Send + 'static> Drop for Lane<T> {
+    fn drop(&mut self) {
+        if let Place::Slow(task) = &self.place {
+            task.abort();
+        }
+    }
+}
+
+/// A call in the slow lane.
+struct Slow<T> {
+    work: Work<T>,
+    pace: Arc<Pace>,
+    /// What the call spawns and waits for belongs to the runtime that it came from.
+    caller: Handle,
+}
+
+impl<T> Future for Slow<T> {
+    type Output = T;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
+        let this = &mut *self;
+        let _entered = this.caller.enter();
+        this.pace.begin_poll();
+        let poll = this.work.as_mut().poll(cx);
+        this.pace.end_poll();
+        poll
+    }
+}
+
+#[cfg(test)]
+#[path = "lane_tests.rs"]
+mod tests;

@@ -1,0 +1,137 @@
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use super::*;
+use std::sync::atomic::AtomicUsize;
+use std::task::Wake;
+
+#[derive(Default)]
+struct Wakes(AtomicUsize);
+
+impl Wake for Wakes {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+/// Wakes itself at every poll and is ready at the last of them.
+fn restless(polls: usize) -> impl Future<Output = usize> + Send {
+    let mut count = 0;
+    std::future::poll_fn(move |cx| {
+        count += 1;
+        cx.waker().wake_by_ref();
+        if count == polls {
+            Poll::Ready(count)
+        } else {
+            Poll::Pending
+        }
+    })
+}
+
+#[test]
+fn a_call_that_ends_at_its_first_poll_wakes_nobody() {
+    let lane = SlowLane::start().unwrap();
+    let wakes = Arc::new(Wakes::default());
+    let waker = Waker::from(Arc::clone(&wakes));
+    let mut call = Lane::new(&lane, Pace::new(), restless(1));
+    let poll = Pin::new(&mut call).poll(&mut Context::from_waker(&waker));
+    assert_eq!(poll, Poll::Ready(1));
+    assert_eq!(wakes.0.load(Ordering::SeqCst), 0);
+}
+
+#[test]
+fn a_wake_up_during_a_poll_is_not_lost() {
+    let lane = SlowLane::start().unwrap();
+    let wakes = Arc::new(Wakes::default());
+    let waker = Waker::from(Arc::clone(&wakes));
+    let mut call = Lane::new(&lane, Pace::new(), restless(3));
+    let mut poll = || Pin::new(&mut call).poll(&mut Context::from_waker(&waker));
+    assert_eq!((poll(), wakes.0.load(Ordering::SeqCst)), (Poll::Pending, 1));
+    assert_eq!((poll(), wakes.0.load(Ordering::SeqCst)), (Poll::Pending, 2));
+    assert_eq!(poll(), Poll::Ready(3));
+}
+
+#[tokio::test]
+async fn a_call_that_has_spent_its_tick_goes_on_in_the_slow_lane() {
+    let lane = SlowLane::start().unwrap();
+    let pace = Pace::new();
+    let asked = Arc::clone(&pace);
+    let names = Lane::new(&lane, pace, async move {
+        let name = || std::thread::current().name().map(str::to_owned);
+        let begun = name();
+        assert!(!asked.must_yield());
+        std::thread::sleep(TICK);
+        assert!(asked.must_yield());
+        tokio::task::yield_now().await;
+        let moved = name();
+        // Time and tasks are those of the runtime that the call came from.
+        tokio::time::sleep(TICK).await;
+        let spawned = tokio::spawn(async { std::thread::current().name().map(str::to_owned) });
+        assert_eq!(spawned.await.unwrap(), begun);
+        (begun, moved, name())
+    });
+    let (begun, moved, stayed) = names.await;
+    assert_ne!(begun, moved);
+    assert_eq!(moved.as_deref(), Some("slow-lane"));
+    assert_eq!(stayed, moved);
+}
+
+#[tokio::test]
+async fn processor_time_is_counted_on_both_lanes() {
+    let lane = SlowLane::start().unwrap();
+    let pace = Pace::new();
+    let asked = Arc::clone(&pace);
+    Lane::new(&lane, Arc::clone(&pace), async move {
+        let busy = |time: Duration| {
+            let begun = Instant::now();
+            while begun.elapsed() < time {}
+        };
+        busy(TICK * 3);
+        assert!(asked.must_yield());
+        tokio::task::yield_now().await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        busy(TICK * 5);
+    })
+    .await;
+    let used = pace.used();
+    assert!(used >= TICK * 4, "{used:?}");
+    assert!(used < Duration::from_millis(50), "{used:?}");
+}
+
+#[tokio::test]
+async fn a_call_that_is_dropped_in_the_slow_lane_ends() {
+    struct Ended(Option<tokio::sync::oneshot::Sender<()>>);
+    impl Drop for Ended {
+        fn drop(&mut self) {
+            let _ = self.0.take().unwrap().send(());
+        }
+    }
+    let lane = SlowLane::start().unwrap();
+    let pace = Pace::new();
+    let asked = Arc::clone(&pace);
+    let (sender, ended) = tokio::sync::oneshot::channel();
+    let held = Ended(Some(sender));
+    let mut call = Lane::new(&lane, pace, async move {
+        let _held = held;
+        std::thread::sleep(TICK);
+        asked.must_yield();
+        std::future::pending::<()>().await;
+    });
+    assert!(futures_util::poll!(&mut call).is_pending());
+    drop(call);
+    ended.await.unwrap();
+}
+
+#[tokio::test]
+#[should_panic(expected = "in the slow lane")]
+async fn a_panic_is_the_callers() {
+    let lane = SlowLane::start().unwrap();
+    let pace = Pace::new();
+    let asked = Arc::clone(&pace);
+    Lane::new(&lane, pace, async move {
+        std::thread::sleep(TICK);
+        asked.must_yield();
+        tokio::task::yield_now().await;
+        panic!("in the slow lane");
+    })
+    .await;
+}
