@@ -44,6 +44,10 @@ pub struct GatewayConfig {
     pub body_frame_timeout: Duration,
     /// From a request's head to the end of its body, and to the start of an upload's compilation.
     pub body_timeout: Duration,
+    /// A connection, or a stream of HTTP/2, is ended when bytes have waited this long for a client that
+    /// takes none: until then they are held in memory. As long as a client may be silent, and longer
+    /// than a phone needs to change its network.
+    pub stall_timeout: Duration,
     /// Bytes of an A2A request. Also what one event of a task may have, so that a message that gets
     /// in can be kept.
     pub max_request_bytes: usize,
@@ -86,6 +90,7 @@ impl GatewayConfig {
             header_timeout: Duration::from_secs(30),
             body_frame_timeout: Duration::from_secs(20),
             body_timeout: Duration::from_secs(120),
+            stall_timeout: Duration::from_secs(30),
             max_request_bytes: 4 << 20,
             max_module_bytes: 32 << 20,
             max_uploads: 8,

@@ -4,7 +4,8 @@ use crate::config::GatewayConfig;
 use crate::errors::{A2aError, ApiError, Kind};
 use crate::grpc;
 use crate::handle::{Face, Shared, handle};
-use crate::respond::{Body, Reply};
+use crate::respond::Reply;
+use crate::stall::{Pieces, Socket, unless_stalled};
 use crate::timer::ConnectionTimer;
 use bytes::Bytes;
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
@@ -52,8 +53,9 @@ const MAX_FAULTY_STREAMS: usize = 1024;
 /// How connections of one listener are served.
 pub(crate) struct Protocols {
     http1: http1::Builder,
-    http2: http2::Builder<Tracked>,
+    http2: http2::Builder<Streams>,
     header_timeout: Duration,
+    stall_timeout: Duration,
     /// For every request in progress over HTTP/2.
     streams: Arc<Semaphore>,
 }
@@ -67,7 +69,10 @@ impl Protocols {
             .header_read_timeout(config.header_timeout)
             .max_header_size(config.max_header_bytes)
             .keep_alive(true);
-        let mut http2 = http2::Builder::new(Tracked(tasks.clone()));
+        let mut http2 = http2::Builder::new(Streams {
+            tasks: tasks.clone(),
+            stall_timeout: config.stall_timeout,
+        });
         http2
             .timer(TokioTimer::new())
             .max_concurrent_streams(config.max_streams_per_connection)
@@ -84,6 +89,7 @@ impl Protocols {
             http1,
             http2,
             header_timeout: config.header_timeout,
+            stall_timeout: config.stall_timeout,
             streams: Arc::new(Semaphore::new(config.max_streams)),
         }
     }
@@ -129,7 +135,8 @@ impl Protocols {
         });
         let mut http1 = self.http1.clone();
         http1.timer(ConnectionTimer::default());
-        let connection = http1.serve_connection(TokioIo::new(stream), service);
+        let io = TokioIo::new(Socket::new(stream, self.stall_timeout));
+        let connection = http1.serve_connection(io, service);
         until(connection, draining.cancelled()).await
     }
 
@@ -150,10 +157,14 @@ impl Protocols {
                     Some(_) => handle(shared, face, request).await,
                     None => too_many(&request),
                 };
-                Ok::<_, Infallible>(reply.map(|body| HeldBody { body, _held: held }))
+                Ok::<_, Infallible>(reply.map(|body| HeldBody {
+                    body: Pieces::of(body),
+                    _held: held,
+                }))
             }
         });
-        let connection = self.http2.serve_connection(TokioIo::new(stream), service);
+        let io = TokioIo::new(Socket::new(stream, self.stall_timeout));
+        let connection = self.http2.serve_connection(io, service);
         let idle = || activity.idle(self.header_timeout);
         let ending = async {
             tokio::select! {
@@ -262,7 +273,7 @@ impl Drop for Held {
 }
 
 struct HeldBody {
-    body: Body,
+    body: Pieces,
     _held: Held,
 }
 
@@ -286,12 +297,16 @@ impl HttpBody for HeldBody {
     }
 }
 
-/// Spawns what hyper does for each request of an HTTP/2 connection, so that drain waits for it.
+/// Spawns what hyper does for each request of an HTTP/2 connection, so that drain waits for it, and
+/// ends it when its client stops reading.
 #[derive(Clone)]
-struct Tracked(TaskTracker);
+struct Streams {
+    tasks: TaskTracker,
+    stall_timeout: Duration,
+}
 
-impl<F: Future<Output: Send> + Send + 'static> Executor<F> for Tracked {
+impl<F: Future<Output: Send> + Send + 'static> Executor<F> for Streams {
     fn execute(&self, work: F) {
-        self.0.spawn(work);
+        self.tasks.spawn(unless_stalled(work, self.stall_timeout));
     }
 }

@@ -162,6 +162,17 @@ fn salvaged_id(body: &[u8]) -> String {
     }
 }
 
+/// A whole request and its id, for those who have no agent to ask.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn parse(body: &[u8]) -> Result<(String, Request), (String, A2aError)> {
+    let envelope = envelope(body)?;
+    let id = envelope.id.map_or(NULL, RawValue::get).to_owned();
+    match decode(&envelope) {
+        Ok(request) => Ok((id, request)),
+        Err(error) => Err((id, error)),
+    }
+}
+
 fn decode(envelope: &Envelope<'_>) -> Result<Request, A2aError> {
     let params = envelope.params.map_or("{}", RawValue::get);
     let params = if params == NULL {
@@ -216,12 +227,8 @@ mod tests {
     use super::*;
 
     fn kind(body: &str) -> Result<Operation, (String, i64)> {
-        envelope(body.as_bytes())
-            .and_then(|envelope| {
-                let id = envelope.id.map_or(NULL, RawValue::get).to_owned();
-                decode(&envelope).map_err(|error| (id, error))
-            })
-            .map(|request| request.operation())
+        parse(body.as_bytes())
+            .map(|(_, request)| request.operation())
             .map_err(|(id, error)| (id, error.rpc()["code"].as_i64().unwrap_or_default()))
     }
 

@@ -1,11 +1,11 @@
 //! The hyper server of Dormouse: the deploy API and the A2A bindings over one operations layer.
 //!
 //! Nothing here knows sled or wasmtime: the store, the task engine and the scheduler are handed in.
-//! Reading order: [`config`] (every limit with its reason), [`server`] (accept, serve, drain), `connection` (HTTP/1.1 or HTTP/2), `route`
+//! Reading order: [`config`] (every limit with its reason), [`server`] (accept, serve, drain), `connection` (HTTP/1.1 or HTTP/2), `stall` (clients that stop reading), `route`
 //! and `handle` (which path is what), `auth` (who asks, and what they may), `platform` (modules and the registry of agents), `catalog` (finding agents), `agents` (what is
 //! kept in memory of an agent, its cards and their signatures), `document` (what anybody may cache), `ops` (the A2A operations, wire-free), `jsonrpc`,
 //! `rest`, `sse` and `grpc` (how they look on the wire), `negotiate` and `validate` (what is let in), `errors` (what a
-//! refusal looks like everywhere), `metrics`.
+//! refusal looks like everywhere), `metrics`, `fuzz` (the doors of the fuzz targets).
 
 mod agents;
 mod auth;
@@ -15,6 +15,9 @@ pub mod config;
 mod connection;
 mod document;
 mod errors;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzz;
 mod grpc;
 mod handle;
 mod jsonrpc;
@@ -27,6 +30,7 @@ mod rest;
 mod route;
 pub mod server;
 mod sse;
+mod stall;
 mod timer;
 mod uri;
 mod validate;

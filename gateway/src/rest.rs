@@ -13,6 +13,7 @@ use crate::route::A2aPath;
 use crate::sse::{self, Framing};
 use crate::uri;
 use crate::validate::{self, ListParameters};
+use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::header::{HeaderValue, RETRY_AFTER};
 use hyper::http::request::Parts;
@@ -69,35 +70,16 @@ async fn serve(
     body: Incoming,
     operation: &mut Operation,
 ) -> Result<Reply, A2aError> {
-    if !is_allowed(path, &parts.method) {
-        let sentence = format!("{} takes {}", parts.uri.path(), allowed(path));
-        return Err(A2aError::new(Kind::MethodNotAllowed, sentence));
-    }
+    check_method(path, &parts.method, parts.uri.path())?;
     negotiate::version(&parts.headers, parts.uri.query())?;
     let extensions = negotiate::extensions(&parts.headers, &agent.definition.extensions)?;
     let seen = validate::last_event_id(&parts.headers)?;
-    let mut request = match path {
-        A2aPath::Send | A2aPath::Stream => {
-            let limit = shared.config.max_request_bytes;
-            let json = body::read(body, &shared.config, limit).await?;
-            let request = validate::send(&json)?;
-            if path == A2aPath::Send {
-                Request::Send(request)
-            } else {
-                Request::Stream(request)
-            }
-        }
-        A2aPath::PushConfigs(task) if parts.method == Method::POST => {
-            let limit = shared.config.max_request_bytes;
-            let json = body::read(body, &shared.config, limit).await?;
-            validate::push::create(&json, Some(task))?
-        }
-        A2aPath::PushConfig { task, id } if parts.method == Method::DELETE => Request::DeletePush {
-            task: task.to_owned(),
-            id: id.to_owned(),
-        },
-        _ => bodyless(path, parts.uri.query())?,
+    let body = if has_body(path, &parts.method) {
+        body::read(body, &shared.config, shared.config.max_request_bytes).await?
+    } else {
+        Bytes::new()
     };
+    let mut request = decode(path, &parts.method, parts.uri.query(), &body)?;
     let activated = negotiate::named(&extensions);
     request.activate(extensions);
     request.go_on(seen);
@@ -114,8 +96,38 @@ async fn serve(
     Ok(reply)
 }
 
-/// The requests whose parameters are in the path and the query (A2A 1.0 §11.5). A body of a POST
-/// among them is left unread: it could say nothing that the path does not.
+/// Whether the request's parameters are in its body. A body of another POST is left unread: it could say
+/// nothing that the path does not.
+fn has_body(path: A2aPath<'_>, method: &Method) -> bool {
+    match path {
+        A2aPath::Send | A2aPath::Stream => true,
+        A2aPath::PushConfigs(_) => method == Method::POST,
+        _ => false,
+    }
+}
+
+/// What is asked, by a method that the path has.
+pub(crate) fn decode(
+    path: A2aPath<'_>,
+    method: &Method,
+    query: Option<&str>,
+    body: &[u8],
+) -> Result<Request, A2aError> {
+    match path {
+        A2aPath::Send => validate::send(body).map(Request::Send),
+        A2aPath::Stream => validate::send(body).map(Request::Stream),
+        A2aPath::PushConfigs(task) if method == Method::POST => {
+            validate::push::create(body, Some(task))
+        }
+        A2aPath::PushConfig { task, id } if method == Method::DELETE => Ok(Request::DeletePush {
+            task: task.to_owned(),
+            id: id.to_owned(),
+        }),
+        _ => bodyless(path, query),
+    }
+}
+
+/// The requests whose parameters are in the path and the query (A2A 1.0 §11.5).
 fn bodyless(path: A2aPath<'_>, query: Option<&str>) -> Result<Request, A2aError> {
     match path {
         A2aPath::Tasks => validate::list(list_parameters(query)?).map(Request::List),
@@ -180,6 +192,15 @@ fn list_parameters(query: Option<&str>) -> Result<ListParameters, A2aError> {
 fn integer(name: &str, text: &str) -> Result<i32, A2aError> {
     text.parse()
         .map_err(|_not_one| A2aError::params(format!("{name} must be a number, not {text:?}")))
+}
+
+/// `text` is the path as the client wrote it.
+pub(crate) fn check_method(path: A2aPath<'_>, method: &Method, text: &str) -> Result<(), A2aError> {
+    if is_allowed(path, method) {
+        return Ok(());
+    }
+    let sentence = format!("{text} takes {}", allowed(path));
+    Err(A2aError::new(Kind::MethodNotAllowed, sentence))
 }
 
 fn is_allowed(path: A2aPath<'_>, method: &Method) -> bool {

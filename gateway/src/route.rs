@@ -75,7 +75,21 @@ pub(crate) fn route(path: &str) -> Route<'_> {
         CARD => Route::RootCard,
         JWKS_PATH => Route::Jwks,
         "/.well-known/ai-catalog.json" => Route::AiCatalog,
-        _ => platform(path),
+        _ if path.starts_with("/v1/") => platform(path),
+        _ => of_tenant(path),
+    }
+}
+
+/// HTTP+JSON with the tenant in front, as a2a.proto binds each method a second time. A tenant is what it
+/// is to gRPC; JSON-RPC and the card are at the agent's URL only.
+fn of_tenant(path: &str) -> Route<'_> {
+    match path.strip_prefix('/').map(a2a) {
+        None
+        | Some(Route::A2a {
+            what: A2aPath::JsonRpc | A2aPath::Card | A2aPath::Unknown,
+            ..
+        }) => Route::Unknown,
+        Some(route) => route,
     }
 }
 
@@ -223,8 +237,35 @@ mod tests {
             ("/lf.a2a.v2.A2AService/GetTask", Route::Unknown),
             ("/agents", Route::Unknown),
             ("/agents/", Route::Unknown),
+            ("/calc", Route::Unknown),
+            ("/calc/", Route::Unknown),
+            ("/calc/.well-known/agent-card.json", Route::Unknown),
+            ("/calc/other", Route::Unknown),
+            ("//tasks", Route::Unknown),
+            ("/v1/tasks", Route::Unknown),
         ] {
             assert_eq!(route(path), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn paths_under_a_tenant() {
+        for below in [
+            "message:send",
+            "message:stream",
+            "tasks",
+            "tasks/7",
+            "tasks/7:cancel",
+            "tasks/7:subscribe",
+            "tasks/7/pushNotificationConfigs",
+            "tasks/7/pushNotificationConfigs/1",
+            "extendedAgentCard",
+        ] {
+            for tenant in ["calc", "calc/versions/12"] {
+                let of_agent = format!("/agents/{tenant}/{below}");
+                let path = format!("/{tenant}/{below}");
+                assert_eq!(route(&path), route(&of_agent), "{path}");
+            }
         }
     }
 

@@ -201,11 +201,13 @@ impl Inner {
         pace: Arc<Pace>,
     ) -> Result<Outcome, CallFailure> {
         let owner = owner(&request);
+        let bound = self.config.idle_timeout;
+        let keep = request.version.isolation != Isolation::Call && !bound.is_zero();
         let (mut live, temperature) = self.find(place, &request, deadline, &pace).await?;
         pace.entered.get_or_init(|| (Instant::now(), temperature));
         let said = live
             .instance
-            .call(&self.engine, &request, deadline, pace)
+            .call(&self.engine, request, deadline, pace)
             .await;
         let said = said.map_err(|error| self.explain(&error))?;
         // The memory of an instance that has answered nonsense is not trusted again either.
@@ -215,12 +217,11 @@ impl Inner {
                 &format!("The agent's answer is not valid: {e}."),
             )
         })?;
-        let keep = self.config.idle_timeout;
-        if request.version.isolation == Isolation::Call || keep.is_zero() {
-            live.spend();
-        } else {
+        if keep {
             let now = tokio::time::Instant::now();
-            self.pool.park(live, owner, now, keep);
+            self.pool.park(live, owner, now, bound);
+        } else {
+            live.spend();
         }
         Ok(outcome)
     }

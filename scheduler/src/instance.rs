@@ -92,51 +92,53 @@ impl Instance {
     pub(crate) async fn call(
         &mut self,
         engine: &Engine,
-        request: &CallRequest,
+        request: CallRequest,
         deadline: Instant,
         pace: Arc<Pace>,
     ) -> wasmtime::Result<wit::Outcome> {
-        let task = request.task.task_id();
+        let CallRequest {
+            version,
+            entry,
+            skill,
+            message,
+            metadata,
+            principal,
+            extensions,
+            task: call,
+        } = request;
+        let task = call.task_id();
         let log = CallLog::new(
-            request.version.agent.clone(),
-            request.version.number,
+            version.agent.clone(),
+            version.number,
             task.clone(),
             LogLimits::default(),
         );
         let context = wit::CallContext {
-            agent: request.version.agent.clone(),
+            agent: version.agent.clone(),
             task_id: task,
-            context_id: request.task.context_id(),
-            principal: request.principal.clone(),
-            metadata: request.metadata.clone().map(convert::metadata_to_guest),
-            message_id: request.message.message_id.clone(),
-            reference_task_ids: request
-                .message
-                .reference_task_ids
-                .clone()
-                .unwrap_or_default(),
-            extensions: request.extensions.clone(),
+            context_id: call.context_id(),
+            principal,
+            metadata: metadata.map(convert::metadata_to_guest),
+            message_id: message.message_id,
+            reference_task_ids: message.reference_task_ids.unwrap_or_default(),
+            extensions,
             deadline_ms: deadline
                 .saturating_duration_since(Instant::now())
                 .as_millis() as u64,
         };
-        let message = convert::to_guest(
-            request.message.parts.clone(),
-            request.message.metadata.clone(),
-        );
-        let skill = request.skill.clone();
+        let message = convert::to_guest(message.parts, message.metadata);
         let state = self.store.data_mut();
         state.deadline = deadline;
         state.pace = pace;
         state.set_log(Some(log));
-        let handle = state.table.push(HostCall::new(request.task.clone()))?;
+        let handle = state.table.push(HostCall::new(call))?;
         let place = handle.rep();
         self.store.set_epoch_deadline(1);
         let _running = engine.enter();
         let skills = self.guest.dormouse_agent_skills();
         let outcome = self
             .store
-            .run_concurrent(async |store| match &request.entry {
+            .run_concurrent(async |store| match entry {
                 Entry::Request => {
                     skills
                         .call_on_request(store, handle, context, skill, message)

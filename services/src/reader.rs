@@ -1,5 +1,5 @@
-//! Following a task: one cursor into its log. A reader has no buffer of its own, so a slow one
-//! costs nothing and holds up nobody.
+//! Following a task: one cursor into its log, and a bounded piece of that. A slow reader costs no more
+//! than this piece and holds up nobody.
 
 use crate::engine::{Inner, TaskEngine, TaskScope};
 use crate::error::{TaskError, state_word};
@@ -11,8 +11,11 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use tokio::sync::watch;
 
-/// Entries fetched from the store at a time.
+/// Entries fetched from the store at a time, at most.
 const PAGE: usize = 64;
+/// Bytes of entries that a reader holds until they are asked for, unless a single one has more. Whoever
+/// stops reading holds no more of a task's log than this.
+const HELD_BYTES: usize = 512 << 10;
 
 /// One event of a task's log.
 #[derive(Debug, Clone)]
@@ -31,6 +34,8 @@ pub struct TaskReader {
     watch: watch::Receiver<Committed>,
     next: u64,
     fetched: VecDeque<(u64, Encoded)>,
+    /// How many entries to fetch next: as many as could be held the last time.
+    page: usize,
 }
 
 /// What subscribers ask of the engine.
@@ -99,6 +104,7 @@ impl TaskReader {
             watch,
             next: after + 1,
             fetched: VecDeque::new(),
+            page: PAGE,
         }
     }
 
@@ -139,20 +145,38 @@ impl TaskReader {
 
     async fn fetch(&mut self, upto: u64) -> Result<(), TaskError> {
         if let Some(entries) = self.live.tail_from(self.next, upto) {
-            self.fetched.extend(entries);
+            self.hold(entries);
             return Ok(());
         }
         let (inner, id, from) = (Arc::clone(&self.inner), self.live.id, self.next);
-        let page = tokio::task::spawn_blocking(move || inner.store.events(id, from, PAGE))
+        let limit = self.page;
+        let page = tokio::task::spawn_blocking(move || inner.store.events(id, from, limit))
             .await
             .map_err(|_died| TaskError::Stopped)??;
         if page.is_empty() {
             return Err(TaskError::Stopped);
         }
-        self.fetched.extend(
-            page.into_iter()
-                .map(|(seq, bytes)| (seq, Encoded::from_store(bytes))),
-        );
+        let entries = page
+            .into_iter()
+            .map(|(seq, bytes)| (seq, Encoded::from_store(bytes)));
+        self.page = match self.hold(entries) {
+            held if held < limit => held,
+            held => PAGE.min(held * 2),
+        };
         Ok(())
+    }
+
+    /// Keeps as many of the entries as it may hold, at least one; the others are fetched again. Says how
+    /// many it has kept.
+    fn hold(&mut self, entries: impl IntoIterator<Item = (u64, Encoded)>) -> usize {
+        let mut bytes = 0;
+        for (seq, entry) in entries {
+            bytes += entry.stored().len();
+            if bytes > HELD_BYTES && !self.fetched.is_empty() {
+                break;
+            }
+            self.fetched.push_back((seq, entry));
+        }
+        self.fetched.len()
     }
 }

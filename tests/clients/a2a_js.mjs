@@ -26,9 +26,13 @@ const BINDINGS = {
   'HTTP+JSON': () => new RestTransportFactory(),
 };
 
-async function serve(folder) {
+function start(folder) {
   const flags = ['serve', '--listen', '127.0.0.1:0', '--data-dir', folder];
-  const child = spawn(process.env.DORMOUSE, flags, { stdio: ['ignore', 'pipe', 'ignore'] });
+  return spawn(process.env.DORMOUSE, flags, { stdio: ['ignore', 'pipe', 'ignore'] });
+}
+
+// Gives a server every example and the hostile guest. Returns its URL.
+async function setUp(child) {
   const [line] = await once(createInterface(child.stdout), 'line');
   const url = line.replace('listening on ', '');
   const deploy = async (path) => {
@@ -43,7 +47,7 @@ async function serve(folder) {
     await deploy(join(process.env.EXAMPLES, `${example}.wasm`));
   }
   await deploy(join(process.env.GUESTS, 'hostile.wasm'));
-  return { child, url };
+  return url;
 }
 
 function request(text, { skill, task, atOnce } = {}) {
@@ -160,9 +164,11 @@ const TESTS = {
 };
 
 const folder = await mkdtemp(join(tmpdir(), 'dormouse-'));
-const { child, url } = await serve(folder);
+const child = start(folder);
+const exited = once(child, 'exit');
 let [passed, failed] = [0, 0];
 try {
+  const url = await setUp(child);
   for (const [name, test] of Object.entries(TESTS)) {
     for (const [binding, transport] of Object.entries(BINDINGS)) {
       const factory = new ClientFactory({ transports: [transport()] });
@@ -180,7 +186,7 @@ try {
   }
 } finally {
   child.kill('SIGTERM');
-  await once(child, 'exit');
+  await exited;
   await rm(folder, { recursive: true });
 }
 console.log(`${passed} passed, ${failed} failed`);

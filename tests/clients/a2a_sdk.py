@@ -27,7 +27,7 @@ PATIENCE = 60.0
 
 
 class Dormouse:
-    """A server with every example and the hostile guest."""
+    """A server, which `set_up` gives every example and the hostile guest."""
 
     def __init__(self, folder):
         self.process = subprocess.Popen(
@@ -35,6 +35,8 @@ class Dormouse:
             stdout=subprocess.PIPE,
             text=True,
         )
+
+    def set_up(self):
         line = self.process.stdout.readline()
         self.url = line.strip().removeprefix("listening on ")
         assert self.url.startswith("http"), f"not the promised line: {line!r}"
@@ -227,7 +229,10 @@ async def push_configurations(server, binding):
             token="t0ken",
             authentication=pb.AuthenticationInfo(scheme="Bearer", credentials="secret"),
         )
-        assert await client.create_task_push_notification_config(wanted) == wanted
+        # The client writes the tenant of its interface into what it is given.
+        sent = pb.TaskPushNotificationConfig()
+        sent.CopyFrom(wanted)
+        assert await client.create_task_push_notification_config(sent) == wanted
         unnamed = pb.TaskPushNotificationConfig(task_id=task.id, url=wanted.url)
         made = await client.create_task_push_notification_config(unnamed)
         assert made.id and made.task_id == task.id, made
@@ -314,10 +319,12 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         server = Dormouse(folder)
         try:
+            server.set_up()
             failed = asyncio.run(run(server))
             server.stop()
         finally:
             server.process.kill()
+            server.process.wait()
     sys.exit(1 if failed else 0)
 
 

@@ -30,10 +30,12 @@ AGENTS = ["csv-stats", "trip-planner", "report-writer", "hostile"]
 
 
 class Dormouse:
-    """A server with every example and the hostile guest; `token` is that of its admin, if it has one."""
+    """A server, which `set_up` gives every example and the hostile guest; `token` is that of its admin, if it has one."""
 
     def __init__(self, folder):
-        self.folder, self.token = folder, None
+        self.folder, self.token, self.process = folder, None, None
+
+    def set_up(self):
         self.start()
         for example in ["csv_stats", "trip_planner", "report_writer"]:
             self.deploy(pathlib.Path(os.environ["EXAMPLES"]) / f"{example}.wasm")
@@ -199,10 +201,13 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         server = Dormouse(folder)
         try:
+            server.set_up()
             failed = run(server)
             server.stop()
         finally:
-            server.process.kill()
+            if server.process:
+                server.process.kill()
+                server.process.wait()
     sys.exit(1 if failed else 0)
 
 

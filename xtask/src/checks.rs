@@ -35,7 +35,7 @@ fn run_all(install: bool, count: &mut Count) -> anyhow::Result<()> {
 }
 
 fn format_and_lints() -> anyhow::Result<()> {
-    for folder in ["", "examples", "guests"] {
+    for folder in ["", "examples", "fuzz", "guests"] {
         let name = format!("format {folder}");
         step::run(
             name.trim_end(),

@@ -1,5 +1,5 @@
-//! Other people's A2A clients against the real binary: the official ones for Python and
-//! JavaScript, each at a fixed version and in a folder of its own below the target folder.
+//! Other people's A2A clients against the real binary: the official ones for Python, JavaScript and the
+//! command line, each at a fixed version and in a folder of its own below the target folder.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,10 +9,11 @@ use anyhow::{Context, bail};
 
 use crate::guests;
 use crate::setup;
-use crate::step::{self, Count, root, run_tests};
+use crate::step::{self, Count, cargo, root, run_tests};
 
 const PYTHON: [&str; 2] = ["a2a-sdk[grpc,signing]==1.3.0", "httpx"];
 const JAVASCRIPT: &str = "@a2a-js/sdk@1.3.0";
+const COMMAND_LINE: &str = "0.4.5";
 
 /// Scripts that talk to the real binary. Each prints `N passed, N failed` at its end.
 const SCRIPTS: &str = "tests/clients";
@@ -21,6 +22,7 @@ pub(crate) fn run(count: &mut Count) -> anyhow::Result<()> {
     let target = step::target_dir(root())?;
     let python = python(&target.join("venv"))?;
     let javascript = javascript(&target.join("node"))?;
+    let command_line = command_line(&target.join("tools"))?;
     for script in scripts()? {
         let name = script.file_name().unwrap_or_default().display();
         let mut command = if script.extension().is_some_and(|end| end == "py") {
@@ -35,6 +37,7 @@ pub(crate) fn run(count: &mut Count) -> anyhow::Result<()> {
         command
             .arg(&script)
             .env("DORMOUSE", target.join("debug").join("dormouse"))
+            .env("A2ACLI", &command_line)
             .env("EXAMPLES", guests::modules("examples"))
             .env("GUESTS", guests::modules("guests"));
         run_tests(&format!("official client: {name}"), &mut command, count)?;
@@ -103,4 +106,20 @@ fn javascript(folder: &Path) -> anyhow::Result<PathBuf> {
         .current_dir(folder);
     step::run("install the official JavaScript client", &mut install)?;
     Ok(folder.to_owned())
+}
+
+/// The official command line client, of the crate a2a-cli; built once, which takes minutes.
+fn command_line(folder: &Path) -> anyhow::Result<PathBuf> {
+    let binary = folder.join("bin").join("a2acli");
+    let path = binary
+        .to_str()
+        .context("the target folder has a name that is not UTF-8")?;
+    if setup::runs(path, &["--version"]) {
+        return Ok(binary);
+    }
+    let install = ["install", "a2a-cli", "--version", COMMAND_LINE, "--locked"];
+    let mut install = cargo(root(), &install);
+    install.arg("--root").arg(folder);
+    step::run("install the official command line client", &mut install)?;
+    Ok(binary)
 }

@@ -2,7 +2,7 @@
 //! binary, Python.
 //!
 //! Reading order: [`demo`] (the platform with the examples, answering), [`checks`] (everything that
-//! CI runs), [`bench`] (the load generator), [`guests`] (agents for WebAssembly) and [`setup`] (what
+//! CI runs), [`bench`] (the load generator), [`fuzz`] (the parsers' fuzz targets), [`guests`] (agents for WebAssembly) and [`setup`] (what
 //! all of them need), [`server`] and [`metrics`] (the running platform), [`step`] (how a command is
 //! run and told).
 
@@ -11,6 +11,7 @@ mod checks;
 mod clients;
 mod conformance;
 mod demo;
+mod fuzz;
 mod guests;
 mod metrics;
 mod server;
@@ -62,6 +63,15 @@ enum Task {
         #[arg(long, value_name = "FOLDER")]
         kit: PathBuf,
     },
+    /// Feed the parsers of requests what they do not expect, and look whether they break (fuzz/)
+    Fuzz {
+        /// Only this target
+        #[arg(value_parser = fuzz::TARGETS)]
+        target: Option<String>,
+        /// How long each target runs
+        #[arg(long, default_value_t = 600, value_name = "N")]
+        seconds: u64,
+    },
     /// Measure: throughput and latency from hot, warm and cold, next to a bare HTTP echo
     #[command(after_help = "\
 Examples:
@@ -83,6 +93,7 @@ fn main() -> ExitCode {
         Task::Demo { listen, exit } => demo::demo(listen, exit),
         Task::Test { install } => return checks::run(install),
         Task::Conformance { kit } => conformance::conformance(&kit),
+        Task::Fuzz { target, seconds } => fuzz::fuzz(target.as_deref(), seconds),
         Task::Bench { flags } => bench::bench(&flags),
     };
     match done {

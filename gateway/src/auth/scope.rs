@@ -62,6 +62,8 @@ mod tests {
                 Need::Scope(Scope::Invoke),
             ),
             (&get, "/agents/a/nothing", Need::Scope(Scope::Invoke)),
+            (&post, "/a/message:send", Need::Scope(Scope::Invoke)),
+            (&post, "/a", Need::Token),
             (&get, "/.well-known/ai-catalog.json", Need::Token),
             (&get, "/v1/agents", Need::Token),
             (&get, "/v1/agents/a", Need::Token),

@@ -44,6 +44,16 @@ use std::time::Instant;
 
 pub(crate) use wire::{is_grpc, refusal};
 
+/// A request's tenant and what it asks, for those who have no agent to ask.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn parse(
+    method: &str,
+    message: bytes::Bytes,
+) -> Result<(String, Result<crate::ops::Request, A2aError>), A2aError> {
+    let decode = requests::decoder(method).expect("a method of A2A 1.0");
+    decode(message).map(|Decoded { tenant, request }| (tenant, request))
+}
+
 /// What the metrics of a request are told, as far as it got.
 struct Progress {
     operation: Operation,

@@ -1,6 +1,6 @@
 //! Both bindings, as far as they answer without a guest.
 
-use crate::support::{call, message, start};
+use crate::support::{call, message, start, waiting_task};
 use serde_json::{Value, json};
 
 #[tokio::test]
@@ -387,4 +387,36 @@ async fn a_stream_begins_with_the_task_and_ends_with_it() {
         assert_eq!(last["taskId"], events[0]["task"]["id"]);
         assert!(text.starts_with("id: 0\n"), "{text}");
     }
+}
+
+#[tokio::test]
+async fn rest_is_under_the_tenant_too() {
+    let server = start(|_| {}).await;
+    let task = waiting_task(&server).await;
+    let of_agent = server
+        .rest(&format!("GET /agents/echo/tasks/{task}"), &json!(null))
+        .await;
+    assert_eq!(of_agent.0, 200, "{of_agent:?}");
+    for tenant in ["echo", "echo/versions/1", "echo%2Fversions%2F1"] {
+        let of_tenant = server
+            .rest(&format!("GET /{tenant}/tasks/{task}"), &json!(null))
+            .await;
+        assert_eq!(of_tenant, of_agent, "{tenant}");
+    }
+    let listed = server.rest("GET /calc/tasks", &json!(null)).await.1;
+    assert_eq!(listed["totalSize"], 0, "another agent's: {listed}");
+    let (status, sent) = server.rest("POST /echo/message:send", &message("hi")).await;
+    assert_eq!(
+        (status, &sent["task"]["status"]["state"]),
+        (200, &json!("TASK_STATE_FAILED"))
+    );
+    let (status, refused) = server
+        .rest("POST /nobody/message:send", &message("hi"))
+        .await;
+    let reason = &refused["error"]["details"][0]["reason"];
+    assert_eq!((status, reason), (404, &json!("AGENT_NOT_FOUND")));
+    let canceled = server
+        .rest(&format!("POST /echo/tasks/{task}:cancel"), &json!(null))
+        .await;
+    assert_eq!(canceled.0, 200, "{canceled:?}");
 }

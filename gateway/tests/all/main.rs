@@ -14,4 +14,5 @@ mod grpc_client;
 mod http2;
 mod platform;
 mod push;
+mod stall;
 mod support;

@@ -63,7 +63,7 @@ impl Pool {
             ..
         } = *state;
         let parked = state.awake.len();
-        let started = evicted + parked as u64 + busy as u64;
+        let started = evicted + parked as u64 + busy;
         format!(
             "dormouse_starts_total{{agent=\"other\",temperature=\"hot\"}} {hot}\n\
              dormouse_starts_total{{agent=\"other\",temperature=\"warm\"}} {warm}\n\

@@ -112,7 +112,12 @@ fn locked_packages_come_from_crates_io() {
         .collect();
     assert_eq!(
         locks,
-        ["Cargo.lock", "examples/Cargo.lock", "guests/Cargo.lock"]
+        [
+            "Cargo.lock",
+            "examples/Cargo.lock",
+            "fuzz/Cargo.lock",
+            "guests/Cargo.lock"
+        ]
     );
     let mut problems = Vec::new();
     for lock in locks {

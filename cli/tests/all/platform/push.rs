@@ -4,26 +4,54 @@ use super::{PATIENCE, Server, data_dir, guest, state, text};
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
+use std::time::{Duration, Instant};
 
 /// A post: its fields, each a line in lower case, and its body.
 type Post = (Vec<String>, Value);
 
+const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+
 /// Answers every post with 200, and passes it on.
 fn receive(address: SocketAddr) -> Receiver<Post> {
+    receive_with(address, |_| OK.to_owned())
+}
+
+/// Passes every post on, and answers with what `answer` says to the first (0) and each further one.
+fn receive_with(
+    address: SocketAddr,
+    answer: impl Fn(usize) -> String + Send + Sync + 'static,
+) -> Receiver<Post> {
     let listener = TcpListener::bind(address).unwrap();
     let (posts, received) = mpsc::channel();
+    let answer = Arc::new(Answers {
+        answer,
+        given: AtomicUsize::new(0),
+    });
     thread::spawn(move || {
         for stream in listener.incoming() {
-            let posts = posts.clone();
-            thread::spawn(move || serve(stream.unwrap(), &posts));
+            let (posts, answer) = (posts.clone(), Arc::clone(&answer));
+            thread::spawn(move || serve(stream.unwrap(), &posts, || answer.next()));
         }
     });
     received
 }
 
-fn serve(stream: TcpStream, posts: &Sender<Post>) {
+struct Answers<F> {
+    answer: F,
+    given: AtomicUsize,
+}
+
+impl<F: Fn(usize) -> String> Answers<F> {
+    fn next(&self) -> String {
+        (self.answer)(self.given.fetch_add(1, Ordering::SeqCst))
+    }
+}
+
+fn serve(stream: TcpStream, posts: &Sender<Post>, answer: impl Fn() -> String) {
     let mut reader = BufReader::new(stream.try_clone().unwrap());
     let mut writer = stream;
     loop {
@@ -46,8 +74,8 @@ fn serve(stream: TcpStream, posts: &Sender<Post>) {
         let mut body = vec![0; length.unwrap()];
         reader.read_exact(&mut body).unwrap();
         let body = serde_json::from_slice(&body).unwrap();
-        let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
-        if posts.send((fields, body)).is_err() || writer.write_all(answer).is_err() {
+        let sent = posts.send((fields, body)).is_ok();
+        if !sent || writer.write_all(answer().as_bytes()).is_err() {
             return;
         }
     }
@@ -140,6 +168,102 @@ fn what_a_killed_server_owed_is_delivered_by_the_next() {
     let known = server.result("hostile", method, &configs);
     assert_eq!(known["configs"][0]["url"], hook(address)["url"]);
     assert!(server.stop().success());
+}
+
+/// The number and the state of the next event.
+fn event(posts: &Receiver<Post>) -> (String, String) {
+    let (fields, body) = posts.recv_timeout(PATIENCE).unwrap();
+    let number = fields
+        .iter()
+        .find_map(|field| field.strip_prefix("x-dormouse-event: "))
+        .unwrap_or_else(|| panic!("{fields:?}"));
+    let state = &body["statusUpdate"]["status"]["state"];
+    (number.to_owned(), state.as_str().unwrap().to_owned())
+}
+
+/// A task in two turns, with three events, of which these receivers are told.
+fn in_two_turns(server: &Server, receivers: &[SocketAddr]) {
+    let mut message = text("one").skill("ask");
+    message.configuration["taskPushNotificationConfig"] = hook(receivers[0]);
+    let task = server.send("hostile", message)["task"].clone();
+    for receiver in &receivers[1..] {
+        let mut config = hook(*receiver);
+        config["taskId"] = task["id"].clone();
+        server.result("hostile", "CreateTaskPushNotificationConfig", &config);
+    }
+    let ended = server.send("hostile", text("two").on(&task));
+    assert_eq!(state(&ended["task"]), "TASK_STATE_COMPLETED");
+}
+
+#[test]
+fn an_event_that_is_answered_with_500_is_sent_again_before_the_next() {
+    let dir = data_dir();
+    let address = free_address();
+    let posts = receive_with(address, |post| match post {
+        0 | 1 => "HTTP/1.1 500 Oops\r\ncontent-length: 0\r\n\r\n".to_owned(),
+        _ => OK.to_owned(),
+    });
+    let server = Server::start(dir.path(), &["--webhook-allow", &address.to_string()]);
+    server.deploy(&guest("hostile"));
+    in_two_turns(&server, &[address]);
+    let first = event(&posts);
+    assert_eq!(first.1, "TASK_STATE_INPUT_REQUIRED");
+    assert_eq!([event(&posts), event(&posts)], [first.clone(), first]);
+    let expected = ["TASK_STATE_WORKING", "TASK_STATE_COMPLETED"];
+    assert_eq!(states(&posts, 2), expected);
+    let retried = server.metric("dormouse_push_deliveries_total", &["outcome=\"retried\""]);
+    assert_eq!(retried, 2.0);
+}
+
+#[test]
+fn a_redirect_to_an_address_inside_is_not_followed() {
+    let dir = data_dir();
+    let inside = TcpListener::bind("127.0.0.1:0").unwrap();
+    let target = inside.local_addr().unwrap();
+    let address = free_address();
+    let posts = receive_with(address, move |post| match post {
+        0 => format!(
+            "HTTP/1.1 307 Elsewhere\r\nlocation: http://{target}/\r\ncontent-length: 0\r\n\r\n"
+        ),
+        _ => OK.to_owned(),
+    });
+    let server = Server::start(dir.path(), &["--webhook-allow", &address.to_string()]);
+    server.deploy(&guest("hostile"));
+    in_two_turns(&server, &[address]);
+    // A redirect is an answer like any other that is not 2xx: the same place is tried again.
+    assert_eq!(event(&posts), event(&posts));
+    let expected = ["TASK_STATE_WORKING", "TASK_STATE_COMPLETED"];
+    assert_eq!(states(&posts, 2), expected);
+    inside.set_nonblocking(true).unwrap();
+    let followed = inside.accept().map(|(_, from)| from);
+    assert_eq!(followed.unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
+}
+
+#[test]
+fn a_slow_receiver_is_asked_again_and_holds_up_nobody() {
+    /// How long the server waits for an answer's head (SPECIFICATION.md, section 4).
+    const ANSWER_WITHIN: Duration = Duration::from_secs(15);
+    let dir = data_dir();
+    let (slow, quick) = (free_address(), free_address());
+    let slow_posts = receive_with(slow, |post| {
+        if post == 0 {
+            thread::sleep(ANSWER_WITHIN * 2);
+        }
+        OK.to_owned()
+    });
+    let quick_posts = receive(quick);
+    let flags = [slow.to_string(), quick.to_string()];
+    let flags = ["--webhook-allow", &flags[0], "--webhook-allow", &flags[1]];
+    let server = Server::start(dir.path(), &flags);
+    server.deploy(&guest("hostile"));
+    let begun = Instant::now();
+    in_two_turns(&server, &[slow, quick]);
+    let expected = ["TASK_STATE_WORKING", "TASK_STATE_COMPLETED"];
+    assert_eq!(states(&quick_posts, 2), expected);
+    assert!(begun.elapsed() < ANSWER_WITHIN, "{:?}", begun.elapsed());
+    assert_eq!(event(&slow_posts), event(&slow_posts));
+    assert!(begun.elapsed() >= ANSWER_WITHIN, "{:?}", begun.elapsed());
+    assert_eq!(states(&slow_posts, 2), expected);
 }
 
 #[test]

@@ -195,6 +195,43 @@ fn reads_start_no_instance() {
 }
 
 #[test]
+fn reads_after_a_restart_start_nothing() {
+    let dir = data_dir();
+    let server = hostile(dir.path());
+    let asked = server.send("hostile", text("x").skill("ask"))["task"].clone();
+    let done = server.send("hostile", text("x").skill("echo-task"))["task"].clone();
+    server.kill();
+
+    let server = Server::start(dir.path(), &[]);
+    let base = "/agents/hostile";
+    let id = asked["id"].as_str().unwrap();
+    let config = json!({"taskId": id, "id": "one", "url": "https://hooks.example.com/a"});
+    server.result("hostile", "CreateTaskPushNotificationConfig", &config);
+    for path in [
+        format!("{base}/tasks"),
+        format!("{base}/tasks/{id}"),
+        format!("/hostile/tasks/{id}"),
+        format!("{base}/tasks/{id}/pushNotificationConfigs"),
+        format!("{base}/tasks/{id}/pushNotificationConfigs/one"),
+        format!("{base}/.well-known/agent-card.json"),
+        "/.well-known/agent-card.json".to_owned(),
+        "/.well-known/ai-catalog.json".to_owned(),
+        "/v1/agents?skill=ask".to_owned(),
+    ] {
+        let answer = server.get(&path);
+        assert_eq!(answer.status, 200, "{path}: {answer:?}");
+    }
+    let subscribe = json!({"id": done["id"]});
+    let events = Numbered::open(&server, "hostile", "SubscribeToTask", &subscribe, Some("0"));
+    assert!(events.last().unwrap().1.contains("TASK_STATE_COMPLETED"));
+    let canceled = server.result("hostile", "CancelTask", &json!({"id": id}));
+    assert_eq!(state(&canceled), "TASK_STATE_CANCELED");
+    for metric in ["dormouse_starts_total", "dormouse_instances"] {
+        assert_eq!(server.metric(metric, &[]), 0.0, "{metric}");
+    }
+}
+
+#[test]
 fn a_message_with_a_key_runs_once() {
     let dir = data_dir();
     let server = hostile(dir.path());

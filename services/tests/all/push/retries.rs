@@ -108,9 +108,9 @@ async fn a_receiver_that_is_gone_is_given_up_and_may_be_named_again() {
     }
     assert_eq!((counted("given_up"), counted("retried")), (3, 33));
     assert_eq!(lookups.load(Ordering::SeqCst), 36);
+    // At least: the clock goes on while the store's thread has something to do.
     let took = begun.elapsed();
-    let (least, most) = (Duration::from_secs(3 * 800), Duration::from_secs(3 * 1800));
-    assert!((least..most).contains(&took), "{took:?}");
+    assert!(took > Duration::from_secs(3 * 800), "{took:?}");
 
     let id = call.task_id();
     call.update(says("nobody hears")).await.unwrap();
