@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use dormouse_gateway::{MAX_CONNECTIONS, WithoutTokens};
-use dormouse_scheduler::SchedulerConfig;
+use dormouse_scheduler::{CallLimits, Preset, SchedulerConfig};
 use dormouse_services::net::{AllowList, AllowRule};
 use dormouse_store::OpenOptions;
 use serde::Deserialize;
@@ -65,11 +65,15 @@ pub(crate) struct Settings {
     #[arg(long, value_name = "SIZE")]
     memory_budget: Option<Size>,
 
-    /// A call may take this long, its waits included [default: 1m]
+    /// What calls may use: time, processor, memory, tables, host calls [default: default]
+    #[arg(long, value_name = "PRESET")]
+    limits: Option<LimitsPreset>,
+
+    /// A call may take this long, its waits included [default: 1m, or what --limits says]
     #[arg(long, value_name = "DURATION")]
     call_timeout: Option<Span>,
 
-    /// A call may use a processor for this long, its waits not included [default: 30s]
+    /// A call may use a processor for this long, its waits not included [default: 30s, or what --limits says]
     #[arg(long, value_name = "DURATION")]
     cpu_limit: Option<Span>,
 
@@ -143,6 +147,9 @@ impl Config {
         }
         let data_dir = settings.data_dir.unwrap_or_else(|| DEFAULT_DATA_DIR.into());
         let mut scheduler = SchedulerConfig::new(data_dir.join(CODE_DIR));
+        if let Some(preset) = settings.limits {
+            scheduler.limits = preset.limits();
+        }
         set(
             &mut scheduler.idle_timeout,
             settings.idle_timeout.map(|span| span.0),
@@ -206,6 +213,7 @@ impl Settings {
             metrics_listen: self.metrics_listen.or(file.metrics_listen),
             memory_budget: self.memory_budget.or(file.memory_budget),
             max_instances: self.max_instances.or(file.max_instances),
+            limits: self.limits.or(file.limits),
             call_timeout: self.call_timeout.or(file.call_timeout),
             cpu_limit: self.cpu_limit.or(file.cpu_limit),
             accept_data_loss: self.accept_data_loss.or(file.accept_data_loss),
@@ -296,6 +304,28 @@ impl TryFrom<String> for Size {
 
     fn try_from(text: String) -> Result<Self, String> {
         text.parse()
+    }
+}
+
+/// A set of limits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum LimitsPreset {
+    /// For agents of strangers that do little
+    Strict,
+    Default,
+    /// For agents that compute for long or hold a lot
+    Generous,
+}
+
+impl LimitsPreset {
+    fn limits(self) -> CallLimits {
+        let preset = match self {
+            Self::Strict => Preset::Strict,
+            Self::Default => Preset::Default,
+            Self::Generous => Preset::Generous,
+        };
+        preset.limits()
     }
 }
 

@@ -254,10 +254,9 @@ async fn agent(shared: &Shared, name: &str) -> Result<Reply, ApiError> {
     let (registry, owned) = (Arc::clone(&shared.registry), name.to_owned());
     let record = blocking(move || Ok(registry.agent(&owned)?)).await?;
     let record = record.ok_or_else(|| no_agent(name))?;
-    Ok(respond::json(
-        StatusCode::OK,
-        &entry(&shared.agents, &record),
-    ))
+    let mut entry = entry(&shared.agents, &record);
+    entry["limits"] = limits(shared);
+    Ok(respond::json(StatusCode::OK, &entry))
 }
 
 pub(crate) fn entry(agents: &Agents, record: &AgentRecord) -> Value {
@@ -276,6 +275,19 @@ pub(crate) fn entry(agents: &Agents, record: &AgentRecord) -> Value {
     entry["created"] = time(version.created_ms).into();
     entry["versions"] = record.versions.into();
     entry
+}
+
+/// What a call may use: of every agent the same.
+fn limits(shared: &Shared) -> Value {
+    let limits = shared.operations.scheduler.limits();
+    json!({
+        "preset": limits.preset.as_str(),
+        "call_seconds": limits.deadline.as_secs_f64(),
+        "processor_seconds": limits.processor.as_secs_f64(),
+        "memory_bytes": limits.memory_bytes,
+        "table_elements": limits.table_elements,
+        "host_call_bytes": limits.host_call_bytes,
+    })
 }
 
 async fn versions(shared: &Shared, name: &str) -> Result<Reply, ApiError> {
@@ -298,7 +310,7 @@ async fn versions(shared: &Shared, name: &str) -> Result<Reply, ApiError> {
         .collect();
     Ok(respond::json(
         StatusCode::OK,
-        &json!({"name": name, "versions": versions}),
+        &json!({"name": name, "limits": limits(shared), "versions": versions}),
     ))
 }
 

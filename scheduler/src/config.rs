@@ -32,9 +32,58 @@ pub struct SchedulerConfig {
     pub limits: CallLimits,
 }
 
+/// A set of limits, from which single ones may still be changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Preset {
+    /// For agents of strangers that do little.
+    Strict,
+    #[default]
+    Default,
+    /// For agents that compute for long or hold a lot.
+    Generous,
+}
+
+impl Preset {
+    /// The word used in flags and in the API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Strict => "strict",
+            Self::Default => "default",
+            Self::Generous => "generous",
+        }
+    }
+
+    pub fn limits(self) -> CallLimits {
+        let usual = CallLimits::default();
+        match self {
+            Self::Strict => CallLimits {
+                preset: self,
+                deadline: Duration::from_secs(20),
+                processor: Duration::from_secs(5),
+                memory_bytes: 16 << 20,
+                table_elements: 10_000,
+                host_call_bytes: 1 << 20,
+                ..usual
+            },
+            Self::Default => usual,
+            Self::Generous => CallLimits {
+                preset: self,
+                deadline: Duration::from_secs(10 * 60),
+                processor: Duration::from_secs(5 * 60),
+                memory_bytes: 512 << 20,
+                table_elements: 50_000,
+                host_call_bytes: 32 << 20,
+                ..usual
+            },
+        }
+    }
+}
+
 /// What one call and its instance may use.
 #[derive(Debug, Clone)]
 pub struct CallLimits {
+    /// What these limits were before single ones were changed.
+    pub preset: Preset,
     /// Wall time of a call, host waits included.
     pub deadline: Duration,
     /// Processor time of a call. Waits do not count.
@@ -55,6 +104,7 @@ pub struct CallLimits {
 impl Default for CallLimits {
     fn default() -> Self {
         Self {
+            preset: Preset::Default,
             deadline: Duration::from_secs(60),
             processor: Duration::from_secs(30),
             memory_bytes: 64 << 20,

@@ -3,7 +3,7 @@
 
 use crate::call::{CallFailure, CallReport, CallRequest, Temperature, VersionRef};
 use crate::code::{CodeCache, CodeError};
-use crate::config::SchedulerConfig;
+use crate::config::{CallLimits, SchedulerConfig};
 use crate::convert;
 use crate::deploy::{DeployError, Prepared, prepare};
 use crate::engine::Engine;
@@ -179,6 +179,11 @@ impl Scheduler {
     /// Evicts the parked instances of an agent's other versions; all of them if none is active.
     pub fn retire(&self, agent: &str, active: Option<u32>) {
         self.0.pool.retire(agent, |number| Some(number) == active);
+    }
+
+    /// What a call of any agent may use.
+    pub fn limits(&self) -> &CallLimits {
+        &self.0.config.limits
     }
 
     /// Drops a removed module's code from memory and disk.

@@ -27,6 +27,6 @@ pub mod queue;
 mod shortage;
 
 pub use call::{CallFailure, CallReport, CallRequest, Entry, Temperature, VersionRef};
-pub use config::{CallLimits, SchedulerConfig};
+pub use config::{CallLimits, Preset, SchedulerConfig};
 pub use deploy::{DeployError, ModuleKind, Prepared};
 pub use dispatch::{Place, QueueFull, Scheduler, SchedulerError};

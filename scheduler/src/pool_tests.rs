@@ -1,4 +1,5 @@
 //! The pool against a model: any order of calls that come, run, park, fail and go away, and of evictions.
+#![allow(clippy::unwrap_used, reason = "tests")]
 
 use super::*;
 use crate::call::VersionRef;

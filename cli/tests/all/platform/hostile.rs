@@ -86,3 +86,27 @@ fn loops_on_every_core_hold_up_nobody() {
         }
     });
 }
+
+#[test]
+fn limits_are_those_of_the_preset_and_flags_over_it() {
+    let dir = data_dir();
+    let flags = ["--limits", "strict", "--cpu-limit", "500ms"];
+    let server = Server::start(dir.path(), &flags);
+    server.deploy(&guest("hostile"));
+    let agent = server.get("/v1/agents/hostile").json();
+    let expected = serde_json::json!({
+        "preset": "strict",
+        "call_seconds": 20.0,
+        "processor_seconds": 0.5,
+        "memory_bytes": 16 << 20,
+        "table_elements": 10_000,
+        "host_call_bytes": 1 << 20,
+    });
+    assert_eq!(agent["limits"], expected, "{agent}");
+    assert_eq!(
+        server.get("/v1/agents/hostile/versions").json()["limits"],
+        expected
+    );
+    let answer = server.send("hostile", text("x").skill("loop"));
+    assert_eq!(error_class(&answer["task"]), "limit", "{answer}");
+}
