@@ -41,7 +41,7 @@ pub(crate) fn conformance(kit: &Path) -> anyhow::Result<()> {
     guests::build("guests")?;
     step::run(
         "build dormouse",
-        &mut cargo(root(), &["build", "--workspace"]),
+        &mut cargo(root(), &["build", "--workspace", "--all-targets"]),
     )?;
     let target = step::target_dir(root())?;
     let python = python(&target.join("kit"), kit)?;
