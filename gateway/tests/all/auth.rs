@@ -18,7 +18,7 @@ async fn create(server: &Server, admin: &str, body: &Value) -> (u16, Value) {
 }
 
 /// The secret of a new token.
-async fn token(server: &Server, admin: &str, name: &str, scope: &str) -> String {
+pub(crate) async fn token(server: &Server, admin: &str, name: &str, scope: &str) -> String {
     let (status, made) = create(server, admin, &json!({"name": name, "scopes": [scope]})).await;
     assert_eq!(status, 201, "{made}");
     made["token"].as_str().unwrap().to_owned()

@@ -12,6 +12,7 @@ mod full;
 mod grpc;
 mod grpc_client;
 mod http2;
+mod isolation;
 mod platform;
 mod push;
 mod stall;
