@@ -28,8 +28,8 @@ mod client;
 use std::io;
 use std::process::ExitCode;
 
-/// Quick with the dozens of small things that a call allocates, and gives memory back when there are no calls: idle, the
-/// platform holds an eighth of what mimalloc keeps, and a quarter of the system's allocator.
+/// Quick with the dozens of small things that a call allocates, and gives memory back when there are no calls: some seconds
+/// after a deploy the idle server held 14 MB where mimalloc kept 111 MB.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
