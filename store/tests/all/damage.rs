@@ -159,20 +159,8 @@ fn a_shorter_log_is_noticed_and_left_alone() {
         let dir = tempfile::tempdir().unwrap();
         filled(dir.path());
         cut(&log_of(dir.path()), bytes);
-        let before = tree(&dir.path().join("tasks"));
         for _ in 0..2 {
-            let error = open_error(dir.path());
-            assert!(
-                matches!(
-                    error,
-                    StoreError::RolledBack {
-                        database: "tasks",
-                        ..
-                    }
-                ),
-                "{error}"
-            );
-            assert_eq!(tree(&dir.path().join("tasks")), before);
+            assert_shorter_log_refused(dir.path());
         }
     }
 }
@@ -316,10 +304,28 @@ fn a_damaged_or_missing_counter_file() {
     assert_whole(&store);
     store.close().unwrap();
     cut(&log_of(dir.path()), SEGMENT);
-    assert!(matches!(
-        open_error(dir.path()),
-        StoreError::RolledBack { .. }
-    ));
+    assert_shorter_log_refused(dir.path());
+}
+
+/// sled reads a log without its end and finds too few commits, or it panics over a page that only the lost end
+/// defined. Which of the two depends on where its threads put the pages in that run; every file stays in both.
+fn assert_shorter_log_refused(dir: &Path) {
+    let before = tree(&dir.join("tasks"));
+    let error = open_error(dir);
+    assert!(
+        matches!(
+            error,
+            StoreError::RolledBack {
+                database: "tasks",
+                ..
+            } | StoreError::Unreadable {
+                database: "tasks",
+                ..
+            }
+        ),
+        "{error}"
+    );
+    assert_eq!(tree(&dir.join("tasks")), before);
 }
 
 fn assert_whole(store: &Store) {
