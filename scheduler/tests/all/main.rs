@@ -9,3 +9,4 @@ mod life;
 mod machine;
 mod policy;
 mod pressure;
+mod shared;
