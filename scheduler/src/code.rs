@@ -197,9 +197,11 @@ impl CodeCache {
     /// Maps compiled code and links it, unless another call does. Blocks on the disk.
     fn load(&self, digest: Digest) -> Result<Loaded, CodeError> {
         let loaded = match &self.loaded {
-            None => self.map(&digest).map(Loaded::Mapped).map_err(Arc::new),
+            None => self.linked(&digest).map(Loaded::Mapped).map_err(Arc::new),
             Some(cache) => {
-                let entry = cache.entry(digest).or_try_insert_with(|| self.map(&digest));
+                let entry = cache
+                    .entry(digest)
+                    .or_try_insert_with(|| self.linked(&digest));
                 entry.map(|entry| {
                     let is_fresh = entry.is_fresh();
                     let code = entry.into_value();
@@ -216,10 +218,14 @@ impl CodeCache {
 
     /// Maps code for discovery, without keeping it: most uploads wait long for their first call.
     pub(crate) fn load_unshared(&self, digest: Digest) -> Result<Code, DeployError> {
-        self.map(&digest)
+        self.linked(&digest)
     }
 
-    fn map(&self, digest: &Digest) -> Result<Code, DeployError> {
+    fn linked(&self, digest: &Digest) -> Result<Code, DeployError> {
+        self.link(&self.map(digest)?)
+    }
+
+    pub(crate) fn map(&self, digest: &Digest) -> Result<Component, DeployError> {
         #[allow(
             unsafe_code,
             reason = "wasmtime offers no other way to load compiled code"
@@ -227,12 +233,14 @@ impl CodeCache {
         // SAFETY: the file was written by `write_new` in this folder, whole (renamed after fsync),
         // by an engine with this fingerprint, and never changes; nothing but this process writes
         // there, and nothing that came from outside is ever placed there.
-        let component =
-            unsafe { Component::deserialize_file(&self.engine.wasmtime, self.path(digest)) }
-                .map_err(|e| unless_short(&e, DeployError::Engine))?;
+        unsafe { Component::deserialize_file(&self.engine.wasmtime, self.path(digest)) }
+            .map_err(|e| unless_short(&e, DeployError::Engine))
+    }
+
+    pub(crate) fn link(&self, component: &Component) -> Result<Code, DeployError> {
         let pre = self
             .linker
-            .instantiate_pre(&component)
+            .instantiate_pre(component)
             .map_err(|e| unless_short(&e, DeployError::UnknownImport))?;
         AgentPre::new(pre).map_err(|e| unless_short(&e, DeployError::NoEntrypoint))
     }

@@ -27,6 +27,8 @@ pub mod pressure;
 pub mod queue;
 mod shared;
 mod shortage;
+#[doc(hidden)]
+pub mod steps;
 
 pub use call::{CallFailure, CallReport, CallRequest, Entry, Temperature, VersionRef};
 pub use config::{CallLimits, Preset, SchedulerConfig};
