@@ -38,10 +38,16 @@ struct Inner {
 /// A call's place, to be used by [`Scheduler::call_at`]. Dropping it gives it back.
 pub struct Place(pool::Place);
 
-/// Too many calls wait for an instance, over all agents or of this one. Nothing was begun.
+/// Why a call cannot have a place. Nothing was begun.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[error("The platform is at its limit of running calls. Try again in a moment.")]
-pub struct QueueFull;
+pub enum NoPlace {
+    /// Too many calls wait for an instance, over all agents or of this one.
+    #[error("The platform is at its limit of running calls. Try again in a moment.")]
+    QueueFull,
+    /// The agent has no compiled code, and calls wait for that of many others.
+    #[error("The agent is not compiled yet, and others are before it. Try again in a moment.")]
+    Compiling,
+}
 
 /// Why the scheduler cannot begin.
 #[derive(Debug, Error)]
@@ -93,17 +99,10 @@ impl Scheduler {
         prepare(&self.0.engine, &self.0.code, &self.0.config.limits, bytes).await
     }
 
-    /// Compiles, in the background of requests, every module of the list that has no compiled
-    /// code: after an engine upgrade, or when the folder was lost. Returns how many it compiled.
+    /// Compiles every module of the list that has no compiled code: after an engine upgrade, or when the folder was
+    /// lost. The most used come first, after all that somebody waits for. Returns how many it compiled.
     pub async fn compile_missing(&self, digests: Vec<Digest>) -> u64 {
-        let before = self.0.metrics.compiles.get();
-        for digest in digests {
-            if let Err(error) = self.0.code.compile_stored(digest).await {
-                let error = &error as &dyn std::error::Error;
-                tracing::error!(%digest, error, "a stored module cannot be compiled");
-            }
-        }
-        self.0.metrics.compiles.get() - before
+        self.0.code.compile_missing(digests).await
     }
 
     /// A place for a call that is about to be made, before anything of it is kept: an instance, room for one,
@@ -111,20 +110,25 @@ impl Scheduler {
     /// for a context fits.
     ///
     /// # Errors
-    /// When the queue, or the agent's share of it, is full.
+    /// When the queue, or the agent's share of it, is full, or the agent's code would come too late.
     pub fn enter(
         &self,
         version: &Arc<VersionRef>,
         principal: &str,
         context: Option<&str>,
-    ) -> Result<Place, QueueFull> {
+    ) -> Result<Place, NoPlace> {
+        if self.0.code.is_too_far(&version.digest) {
+            let rejected = &self.0.metrics.rejected;
+            rejected.with_label_values(&["compiling"]).inc();
+            return Err(NoPlace::Compiling);
+        }
         let owner = match version.isolation {
             Isolation::Shared | Isolation::Call => None,
             Isolation::Principal => Some(principal.to_owned()),
             Isolation::Context => context.map(|context| format!("{principal}\n{context}")),
         };
         let place = self.0.pool.enter(version, owner);
-        place.map(Place).map_err(|_refused| QueueFull)
+        place.map(Place).map_err(|_refused| NoPlace::QueueFull)
     }
 
     /// Runs a call that has no place yet; it fails as unavailable if there is none.
@@ -132,8 +136,8 @@ impl Scheduler {
         let context = request.task.context_id();
         match self.enter(&request.version, &request.principal, Some(&context)) {
             Ok(place) => self.call_at(place, request).await,
-            Err(full) => CallReport {
-                result: Err(failure(FailureClass::Unavailable, &full.to_string())),
+            Err(none) => CallReport {
+                result: Err(failure(FailureClass::Unavailable, &none.to_string())),
                 start: None,
                 ran: Duration::ZERO,
                 processor: Duration::ZERO,
@@ -191,9 +195,10 @@ impl Scheduler {
         self.0.code.forget(digest);
     }
 
-    /// Evicts every parked instance. Calls must have ended before.
+    /// Evicts every parked instance, and keeps what is known of the use of agents. Calls must have ended before.
     pub async fn drain(&self) {
         self.0.pool.evict_all();
+        save_usage(&self.0).await;
     }
 }
 
@@ -238,6 +243,7 @@ impl Inner {
         deadline: Instant,
         pace: &Arc<Pace>,
     ) -> Result<(Live, Temperature), CallFailure> {
+        self.code.called(&request.version.digest);
         let slot = match place.take().await {
             Acquired::Parked(live) => return Ok((live, Temperature::Hot)),
             // Resets the memory of the instance that was there before.
@@ -365,13 +371,29 @@ fn owner(request: &CallRequest) -> Owner {
 /// How often idle instances and idle code are looked for, at most.
 const HOUSE_TICK: Duration = Duration::from_millis(500);
 
+/// How often the use of agents is written down.
+const USAGE_EVERY: Duration = Duration::from_secs(5 * 60);
+
+async fn save_usage(inner: &Inner) {
+    let code = Arc::clone(&inner.code);
+    let saving = tokio::task::spawn_blocking(move || code.save_usage());
+    if let Err(error) = saving.await {
+        tracing::warn!(%error, "how often agents are called was not written");
+    }
+}
+
 /// Evicts what is idle, until the scheduler is gone.
 async fn keep_house(inner: std::sync::Weak<Inner>) {
     let mut tick = tokio::time::interval(HOUSE_TICK);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut saved = Instant::now();
     loop {
         tick.tick().await;
         let Some(inner) = inner.upgrade() else { return };
+        if saved.elapsed() >= USAGE_EVERY {
+            saved = Instant::now();
+            save_usage(&inner).await;
+        }
         inner.pool.evict_idle(tokio::time::Instant::now());
         inner.relieve();
         inner.code.tick();
