@@ -8,6 +8,7 @@ use crate::deploy::DeployError;
 use crate::engine::Engine;
 use crate::host::wit::AgentPre;
 use crate::host::{GuestState, linker};
+use crate::lane::give_way;
 use crate::metrics::Metrics;
 use crate::shortage::is_shortage;
 use crate::usage::Usage;
@@ -16,6 +17,7 @@ use moka::sync::Cache;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 use thiserror::Error;
+use tokio::sync::oneshot;
 use wasmtime::component::{Component, Linker};
 
 pub(crate) type Code = AgentPre<GuestState>;
@@ -156,25 +158,37 @@ impl CodeCache {
         }
     }
 
-    /// Those of the modules that have no code, the most used first. Blocks on the disk.
-    fn missing(&self, mut digests: Vec<Digest>) -> Vec<Digest> {
-        digests.retain(|digest| !self.files.exists(digest));
+    /// Those of the modules that have code and those that have none, the most used first. Blocks on the disk.
+    fn present_and_missing(&self, mut digests: Vec<Digest>) -> (Vec<Digest>, Vec<Digest>) {
         self.usage.sort(&mut digests, SystemTime::now());
-        digests
+        let there = |digest: &Digest| self.files.exists(digest);
+        digests.into_iter().partition(there)
     }
 
-    /// Compiles what has no code, when nothing else wants the processor. Returns how many modules it compiled.
+    /// Compiles what has no code or damaged code, when nothing else wants the processor. Returns how many modules it
+    /// compiled.
     pub(crate) async fn compile_missing(self: &Arc<Self>, digests: Vec<Digest>) -> u64 {
         let cache = Arc::clone(self);
-        let missing = tokio::task::spawn_blocking(move || cache.missing(digests));
-        let missing = missing.await.unwrap_or_default();
-        if missing.is_empty() {
+        let look = tokio::task::spawn_blocking(move || cache.present_and_missing(digests));
+        let Ok((present, missing)) = look.await else {
+            return 0;
+        };
+        let compiled = self.compile_later(missing).await;
+        let damaged = damaged(Arc::clone(&self.files), present).await;
+        for digest in &damaged {
+            tracing::error!(%digest, "compiled code is damaged and is made again");
+        }
+        compiled + self.compile_later(damaged).await
+    }
+
+    async fn compile_later(&self, modules: Vec<Digest>) -> u64 {
+        if modules.is_empty() {
             return 0;
         }
         let (begun, engine) = (Instant::now(), self.engine.fingerprint());
-        tracing::info!("recompiling {} modules for engine {engine}", missing.len());
+        tracing::info!("recompiling {} modules for engine {engine}", modules.len());
         let mut compiled = 0;
-        for (digest, made) in missing.iter().zip(self.compiler.later(&missing)) {
+        for (digest, made) in modules.iter().zip(self.compiler.later(&modules)) {
             match made.await.unwrap_or(Err(CodeError::Died)) {
                 Ok(is_new) => compiled += u64::from(is_new),
                 // Its last agent was deleted in the meantime.
@@ -283,6 +297,25 @@ impl CodeCache {
         if let Some(loaded) = &self.loaded {
             loaded.run_pending_tasks();
         }
+    }
+}
+
+/// Those whose code is damaged, of as many as are looked at. Looking has a thread of its own at the lowest priority,
+/// and makes the first loads of what was looked at cheaper.
+async fn damaged(files: Arc<CodeFiles>, modules: Vec<Digest>) -> Vec<Digest> {
+    let (tell, told) = oneshot::channel();
+    let look = move || {
+        give_way();
+        let is_wanted = |_: &Digest| !tell.is_closed();
+        let damaged = files.damaged(modules.into_iter().take_while(is_wanted));
+        // Who has asked may be gone: the server stops.
+        let _gone = tell.send(damaged);
+    };
+    let thread = std::thread::Builder::new().name("check".into());
+    match thread.spawn(look) {
+        Ok(_runs_by_itself) => told.await.unwrap_or_default(),
+        // Each is checked when it is loaded for the first time.
+        Err(_) => Vec::new(),
     }
 }
 

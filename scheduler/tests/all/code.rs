@@ -65,6 +65,27 @@ async fn a_flipped_bit_is_noticed_before_the_code_runs() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn damage_is_found_before_anybody_calls() {
+    let platform = Platform::new(|_| {}).await;
+    let (echo, counter) = (
+        platform.deploy("echo").await,
+        platform.deploy("counter").await,
+    );
+    let dir = ended(platform).await;
+    let path = file(dir.path(), echo.version.digest);
+    let mut code = fs::read(&path).unwrap();
+    let middle = code.len() / 2;
+    code[middle] ^= 1;
+    fs::write(&path, code).unwrap();
+    let platform = again(dir, &["echo", "counter"]).await;
+    let all = [counter.version.digest, echo.version.digest];
+    assert_eq!(platform.scheduler.compile_missing(all.to_vec()).await, 1);
+    let (report, said) = platform.call(&echo, "echo", text("hello")).await;
+    assert!(answer(&said).contains("hello"), "{said:?}");
+    assert_eq!(report.start.unwrap().0, Temperature::Cold);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_killed_process_has_left_is_removed() {
     let platform = Platform::new(|_| {}).await;
     let echo = platform.deploy("echo").await;
