@@ -10,3 +10,4 @@ mod life;
 mod machine;
 mod policy;
 mod pressure;
+mod snapshot;
