@@ -166,6 +166,17 @@ pub(crate) async fn prepare(
     }
 }
 
+/// Asks a stored module for its agents again; compiles it if its code is missing.
+pub(crate) async fn describe(
+    engine: &Engine,
+    code: &Arc<CodeCache>,
+    limits: &CallLimits,
+    digest: Digest,
+) -> Result<Vec<AgentDefinition>, DeployError> {
+    code.compile(digest, None).await?;
+    discover(engine, code, limits, digest).await
+}
+
 /// Tells the kind of a binary and validates it as a whole.
 fn check(bytes: &[u8]) -> Result<ModuleKind, DeployError> {
     if !bytes.starts_with(b"\0asm") {
@@ -351,8 +362,8 @@ fn check_definitions(definitions: &[AgentDefinition]) -> Result<(), String> {
     Ok(())
 }
 
-/// An RFC 1123 label in lower case.
-fn is_label(name: &str) -> bool {
+/// Whether an agent can have this name: an RFC 1123 label in lower case.
+pub fn is_label(name: &str) -> bool {
     let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     (1..=63).contains(&name.len())
         && name.bytes().all(inner)

@@ -5,7 +5,7 @@ use crate::call::{CallFailure, CallReport, CallRequest, Temperature, VersionRef}
 use crate::code::{CodeCache, CodeError};
 use crate::config::{CallLimits, SchedulerConfig};
 use crate::convert;
-use crate::deploy::{DeployError, Prepared, prepare};
+use crate::deploy::{DeployError, Prepared, describe, prepare};
 use crate::engine::Engine;
 use crate::instance::{DeadlinePassed, Instance, ProcessorTimeSpent, is_too_much_for_host};
 use crate::lane::{Lane, Pace, SlowLane};
@@ -15,7 +15,7 @@ use crate::pool::{self, Acquired, Live, Owner, Pool};
 use crate::pressure::{Relief, relief};
 use crate::shortage::is_shortage;
 use dormouse_services::logs::LogFlood;
-use dormouse_services::model::{FailureClass, Isolation, Outcome};
+use dormouse_services::model::{AgentDefinition, FailureClass, Isolation, Outcome};
 use dormouse_store::{Digest, ModuleStore};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -97,6 +97,15 @@ impl Scheduler {
     /// Every refusal has a code and a sentence; see [`DeployError`].
     pub async fn prepare(&self, bytes: bytes::Bytes) -> Result<Prepared, DeployError> {
         prepare(&self.0.engine, &self.0.code, &self.0.config.limits, bytes).await
+    }
+
+    /// Asks a stored module which agents it declares.
+    ///
+    /// # Errors
+    /// As of [`Scheduler::prepare`].
+    pub async fn describe(&self, digest: Digest) -> Result<Vec<AgentDefinition>, DeployError> {
+        let inner = &self.0;
+        describe(&inner.engine, &inner.code, &inner.config.limits, digest).await
     }
 
     /// Compiles every module of the list that has no compiled code: after an engine upgrade, or when the folder was

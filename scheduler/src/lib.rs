@@ -32,5 +32,5 @@ mod usage;
 
 pub use call::{CallFailure, CallReport, CallRequest, Entry, Temperature, VersionRef};
 pub use config::{CallLimits, Preset, SchedulerConfig};
-pub use deploy::{DeployError, ModuleKind, Prepared};
+pub use deploy::{DeployError, ModuleKind, Prepared, is_label};
 pub use dispatch::{NoPlace, Place, Scheduler, SchedulerError};

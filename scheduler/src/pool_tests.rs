@@ -30,6 +30,7 @@ impl Drop for Guest {
 fn version(agent: u8, number: u32) -> Arc<VersionRef> {
     Arc::new(VersionRef {
         agent: format!("agent-{agent}"),
+        declared: format!("agent-{agent}"),
         number,
         digest: Digest::of(b"module"),
         isolation: Isolation::Principal,
