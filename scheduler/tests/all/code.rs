@@ -1,10 +1,11 @@
 //! Compiled code: damage, what is missing, and who is compiled first.
 
 use crate::harness::{Deployed, Platform, answer, guest_wasm, text};
-use dormouse_scheduler::Temperature;
+use dormouse_scheduler::{NoPlace, Temperature, VersionRef};
 use dormouse_store::Digest;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use tempfile::TempDir;
 
 /// The file of a module's code.
@@ -114,6 +115,20 @@ async fn without_code() -> (Platform, Vec<Deployed>) {
     (platform, all)
 }
 
+/// Whether a thread compiles at the lowest priority (field 19 of `/proc/self/task/*/stat` is its nice value).
+fn is_compiling_slowly() -> bool {
+    let threads = fs::read_dir("/proc/self/task").unwrap();
+    let stats = threads.filter_map(|thread| {
+        let path = thread.ok()?.path().join("stat");
+        fs::read_to_string(path).ok()
+    });
+    let mut stats = stats.filter(|stat| stat.contains("(compile) "));
+    stats.any(|stat| {
+        let (_, fields) = stat.rsplit_once(") ").unwrap();
+        fields.split(' ').nth(16) == Some("19")
+    })
+}
+
 fn digests(agents: &[Deployed]) -> Vec<Digest> {
     agents.iter().map(|agent| agent.version.digest).collect()
 }
@@ -124,7 +139,7 @@ async fn a_call_is_compiled_before_all_that_nobody_waits_for() {
     let before = platform.metric("dormouse_compiles_total", &[]);
     let echo = agents.last().unwrap();
     let call = async {
-        while platform.metric("dormouse_compiles_pending", &[]) == 0.0 {
+        while !is_compiling_slowly() {
             tokio::task::yield_now().await;
         }
         let (report, said) = platform.call(echo, "echo", text("hello")).await;
@@ -189,4 +204,64 @@ async fn a_module_that_is_gone_is_not_waited_for() {
     let gone = Digest::of(b"never stored");
     assert_eq!(platform.scheduler.compile_missing(vec![gone]).await, 0);
     assert_eq!(platform.metric("dormouse_compiles_pending", &[]), 0.0);
+}
+
+/// Modules that differ in a number that nobody reads (`guests/load`).
+fn modules(count: u32) -> Vec<Vec<u8>> {
+    let wasm = guest_wasm("load");
+    let mark = b"dormouse-load-label:";
+    let at = wasm.windows(mark.len()).position(|bytes| bytes == mark);
+    let at = at.unwrap() + 33;
+    let module = |number: u32| {
+        let mut wasm = wasm.clone();
+        wasm[at..at + 7].copy_from_slice(format!("{number:07}").as_bytes());
+        wasm
+    };
+    (0..count).map(module).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_that_would_wait_too_long_for_its_code_is_refused() {
+    let platform = Platform::new(|config| config.max_instances = 128).await;
+    let echo = platform.deploy("echo").await;
+    let uncompiled: Vec<Deployed> = modules(80)
+        .iter()
+        .map(|wasm| {
+            let digest = platform.store.modules.put(wasm).unwrap().digest;
+            let version = VersionRef {
+                agent: "load-0000-00".into(),
+                declared: "load-0000-00".into(),
+                digest,
+                ..(*echo.version).clone()
+            };
+            Deployed {
+                definition: echo.definition.clone(),
+                version: Arc::new(version),
+            }
+        })
+        .collect();
+    let (late, early) = uncompiled.split_last().unwrap();
+    let calls = early
+        .iter()
+        .map(|agent| platform.call(agent, "echo", text("x")));
+    let calls = futures_util::future::join_all(calls);
+    let refused = async {
+        while platform.metric("dormouse_compiles_pending", &[]) < 75.0 {
+            tokio::task::yield_now().await;
+        }
+        let enter = |agent: &Deployed| {
+            let place = platform.scheduler.enter(&agent.version, "anonymous", None);
+            place.map(drop)
+        };
+        assert_eq!(enter(late), Err(NoPlace::Compiling));
+        assert_eq!(enter(&echo), Ok(()), "it is compiled");
+        assert_eq!(enter(&early[74]), Ok(()), "its code is on its way");
+    };
+    tokio::select! {
+        biased;
+        () = refused => {}
+        _ = calls => panic!("eighty modules were compiled before anybody looked"),
+    }
+    let rejected = platform.metric("dormouse_rejected_total", &[("reason", "compiling")]);
+    assert_eq!(rejected, 1.0);
 }
