@@ -16,6 +16,15 @@ pub struct VersionRef {
     pub number: u32,
     pub digest: Digest,
     pub isolation: Isolation,
+    /// Calls that may be in one instance at a time; at least 1.
+    pub concurrency: u32,
+}
+
+impl VersionRef {
+    /// Whether several calls may be in one instance at a time.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.concurrency > 1 && self.isolation != Isolation::Call
+    }
 }
 
 /// Which of the two skill functions to call.

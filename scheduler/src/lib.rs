@@ -5,7 +5,8 @@
 //! [`deploy`] (check, lift, discover), [`snapshot`] (initialise before that), [`compile`] (who is compiled when),
 //! [`usage`] (who is used most), [`code_files`] (compiled code on disk), [`code`] (loaded), [`host`] (the host side of the WIT), [`instance`] (one live instance), [`policy`] (who starts, waits or
 //! is refused, a pure function), [`queue`] (who is next), [`keep_alive`] and [`pressure`] (how long instances
-//! are kept), [`pool`] (parked instances), [`dispatch`] (a call finds an instance and runs).
+//! are kept), [`pool`] (parked instances), [`shared`] (one instance, many calls), [`dispatch`] (a call finds an
+//! instance and runs).
 
 pub mod call;
 mod code;
@@ -26,6 +27,7 @@ pub mod policy;
 mod pool;
 pub mod pressure;
 pub mod queue;
+mod shared;
 mod shortage;
 mod snapshot;
 mod usage;

@@ -185,6 +185,7 @@ impl Inner {
             number: record.number,
             digest: record.digest,
             isolation: definition.isolation,
+            concurrency: definition.concurrency,
         });
         definition.extensions.push(validate::idempotency());
         let metrics = self.metrics.agent(&record.agent);

@@ -70,6 +70,7 @@ impl Platform {
             number: 1,
             digest: prepared.digest,
             isolation: definition.isolation,
+            concurrency: definition.concurrency,
         });
         Deployed {
             definition,
@@ -173,6 +174,18 @@ impl Platform {
 }
 
 impl Deployed {
+    /// The same with another number of calls per instance.
+    pub(crate) fn with_concurrency(&self, concurrency: u32) -> Self {
+        let version = VersionRef {
+            concurrency,
+            ..(*self.version).clone()
+        };
+        Self {
+            definition: self.definition.clone(),
+            version: Arc::new(version),
+        }
+    }
+
     pub(crate) fn isolated(&self, isolation: Isolation) -> Self {
         let version = VersionRef {
             isolation,

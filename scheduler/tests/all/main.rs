@@ -10,4 +10,5 @@ mod life;
 mod machine;
 mod policy;
 mod pressure;
+mod shared;
 mod snapshot;
