@@ -51,10 +51,15 @@ impl CodeFiles {
         self.path(digest).exists()
     }
 
+    /// Whether this process has found a file right or written it. It may have been removed since.
+    pub(crate) fn is_known(&self, digest: &Digest) -> bool {
+        self.lock().contains(digest)
+    }
+
     /// Whether there is code, and it is what was written. A file is read for this once in the life of the process:
     /// hashing a megabyte takes as long as half a cold start. Blocks on the disk.
     pub(crate) fn is_whole(&self, digest: &Digest) -> bool {
-        if self.lock().contains(digest) {
+        if self.is_known(digest) {
             return self.exists(digest);
         }
         let is_whole = check(&self.path(digest)).unwrap_or(false);

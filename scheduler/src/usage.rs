@@ -42,11 +42,11 @@ impl Usage {
 
     /// Adds what was counted to the file. Blocks on the disk.
     pub(crate) fn save(&self, now: SystemTime) -> io::Result<()> {
-        if self.lock().is_empty() {
+        let calls = std::mem::take(&mut *self.lock());
+        if calls.is_empty() {
             return Ok(());
         }
-        let mut scores: Vec<_> = self.scores(now).into_iter().collect();
-        self.lock().clear();
+        let mut scores: Vec<_> = self.scores(&calls, now).into_iter().collect();
         scores.sort_unstable_by(|(_, a), (_, b)| b.total_cmp(a));
         scores.truncate(MAX_MODULES);
         let mut text = format!("{FORMAT} {}\n", seconds(now));
@@ -60,16 +60,17 @@ impl Usage {
 
     /// The most used first; others keep their order. Blocks on the disk.
     pub(crate) fn sort(&self, digests: &mut [Digest], now: SystemTime) {
-        let scores = self.scores(now);
+        let calls = self.lock().clone();
+        let scores = self.scores(&calls, now);
         let score = |digest: &Digest| scores.get(digest).copied().unwrap_or(0.0);
         digests.sort_by(|a, b| score(b).total_cmp(&score(a)));
     }
 
     /// What the file says, aged, and what was counted since.
-    fn scores(&self, now: SystemTime) -> HashMap<Digest, f64> {
+    fn scores(&self, calls: &HashMap<Digest, u32>, now: SystemTime) -> HashMap<Digest, f64> {
         let text = fs::read_to_string(&self.path).unwrap_or_default();
         let mut scores = parse(&text, now).unwrap_or_default();
-        for (digest, calls) in &*self.lock() {
+        for (digest, calls) in calls {
             *scores.entry(*digest).or_default() += f64::from(*calls);
         }
         scores
@@ -107,6 +108,8 @@ fn seconds(time: SystemTime) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test that cannot unwrap has failed")]
+
     use super::*;
 
     const DAY: Duration = Duration::from_secs(24 * 60 * 60);

@@ -22,7 +22,7 @@ static TABLE: LazyLock<Vec<u32>> = LazyLock::new(|| {
 fn steps(mut number: u64) -> u32 {
     let mut steps = 0;
     while number > 1 {
-        number = if number % 2 == 0 {
+        number = if number.is_multiple_of(2) {
             number / 2
         } else {
             3 * number + 1

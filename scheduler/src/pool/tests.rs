@@ -277,6 +277,8 @@ impl<I> Place<I> {
     }
 
     fn has_seat(&mut self, wanted: u64) -> bool {
+        // What it waited for may have come.
+        self.is_given();
         match &self.has {
             Has::Given(Acquired::Lead(_, _, seat) | Acquired::Seat(seat)) => seat.number == wanted,
             _ => false,
