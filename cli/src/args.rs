@@ -130,6 +130,7 @@ Examples:
   dormouse deploy agents/greeter
   dormouse deploy . --package greeter      one crate of a workspace
   dormouse deploy greeter.wasm             a module that is already built
+  dormouse deploy --name greeter-test      its one agent under another name
 
 A crate folder is compiled with `cargo build --target wasm32-wasip1 --release`.
 The target is installed with `rustup target add wasm32-wasip1`.")]
@@ -141,6 +142,10 @@ pub(crate) struct DeployArgs {
     /// Which crate of a workspace
     #[arg(long, short, value_name = "NAME")]
     pub(crate) package: Option<String>,
+
+    /// What to call the agent, if the module declares only one [default: as it declares]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
 
     /// Print the server's answer as JSON
     #[arg(long)]

@@ -63,9 +63,13 @@ impl Client {
         read_json(self.send(self.request(Method::POST, path)?.json(body))?)
     }
 
-    /// Uploads a module.
-    pub(crate) fn upload(&self, bytes: Body) -> anyhow::Result<Value> {
-        let request = self.request(Method::POST, &["v1", "modules"])?;
+    /// Uploads a module; its one agent is called `name`, if that is given.
+    pub(crate) fn upload(&self, bytes: Body, name: Option<&str>) -> anyhow::Result<Value> {
+        let mut url = self.url(&["v1", "modules"])?;
+        if let Some(name) = name {
+            url.query_pairs_mut().append_pair("name", name);
+        }
+        let request = self.authorized(self.http.post(url));
         read_json(self.send(request.header(CONTENT_TYPE, "application/wasm").body(bytes))?)
     }
 
@@ -114,16 +118,23 @@ impl Client {
     }
 
     fn request(&self, method: Method, path: &[&str]) -> anyhow::Result<RequestBuilder> {
+        Ok(self.authorized(self.http.request(method, self.url(path)?)))
+    }
+
+    fn url(&self, path: &[&str]) -> anyhow::Result<Url> {
         let mut url = self.server.clone();
         url.path_segments_mut()
             .map_err(|()| anyhow!("{} cannot have paths", self.server))?
             .pop_if_empty()
             .extend(path);
-        let request = self.http.request(method, url);
-        Ok(match &self.token {
+        Ok(url)
+    }
+
+    fn authorized(&self, request: RequestBuilder) -> RequestBuilder {
+        match &self.token {
             Some(token) => request.bearer_auth(token),
             None => request,
-        })
+        }
     }
 
     /// Sends; an answer that is a refusal becomes an error with its code and sentence.

@@ -22,6 +22,7 @@ mod grpc;
 mod handle;
 mod jsonrpc;
 mod metrics;
+mod naming;
 mod negotiate;
 mod ops;
 mod platform;

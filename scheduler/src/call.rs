@@ -11,6 +11,8 @@ use std::time::Duration;
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct VersionRef {
     pub agent: String,
+    /// What the module calls this agent. It differs from `agent` when the module was deployed under another name.
+    pub declared: String,
     pub number: u32,
     pub digest: Digest,
     pub isolation: Isolation,

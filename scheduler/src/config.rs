@@ -27,7 +27,8 @@ pub struct SchedulerConfig {
     pub memory_budget: Option<u64>,
     /// What reads the resident memory; `None` if it cannot be read.
     pub resident: fn() -> Option<u64>,
-    /// Modules compiled at a time. Compiling takes a core each.
+    /// Modules compiled at a time for uploads and calls that wait. All cores share the functions of one, so more
+    /// of them take longer each.
     pub compile_workers: usize,
     pub limits: CallLimits,
 }
@@ -97,6 +98,8 @@ pub struct CallLimits {
     pub host_call_bytes: usize,
     /// Wall time of `definitions` at deploy.
     pub discovery: Duration,
+    /// Processor time of a module's initialisation at deploy.
+    pub initialisation: Duration,
     /// Bytes of a module.
     pub module_bytes: usize,
 }
@@ -111,6 +114,7 @@ impl Default for CallLimits {
             table_elements: 20_000,
             host_call_bytes: 8 << 20,
             discovery: Duration::from_secs(2),
+            initialisation: Duration::from_secs(5),
             module_bytes: 32 << 20,
         }
     }

@@ -216,7 +216,7 @@ impl Lowered {
             LogLimits::default(),
         );
         let context = wit::CallContext {
-            agent: version.agent.clone(),
+            agent: version.declared.clone(),
             task_id: task,
             context_id: call.context_id(),
             principal,

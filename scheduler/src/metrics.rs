@@ -24,6 +24,7 @@ pub(crate) struct Metrics {
     pub(crate) rejected: IntCounterVec,
     pub(crate) compiles: IntCounter,
     pub(crate) compile_seconds: Histogram,
+    pub(crate) compiles_pending: IntGauge,
 }
 
 impl Metrics {
@@ -64,6 +65,11 @@ impl Metrics {
             )
             .buckets(COMPILE_BUCKETS.to_vec()),
         )?;
+        let compiles_pending = IntGauge::new(
+            "dormouse_compiles_pending",
+            "Modules that are compiled now or wait for it",
+        )?;
+        registry.register(Box::new(compiles_pending.clone()))?;
         registry.register(Box::new(start_seconds.clone()))?;
         registry.register(Box::new(instances.clone()))?;
         registry.register(Box::new(started.clone()))?;
@@ -72,7 +78,7 @@ impl Metrics {
         registry.register(Box::new(queue_depth.clone()))?;
         registry.register(Box::new(compiles.clone()))?;
         registry.register(Box::new(compile_seconds.clone()))?;
-        for reason in ["queue_full", "machine_limit"] {
+        for reason in ["queue_full", "machine_limit", "compiling"] {
             rejected.with_label_values(&[reason]);
         }
         Ok(Self {
@@ -85,6 +91,7 @@ impl Metrics {
             rejected,
             compiles,
             compile_seconds,
+            compiles_pending,
         })
     }
 

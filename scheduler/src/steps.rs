@@ -61,6 +61,7 @@ impl Steps {
         Ok(Self {
             version: Arc::new(VersionRef {
                 agent: definition.name.clone(),
+                declared: definition.name.clone(),
                 number: 1,
                 digest: prepared.digest,
                 isolation: definition.isolation,

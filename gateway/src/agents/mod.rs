@@ -177,8 +177,11 @@ impl Inner {
                     source,
                 }
             })?;
+        // Deployed under another name, the agent is what it is called here.
+        let declared = std::mem::replace(&mut definition.name, record.agent.clone());
         let version = Arc::new(VersionRef {
             agent: record.agent.clone(),
+            declared,
             number: record.number,
             digest: record.digest,
             isolation: definition.isolation,

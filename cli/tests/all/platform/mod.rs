@@ -6,6 +6,7 @@ mod crash;
 mod extensions;
 mod hostile;
 mod lives;
+mod names;
 mod push;
 mod serving;
 mod streams;
