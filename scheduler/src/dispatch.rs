@@ -7,15 +7,18 @@ use crate::call::{CallFailure, CallReport, CallRequest, Temperature, VersionRef}
 use crate::code::{Code, CodeCache};
 use crate::config::{CallLimits, SchedulerConfig};
 use crate::deploy::{DeployError, Prepared, describe, prepare};
-use crate::engine::Engine;
+use crate::engine::{Engine, TICK};
 use crate::instance::{self, Instance};
 use crate::lane::{Lane, Pace, SlowLane};
+use crate::machine::FILTERS;
 use crate::metrics::Metrics;
 use crate::policy::Caps;
 use crate::pool::{self, Acquired, Found, Lead, Live, Owner, Pool};
 use crate::pressure::{Relief, relief};
 use crate::shared::{Job, Lost, Message, Reply, Rest};
 use blame::failure;
+use dormouse_filters::config::Limits;
+use dormouse_filters::{WasmAgentConfig, WasmAgentRuntime};
 use dormouse_services::model::{AgentDefinition, FailureClass, Isolation, Outcome};
 use dormouse_store::{Digest, ModuleStore};
 use std::sync::Arc;
@@ -98,6 +101,31 @@ impl Scheduler {
     /// Every refusal has a code and a sentence; see [`DeployError`].
     pub async fn prepare(&self, bytes: bytes::Bytes) -> Result<Prepared, DeployError> {
         prepare(&self.0.engine, &self.0.code, &self.0.config.limits, bytes).await
+    }
+
+    /// A runtime for filters on this engine (`docs/decisions/0018`). One per process: it has all the slots there are.
+    ///
+    /// # Errors
+    /// When the engine cannot link what a filter may import.
+    pub fn filters(&self) -> Result<WasmAgentRuntime, SchedulerError> {
+        let usual = Limits::default();
+        let settings = WasmAgentConfig {
+            // Compiled into all code of the engine, it would cost every agent a fifth of its speed and more.
+            fuel_enabled: false,
+            epoch_enabled: true,
+            epoch_tick_interval: TICK,
+            limits: Limits {
+                max_instances: FILTERS,
+                max_memory: usual.max_memory.min(self.0.config.limits.memory_bytes),
+                max_table_elements: usual
+                    .max_table_elements
+                    .min(self.0.config.limits.table_elements),
+                ..usual
+            },
+        };
+        let engine = &self.0.engine;
+        WasmAgentRuntime::on_engine(engine.wasmtime.clone(), Arc::clone(&engine.clock), settings)
+            .map_err(|error| SchedulerError::Engine(error.into()))
     }
 
     /// Asks a stored module which agents it declares.

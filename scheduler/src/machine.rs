@@ -40,7 +40,12 @@ const BYTES_PER_INSTANCE: u64 = 80 << 10;
 const BYTES_RESERVE: u64 = 96 << 20;
 
 /// Instances that deploys may hold while they ask a module for its definitions.
-pub(crate) const DISCOVERY_SLOTS: usize = 8;
+const DISCOVERY_SLOTS: usize = 8;
+/// Filters loaded at a time (`docs/decisions/0018`): sixteen with two instances each.
+pub(crate) const FILTERS: usize = 32;
+/// Slots of the pool that are not for calls of agents. A filter and what takes its place live at the same time, but
+/// one filter is replaced at a time.
+pub(crate) const RESERVED_SLOTS: usize = DISCOVERY_SLOTS + FILTERS + 8;
 
 /// Stacks for so many instances. An instance that is parked or runs holds one fiber: wasmtime 48 keeps the
 /// worker on which guest code ran (`concurrent_state.worker` in `run_on_worker`, concurrent.rs), and a new
@@ -134,7 +139,7 @@ impl Machine {
         let addresses = room(
             Bound::AddressSpace,
             (addresses.saturating_sub(ADDRESSES_RESERVE) / ADDRESSES_PER_INSTANCE)
-                .saturating_sub(DISCOVERY_SLOTS as u64),
+                .saturating_sub(RESERVED_SLOTS as u64),
         );
         let memory = [self.cgroup_memory, self.physical_memory];
         let memory = memory.into_iter().flatten().min().map(|bytes| {
@@ -179,7 +184,7 @@ impl Machine {
 /// Mappings that a server with so many live instances and so much loaded code has. The code of what is live
 /// is loaded too: at worst each instance has code of its own.
 pub fn maps_needed(instances: u64, loaded_code: u64) -> u64 {
-    let slots = usize::try_from(instances).unwrap_or(usize::MAX / 2) + DISCOVERY_SLOTS;
+    let slots = usize::try_from(instances).unwrap_or(usize::MAX / 2) + RESERVED_SLOTS;
     MAPS_RESERVE
         + loaded_code.max(instances) * MAPS_PER_CODE
         + slots as u64 * MAPS_PER_INSTANCE
