@@ -20,6 +20,7 @@ mod send;
 mod sse;
 
 mod doctor;
+mod filters;
 mod registry;
 mod token;
 
@@ -58,6 +59,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Versions(args) => registry::versions(&args),
         Command::Rollback(args) => registry::rollback(&args),
         Command::Delete(args) => registry::delete(&args),
+        Command::Filters(command) => filters::filters(command),
         Command::Token(command) => token::token(command),
     };
     done.map(|()| ExitCode::SUCCESS)

@@ -13,6 +13,8 @@ pub(crate) enum Route<'a> {
     Active(&'a str),
     Tokens,
     Token(&'a str),
+    Filters,
+    Filter(&'a str),
     Metrics,
     Healthz,
     Readyz,
@@ -69,6 +71,7 @@ pub(crate) fn route(path: &str) -> Route<'_> {
         "/v1/modules" => Route::Modules,
         "/v1/agents" => Route::Agents,
         "/v1/tokens" => Route::Tokens,
+        "/v1/filters" => Route::Filters,
         "/metrics" => Route::Metrics,
         "/healthz" => Route::Healthz,
         "/readyz" => Route::Readyz,
@@ -103,6 +106,9 @@ fn platform(path: &str) -> Route<'_> {
     }
     if let Some(name) = path.strip_prefix("/v1/tokens/") {
         return Route::Token(name);
+    }
+    if let Some(name) = path.strip_prefix("/v1/filters/") {
+        return Route::Filter(name);
     }
     let Some(rest) = path.strip_prefix("/v1/agents/") else {
         return Route::Unknown;
@@ -225,6 +231,8 @@ mod tests {
             ("/v1/agents/calc/active", Route::Active("calc")),
             ("/v1/agents/calc/other", Route::Unknown),
             ("/v1/tokens", Route::Tokens),
+            ("/v1/filters", Route::Filters),
+            ("/v1/filters/jwt", Route::Filter("jwt")),
             (
                 "/v1/tokens/ann@example.com",
                 Route::Token("ann@example.com"),

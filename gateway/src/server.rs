@@ -5,6 +5,7 @@ use crate::auth::Auth;
 use crate::config::GatewayConfig;
 use crate::connection::Protocols;
 use crate::errors::GatewayError;
+use crate::filters::Filters;
 use crate::handle::{Face, Shared};
 use crate::metrics::Metrics;
 use crate::ops::Operations;
@@ -50,6 +51,14 @@ impl Gateway {
         scheduler: Scheduler,
         registry: prometheus::Registry,
     ) -> Result<Self, GatewayError> {
+        let filters = Filters::open(
+            scheduler
+                .filters()
+                .map_err(|error| GatewayError::Filters(error.to_string()))?,
+            Arc::clone(&store.modules),
+            Arc::clone(&store.tasks),
+            &registry,
+        )?;
         let metrics = Arc::new(Metrics::new(
             registry,
             &store.metrics,
@@ -89,6 +98,7 @@ impl Gateway {
         let shared = Shared {
             uploads: Semaphore::new(config.max_uploads),
             changes: Mutex::new(()),
+            filters: Arc::new(filters),
             auth: Auth::new(config.without_tokens, &*store.tokens)?,
             token_changes: Arc::default(),
             draining: CancellationToken::new(),
@@ -139,6 +149,7 @@ impl Gateway {
         tokio::select! {
             () = public.accept(listener) => {}
             () = serving_metrics.as_mut() => {}
+            () = shared.filters.keep_healthy() => {}
             () = shutdown => {}
         }
         // Whoever watches the drain does so here.
@@ -193,6 +204,7 @@ async fn drain(shared: &Shared, server: &Server) {
     // Requests that were still arriving may have begun calls meanwhile.
     engine.interrupt_all();
     let _ = timeout(LAST_WORDS, calls.wait()).await;
+    shared.filters.close().await;
     scheduler.drain().await;
     info!("drained");
 }

@@ -20,7 +20,12 @@ const EDGES: [(&str, &[&str]); 10] = [
     ),
     (
         "dormouse-gateway",
-        &["dormouse-scheduler", "dormouse-services", "dormouse-store"],
+        &[
+            "dormouse-filters",
+            "dormouse-scheduler",
+            "dormouse-services",
+            "dormouse-store",
+        ],
     ),
     (
         "dormouse-scheduler",

@@ -4,6 +4,7 @@ mod auth;
 mod bad_requests;
 mod crash;
 mod extensions;
+mod filters;
 mod hostile;
 mod lives;
 mod names;
