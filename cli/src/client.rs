@@ -63,9 +63,12 @@ impl Client {
         read_json(self.send(self.request(Method::POST, path)?.json(body))?)
     }
 
-    /// Uploads a module.
-    pub(crate) fn upload(&self, bytes: Body) -> anyhow::Result<Value> {
-        let request = self.request(Method::POST, &["v1", "modules"])?;
+    /// Uploads a module, with limits for its agents if there are any.
+    pub(crate) fn upload(&self, bytes: Body, limits: Option<&Value>) -> anyhow::Result<Value> {
+        let mut request = self.request(Method::POST, &["v1", "modules"])?;
+        if let Some(limits) = limits {
+            request = request.header("Dormouse-Limits", limits.to_string());
+        }
         read_json(self.send(request.header(CONTENT_TYPE, "application/wasm").body(bytes))?)
     }
 

@@ -6,6 +6,7 @@ use crate::body;
 use crate::catalog;
 use crate::errors::ApiError;
 use crate::handle::{Shared, method_not_allowed};
+use crate::limits;
 use crate::metrics::Operation;
 use crate::ops::Detached;
 use crate::respond::{self, Body, Reply};
@@ -75,6 +76,10 @@ async fn serve(
         Route::Agent(_) => Ok(method_not_allowed("GET, HEAD, DELETE")),
         Route::Active(name) if method == Method::POST => activate(shared, name, body).await,
         Route::Active(_) => Ok(method_not_allowed("POST")),
+        Route::Limits(name) if method == Method::PUT => limits::put(shared, name, body).await,
+        Route::Limits(name) if method == Method::DELETE => limits::delete(shared, name).await,
+        Route::Limits(name) if is_read(method) => limits::get(shared, name).await,
+        Route::Limits(_) => Ok(method_not_allowed("GET, HEAD, PUT, DELETE")),
         Route::Versions(name) if is_read(method) => versions(shared, name).await,
         route @ (Route::Tokens | Route::Token(_)) => auth::answer(shared, route, parts, body).await,
         Route::Agents if is_read(method) => catalog::agents(shared, parts.uri.query()).await,
@@ -114,6 +119,7 @@ async fn upload(
         })?;
     // Not before the body is in: a client that is still sending would not see the answer.
     check_type(headers)?;
+    let limits = limits::of_upload(&shared.operations.scheduler, headers)?;
     if bytes.is_empty() {
         let sentence = "the body is empty; send the bytes of a WebAssembly module";
         return Err(ApiError::new(
@@ -123,7 +129,8 @@ async fn upload(
         ));
     }
     // All of it or nothing, also when the client leaves from here on.
-    Detached::new(&shared.operations.calls, deploy(Arc::clone(shared), bytes)).await
+    let work = deploy(Arc::clone(shared), bytes, limits);
+    Detached::new(&shared.operations.calls, work).await
 }
 
 fn check_type(headers: &HeaderMap) -> Result<(), ApiError> {
@@ -152,7 +159,12 @@ fn check_type(headers: &HeaderMap) -> Result<(), ApiError> {
     ))
 }
 
-async fn deploy(shared: Arc<Shared>, bytes: Bytes) -> Result<Reply, ApiError> {
+async fn deploy(
+    shared: Arc<Shared>,
+    bytes: Bytes,
+    limits: Option<Vec<u8>>,
+) -> Result<Reply, ApiError> {
+    let has_limits = limits.is_some();
     let Prepared {
         digest,
         definitions,
@@ -170,7 +182,7 @@ async fn deploy(shared: Arc<Shared>, bytes: Bytes) -> Result<Reply, ApiError> {
     let scheduler = shared.operations.scheduler.clone();
     let (new, versions) = blocking(move || {
         let put = modules.put(&bytes)?;
-        match registry.deploy(digest, &encoded, now_ms()) {
+        match registry.deploy_with(digest, &encoded, limits.as_deref(), now_ms()) {
             Ok(versions) => Ok((put.new, versions)),
             Err(error) => {
                 if put.new {
@@ -190,6 +202,9 @@ async fn deploy(shared: Arc<Shared>, bytes: Bytes) -> Result<Reply, ApiError> {
             .operations
             .scheduler
             .retire(&version.agent, Some(version.number));
+        if has_limits {
+            limits::changed(&shared, &version.agent).await?;
+        }
         info!(agent = version.agent, version = version.number, %digest, "deployed");
     }
     let deployed: Vec<Value> = versions
@@ -251,11 +266,11 @@ fn no_module(digest: &str) -> ApiError {
 }
 
 async fn agent(shared: &Shared, name: &str) -> Result<Reply, ApiError> {
-    let (registry, owned) = (Arc::clone(&shared.registry), name.to_owned());
-    let record = blocking(move || Ok(registry.agent(&owned)?)).await?;
-    let record = record.ok_or_else(|| no_agent(name))?;
+    let (record, mut details) = limits::details(shared, name).await?;
     let mut entry = entry(&shared.agents, &record);
-    entry["limits"] = limits(shared);
+    for member in ["limits", "overrides", "usage"] {
+        entry[member] = details[member].take();
+    }
     Ok(respond::json(StatusCode::OK, &entry))
 }
 
@@ -277,24 +292,11 @@ pub(crate) fn entry(agents: &Agents, record: &AgentRecord) -> Value {
     entry
 }
 
-/// What a call may use: of every agent the same.
-fn limits(shared: &Shared) -> Value {
-    let limits = shared.operations.scheduler.limits();
-    json!({
-        "preset": limits.preset.as_str(),
-        "call_seconds": limits.deadline.as_secs_f64(),
-        "processor_seconds": limits.processor.as_secs_f64(),
-        "memory_bytes": limits.memory_bytes,
-        "table_elements": limits.table_elements,
-        "host_call_bytes": limits.host_call_bytes,
-    })
-}
-
 async fn versions(shared: &Shared, name: &str) -> Result<Reply, ApiError> {
     let (registry, owned) = (Arc::clone(&shared.registry), name.to_owned());
-    let (active, versions) =
-        blocking(move || Ok((registry.agent(&owned)?, registry.versions(&owned)?))).await?;
-    let active = active.ok_or_else(|| no_agent(name))?.active.number;
+    let versions = blocking(move || Ok(registry.versions(&owned)?)).await?;
+    let (record, mut details) = limits::details(shared, name).await?;
+    let active = record.active.number;
     let url = shared.agents.url(name);
     let versions: Vec<Value> = versions
         .iter()
@@ -310,7 +312,7 @@ async fn versions(shared: &Shared, name: &str) -> Result<Reply, ApiError> {
         .collect();
     Ok(respond::json(
         StatusCode::OK,
-        &json!({"name": name, "limits": limits(shared), "versions": versions}),
+        &json!({"name": name, "limits": details["limits"].take(), "versions": versions}),
     ))
 }
 
@@ -370,6 +372,7 @@ async fn delete_agent(shared: Arc<Shared>, name: String) -> Result<Reply, ApiErr
         .agents
         .changed(&name, versions.iter().map(|version| version.number));
     shared.operations.scheduler.retire(&name, None);
+    shared.operations.scheduler.forget_usage(&name);
     for digest in &removed {
         shared.operations.scheduler.forget(digest);
     }
@@ -400,7 +403,7 @@ fn remove_unreferenced(
     Ok(removed)
 }
 
-fn no_agent(name: &str) -> ApiError {
+pub(crate) fn no_agent(name: &str) -> ApiError {
     ApiError::new(
         StatusCode::NOT_FOUND,
         "unknown_agent",

@@ -3,17 +3,22 @@
 
 use crate::call::{CallFailure, CallReport, CallRequest, Temperature, VersionRef};
 use crate::code::{CodeCache, CodeError};
-use crate::config::{CallLimits, SchedulerConfig};
+use crate::config::{CallLimits, Ceiling, SchedulerConfig};
 use crate::convert;
 use crate::deploy::{DeployError, Prepared, prepare};
 use crate::engine::Engine;
-use crate::instance::{DeadlinePassed, Instance, ProcessorTimeSpent, is_too_much_for_host};
+use crate::instance::{
+    DeadlinePassed, Instance, MAX_HANDLES, ProcessorTimeSpent, is_too_many_handles,
+    is_too_much_for_host,
+};
 use crate::lane::{Lane, Pace, SlowLane};
 use crate::metrics::Metrics;
 use crate::policy::Caps;
 use crate::pool::{self, Acquired, Live, Owner, Pool};
 use crate::pressure::{Relief, relief};
 use crate::shortage::is_shortage;
+use crate::usage::{Book, Usage};
+use crate::watchdog::Watchdog;
 use dormouse_services::logs::LogFlood;
 use dormouse_services::model::{FailureClass, Isolation, Outcome};
 use dormouse_store::{Digest, ModuleStore};
@@ -33,6 +38,9 @@ struct Inner {
     pool: Arc<Pool>,
     slow_lane: SlowLane,
     metrics: Arc<Metrics>,
+    limits: Arc<CallLimits>,
+    usage: Book,
+    _watchdog: Watchdog,
 }
 
 /// A call's place, to be used by [`Scheduler::call_at`]. Dropping it gives it back.
@@ -73,7 +81,15 @@ impl Scheduler {
             queue: config.max_queue,
         };
         let pool = Pool::new(caps, Arc::clone(&metrics));
+        let watchdog = Watchdog::start(config.stall_after, Arc::clone(&metrics))
+            .map_err(SchedulerError::Threads)?;
+        let mut limits = config.limits.clone();
+        let most = config.max_instances_per_agent.min(config.max_instances);
+        limits.max_instances.get_or_insert(most);
         let inner = Arc::new(Inner {
+            limits: Arc::new(limits),
+            usage: Book::default(),
+            _watchdog: watchdog,
             config,
             engine,
             code: Arc::new(code),
@@ -137,6 +153,7 @@ impl Scheduler {
                 start: None,
                 ran: Duration::ZERO,
                 processor: Duration::ZERO,
+                fuel: None,
             },
         }
     }
@@ -147,7 +164,8 @@ impl Scheduler {
         debug_assert_eq!(*place.0.version(), request.version);
         let inner = &self.0;
         let begun = Instant::now();
-        let deadline = begun + inner.config.limits.deadline;
+        let version = Arc::clone(&request.version);
+        let deadline = begun + version.limits.deadline;
         let pace = Pace::new();
         let task = Arc::clone(&request.task);
         let run = Arc::clone(inner).run(place.0, request, deadline, Arc::clone(&pace));
@@ -159,14 +177,18 @@ impl Scheduler {
                 FailureClass::Interrupted,
                 "The call was interrupted: its task was canceled or the server is stopping.",
             )),
-            () = tokio::time::sleep_until(deadline.into()) => Err(inner.too_late()),
+            () = tokio::time::sleep_until(deadline.into()) => Err(too_late(&version.limits)),
         };
         let mut report = CallReport {
             result,
             start: None,
             ran: Duration::ZERO,
             processor: pace.used(),
+            fuel: pace.fuel.get().copied(),
         };
+        version
+            .usage
+            .add(report.processor, begun.elapsed(), report.fuel);
         if let Some((entered, temperature)) = pace.entered.get() {
             let after = *entered - begun;
             inner.metrics.started(*temperature, after);
@@ -181,9 +203,24 @@ impl Scheduler {
         self.0.pool.retire(agent, |number| Some(number) == active);
     }
 
-    /// What a call of any agent may use.
-    pub fn limits(&self) -> &CallLimits {
-        &self.0.config.limits
+    /// What a call of an agent may use that has no limits of its own.
+    pub fn limits(&self) -> &Arc<CallLimits> {
+        &self.0.limits
+    }
+
+    /// What the limits of a single agent do not go beyond.
+    pub fn ceiling(&self) -> Ceiling {
+        self.0.config.ceiling()
+    }
+
+    /// Where an agent's calls are summed up.
+    pub fn usage(&self, agent: &str) -> Arc<Usage> {
+        self.0.usage.of(agent)
+    }
+
+    /// Begins an agent's sums anew: it was deleted.
+    pub fn forget_usage(&self, agent: &str) {
+        self.0.usage.forget(agent);
     }
 
     /// Drops a removed module's code from memory and disk.
@@ -210,11 +247,15 @@ impl Inner {
         let keep = request.version.isolation != Isolation::Call && !bound.is_zero();
         let (mut live, temperature) = self.find(place, &request, deadline, &pace).await?;
         pace.entered.get_or_init(|| (Instant::now(), temperature));
+        let limits = Arc::clone(&request.version.limits);
         let said = live
             .instance
-            .call(&self.engine, request, deadline, pace)
+            .call(&self.engine, request, deadline, Arc::clone(&pace))
             .await;
-        let said = said.map_err(|error| self.explain(&error))?;
+        if let Some(fuel) = live.instance.fuel_used() {
+            pace.fuel.get_or_init(|| fuel);
+        }
+        let said = said.map_err(|error| self.explain(&error, &limits))?;
         // The memory of an instance that has answered nonsense is not trusted again either.
         let outcome = convert::outcome(said).map_err(|e| {
             failure(
@@ -248,10 +289,12 @@ impl Inner {
             .get(request.version.digest)
             .await
             .map_err(|error| self.no_code(&error))?;
-        let limits = &self.config.limits;
-        let instance = Instance::start(&self.engine, &code, limits, deadline, Arc::clone(pace))
+        let VersionRef { limits, usage, .. } = &*request.version;
+        let usage = Arc::clone(usage);
+        let pace = Arc::clone(pace);
+        let instance = Instance::start(&self.engine, &code, limits, usage, deadline, pace)
             .await
-            .map_err(|error| self.explain(&error))?;
+            .map_err(|error| self.explain(&error, limits))?;
         Ok((slot.hold(instance), temperature))
     }
 
@@ -270,12 +313,6 @@ impl Inner {
         if evicted > 0 || dropped {
             tracing::warn!(resident, budget, evicted, "memory is over its budget");
         }
-    }
-
-    fn too_late(&self) -> CallFailure {
-        let seconds = self.config.limits.deadline.as_secs_f32();
-        let sentence = format!("The agent did not finish within {seconds} seconds.");
-        failure(FailureClass::Deadline, &sentence)
     }
 
     fn no_code(&self, error: &CodeError) -> CallFailure {
@@ -307,12 +344,12 @@ impl Inner {
     }
 
     /// Whose fault a failed call is, and what to tell its user.
-    fn explain(&self, error: &wasmtime::Error) -> CallFailure {
+    fn explain(&self, error: &wasmtime::Error, limits: &CallLimits) -> CallFailure {
         if error.is::<DeadlinePassed>() {
-            return self.too_late();
+            return too_late(limits);
         }
         if error.is::<ProcessorTimeSpent>() {
-            let seconds = self.config.limits.processor.as_secs_f32();
+            let seconds = limits.processor.as_secs_f32();
             let sentence = format!("The agent used up its {seconds} seconds of processor time.");
             return failure(FailureClass::Limit, &sentence);
         }
@@ -327,13 +364,24 @@ impl Inner {
         }
         let root = error.root_cause();
         match error.downcast_ref::<Trap>() {
+            Some(Trap::OutOfFuel) => failure(
+                FailureClass::Limit,
+                &format!(
+                    "The agent used up its {} units of fuel.",
+                    limits.fuel.unwrap_or_default()
+                ),
+            ),
             Some(trap) => failure(FailureClass::Trap, &format!("The agent trapped: {trap}.")),
             None if is_too_much_for_host(error) => failure(
                 FailureClass::Limit,
                 &format!(
                     "The agent passed more than {} bytes to the host at once.",
-                    self.config.limits.host_call_bytes
+                    limits.host_call_bytes
                 ),
+            ),
+            None if is_too_many_handles(error) => failure(
+                FailureClass::Limit,
+                &format!("The agent took more than {MAX_HANDLES} handles from the host."),
             ),
             None => failure(
                 FailureClass::Trap,
@@ -341,6 +389,12 @@ impl Inner {
             ),
         }
     }
+}
+
+fn too_late(limits: &CallLimits) -> CallFailure {
+    let seconds = limits.deadline.as_secs_f32();
+    let sentence = format!("The agent did not finish within {seconds} seconds.");
+    failure(FailureClass::Deadline, &sentence)
 }
 
 fn failure(class: FailureClass, sentence: &str) -> CallFailure {

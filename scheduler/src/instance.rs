@@ -8,6 +8,7 @@ use crate::host::wit::dormouse::agent::types as wit;
 use crate::host::wit::{Agent, AgentPre};
 use crate::host::{GuestState, HostCall};
 use crate::lane::Pace;
+use crate::usage::Usage;
 use dormouse_services::logs::{CallLog, LogLimits};
 use std::sync::Arc;
 use std::time::Instant;
@@ -16,11 +17,13 @@ use wasmtime::component::Resource;
 use wasmtime::{Store, UpdateDeadline};
 
 /// Handles of one instance; the engine's own default is a hundred thousand.
-const MAX_HANDLES: usize = 1_000;
+pub(crate) const MAX_HANDLES: usize = 1_000;
 
 pub(crate) struct Instance {
     store: Store<GuestState>,
     guest: Agent,
+    /// What each call has; `None` if fuel is not counted.
+    fuel: Option<u64>,
 }
 
 /// What the guest is stopped with at the first tick after its deadline.
@@ -40,6 +43,13 @@ pub(crate) fn is_too_much_for_host(error: &wasmtime::Error) -> bool {
     cause.contains("fuel allocated for hostcalls")
 }
 
+/// Whether a guest was stopped because it took more handles than an instance may have, concurrent waits included.
+/// Known by its words, too.
+pub(crate) fn is_too_many_handles(error: &wasmtime::Error) -> bool {
+    let cause = error.root_cause().to_string();
+    cause.contains("store handle limit exceeded")
+}
+
 impl Instance {
     /// Starts an instance of loaded code. Guest code may run already here (a start function), so the
     /// deadline holds here too.
@@ -47,10 +57,11 @@ impl Instance {
         engine: &Engine,
         code: &AgentPre<GuestState>,
         limits: &CallLimits,
+        usage: Arc<Usage>,
         deadline: Instant,
         pace: Arc<Pace>,
     ) -> wasmtime::Result<Self> {
-        let state = GuestState::new(limits, deadline, pace);
+        let state = GuestState::new(limits, usage, deadline, pace);
         let mut store = Store::new(&engine.wasmtime, state);
         store.limiter(|state| &mut state.limiter);
         store.set_hostcall_fuel(limits.host_call_bytes);
@@ -70,9 +81,19 @@ impl Instance {
                 UpdateDeadline::Continue(1)
             })
         });
+        let fuel = limits.fuel;
+        if let Some(fuel) = fuel {
+            store.set_fuel(fuel)?;
+        }
         let _running = engine.enter();
         let guest = code.instantiate_async(&mut store).await?;
-        Ok(Self { store, guest })
+        Ok(Self { store, guest, fuel })
+    }
+
+    /// Fuel that the call which has just ended used.
+    pub(crate) fn fuel_used(&self) -> Option<u64> {
+        let left = self.store.get_fuel().ok()?;
+        Some(self.fuel?.saturating_sub(left))
     }
 
     /// Asks for the agents that the module declares.
@@ -133,6 +154,9 @@ impl Instance {
         state.set_log(Some(log));
         let handle = state.table.push(HostCall::new(call))?;
         let place = handle.rep();
+        if let Some(fuel) = self.fuel {
+            self.store.set_fuel(fuel)?;
+        }
         self.store.set_epoch_deadline(1);
         let _running = engine.enter();
         let skills = self.guest.dormouse_agent_skills();

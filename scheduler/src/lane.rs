@@ -63,6 +63,8 @@ impl Drop for SlowLane {
 pub(crate) struct Pace {
     /// When the guest function was entered, and how the instance was had.
     pub(crate) entered: OnceLock<(Instant, Temperature)>,
+    /// Fuel that the guest function has used, once it has ended.
+    pub(crate) fuel: OnceLock<u64>,
     epoch: Instant,
     /// Nanoseconds of the clock at which the poll in progress has begun.
     polled_at: AtomicU64,
@@ -80,6 +82,7 @@ impl Pace {
     pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self {
             entered: OnceLock::new(),
+            fuel: OnceLock::new(),
             epoch: Instant::now(),
             polled_at: AtomicU64::new(0),
             used: AtomicU64::new(0),

@@ -5,7 +5,8 @@
 //! [`deploy`] (lift, compile, discover), [`code`] (compiled code on disk and loaded), [`host`] (the
 //! host side of the WIT), [`instance`] (one live instance), [`policy`] (who starts, waits or
 //! is refused, a pure function), [`queue`] (who is next), [`keep_alive`] and [`pressure`] (how long instances
-//! are kept), [`pool`] (parked instances), [`dispatch`] (a call finds an instance and runs).
+//! are kept), [`pool`] (parked instances), [`dispatch`] (a call finds an instance and runs), [`usage`] (what calls have used),
+//! [`watchdog`] (whether the event loops still turn).
 
 pub mod call;
 mod code;
@@ -25,8 +26,11 @@ mod pool;
 pub mod pressure;
 pub mod queue;
 mod shortage;
+mod usage;
+mod watchdog;
 
 pub use call::{CallFailure, CallReport, CallRequest, Entry, Temperature, VersionRef};
-pub use config::{CallLimits, Preset, SchedulerConfig};
+pub use config::{CallLimits, Ceiling, Preset, SchedulerConfig, UnknownPreset};
 pub use deploy::{DeployError, ModuleKind, Prepared};
 pub use dispatch::{Place, QueueFull, Scheduler, SchedulerError};
+pub use usage::{Usage, Used};

@@ -24,6 +24,7 @@ pub(crate) struct Metrics {
     pub(crate) rejected: IntCounterVec,
     pub(crate) compiles: IntCounter,
     pub(crate) compile_seconds: Histogram,
+    pub(crate) stalls: IntCounter,
 }
 
 impl Metrics {
@@ -64,6 +65,11 @@ impl Metrics {
             )
             .buckets(COMPILE_BUCKETS.to_vec()),
         )?;
+        let stalls = IntCounter::new(
+            "dormouse_stalls_total",
+            "Times that the event loops stood still",
+        )?;
+        registry.register(Box::new(stalls.clone()))?;
         registry.register(Box::new(start_seconds.clone()))?;
         registry.register(Box::new(instances.clone()))?;
         registry.register(Box::new(started.clone()))?;
@@ -85,7 +91,13 @@ impl Metrics {
             rejected,
             compiles,
             compile_seconds,
+            stalls,
         })
+    }
+
+    /// Instances in which a call runs.
+    pub(crate) fn busy(&self) -> i64 {
+        self.busy.get()
     }
 
     pub(crate) fn started(&self, temperature: Temperature, after: Duration) {
@@ -176,5 +188,21 @@ impl Drop for Counted {
             self.metrics.busy.dec();
         }
         self.metrics.ended[self.end as usize].inc();
+    }
+}
+
+/// Counts a waiting call for as long as it waits.
+pub(crate) struct Queued(Arc<Metrics>);
+
+impl Queued {
+    pub(crate) fn new(metrics: &Arc<Metrics>) -> Self {
+        metrics.queue_depth.inc();
+        Self(Arc::clone(metrics))
+    }
+}
+
+impl Drop for Queued {
+    fn drop(&mut self) {
+        self.0.queue_depth.dec();
     }
 }

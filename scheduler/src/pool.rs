@@ -6,7 +6,7 @@
 use crate::call::VersionRef;
 use crate::instance::Instance;
 use crate::keep_alive::Rhythms;
-use crate::metrics::{Counted, Ended, Metrics};
+use crate::metrics::{Counted, Ended, Metrics, Queued};
 use crate::policy::{Admission, Caps, Load, admit};
 use crate::queue::FairQueue;
 use std::collections::{BTreeMap, HashMap};
@@ -45,6 +45,8 @@ struct State<I> {
 struct AgentLoad {
     live: usize,
     parked: usize,
+    /// Instances that its last call allowed it, if it has a limit of its own.
+    most: Option<usize>,
 }
 
 struct Waiter<I> {
@@ -124,6 +126,9 @@ impl<I> Pool<I> {
     ) -> Result<Place<I>, Refused> {
         let mut state = self.lock();
         state.rhythms.called(&version.agent, Instant::now());
+        if state.allow(version) {
+            state.serve_waiters(self);
+        }
         let has = if let Some(acquired) = state.serve(self, version, &owner) {
             Has::Given(acquired)
         } else if admit(self.caps, state.load(&version.agent)) == Admission::Wait {
@@ -161,10 +166,14 @@ impl<I> Pool<I> {
         now: Instant,
         bound: Duration,
     ) {
+        let mut state = self.lock();
+        if state.is_over(&live.slot.version.agent) {
+            drop(state);
+            return live.end(Ended::Replaced);
+        }
         if let Some(counted) = &mut live.slot.counted {
             counted.park();
         }
-        let mut state = self.lock();
         let keep = state.rhythms.rested(&live.slot.version.agent, now, bound);
         state.put(live, owner, now, keep);
         state.serve_waiters(self);
@@ -251,7 +260,7 @@ impl<I> State<I> {
         let oldest = match admit(pool.caps, self.load(&version.agent)) {
             Admission::Start => {
                 self.live += 1;
-                self.count(&version.agent);
+                self.count(version);
                 let slot = Slot {
                     pool: Arc::clone(pool),
                     version: Arc::clone(version),
@@ -268,7 +277,7 @@ impl<I> State<I> {
         // The place changes hands with the instance still in it; whoever gets it drops that first.
         let before = mem::replace(&mut slot.version, Arc::clone(version));
         self.uncount(&before.agent);
-        self.count(&version.agent);
+        self.count(version);
         let mut counted = slot.counted.take();
         if let Some(counted) = &mut counted {
             counted.end = Ended::Capacity;
@@ -352,13 +361,29 @@ impl<I> State<I> {
         found.map(|(used, _)| *used)
     }
 
-    fn count(&mut self, agent: &str) {
-        if let Some(load) = self.agents.get_mut(agent) {
+    fn count(&mut self, version: &VersionRef) {
+        if let Some(load) = self.agents.get_mut(&version.agent) {
             load.live += 1;
         } else {
-            let load = AgentLoad { live: 1, parked: 0 };
-            self.agents.insert(agent.to_owned(), load);
+            let most = version.limits.max_instances;
+            let (live, parked) = (1, 0);
+            let load = AgentLoad { live, parked, most };
+            self.agents.insert(version.agent.clone(), load);
         }
+    }
+
+    /// Whether an agent has more instances than it may have by now.
+    fn is_over(&self, agent: &str) -> bool {
+        let load = self.agents.get(agent);
+        load.is_some_and(|load| load.most.is_some_and(|most| load.live > most))
+    }
+
+    /// Holds an agent to what its newest call says, and returns whether that is new. One without an instance may
+    /// have one in any case.
+    fn allow(&mut self, version: &VersionRef) -> bool {
+        let most = version.limits.max_instances;
+        let load = self.agents.get_mut(&version.agent);
+        load.is_some_and(|load| mem::replace(&mut load.most, most) != most)
     }
 
     fn uncount(&mut self, agent: &str) {
@@ -379,6 +404,7 @@ impl<I> State<I> {
             parked_of_agent: own.parked,
             waiting: self.waiters.len(),
             waiting_of_agent: self.waiters.len_of(agent),
+            most_of_agent: own.most,
         }
     }
 }
@@ -447,9 +473,13 @@ impl<I> Slot<I> {
 
 impl<I> Live<I> {
     /// Ends an instance whose only call is over.
-    pub(crate) fn spend(mut self) {
+    pub(crate) fn spend(self) {
+        self.end(Ended::Spent);
+    }
+
+    fn end(mut self, end: Ended) {
         if let Some(counted) = &mut self.slot.counted {
-            counted.end = Ended::Spent;
+            counted.end = end;
         }
     }
 }
@@ -461,22 +491,6 @@ impl<I> Drop for Slot<I> {
         state.live -= 1;
         state.uncount(&self.version.agent);
         state.serve_waiters(&self.pool);
-    }
-}
-
-/// Counts a waiting call for as long as it waits.
-struct Queued(Arc<Metrics>);
-
-impl Queued {
-    fn new(metrics: &Arc<Metrics>) -> Self {
-        metrics.queue_depth.inc();
-        Self(Arc::clone(metrics))
-    }
-}
-
-impl Drop for Queued {
-    fn drop(&mut self) {
-        self.0.queue_depth.dec();
     }
 }
 

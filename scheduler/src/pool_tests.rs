@@ -33,6 +33,8 @@ fn version(agent: u8, number: u32) -> Arc<VersionRef> {
         number,
         digest: Digest::of(b"module"),
         isolation: Isolation::Principal,
+        limits: Arc::default(),
+        usage: Arc::default(),
     })
 }
 
