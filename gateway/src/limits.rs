@@ -6,7 +6,7 @@ use crate::errors::ApiError;
 use crate::handle::Shared;
 use crate::platform::{MAX_BODY_BYTES, blocking, no_agent, time};
 use crate::respond::{self, Reply};
-use dormouse_scheduler::Scheduler;
+use dormouse_scheduler::{CallLimits, Scheduler};
 use dormouse_services::model::AgentDefinition;
 use dormouse_store::AgentRecord;
 use hyper::body::Incoming;
@@ -31,7 +31,7 @@ pub(crate) async fn get(shared: &Shared, name: &str) -> Result<Reply, ApiError> 
 pub(crate) async fn put(shared: &Shared, name: &str, body: Incoming) -> Result<Reply, ApiError> {
     let body = body::read(body, &shared.config, MAX_BODY_BYTES).await?;
     let limits = checked(&shared.operations.scheduler, &body)?;
-    set(shared, name, Some(limits)).await
+    set(shared, name, Some(encoded(&limits))).await
 }
 
 /// Back to what holds for every agent.
@@ -60,22 +60,34 @@ pub(crate) async fn changed(shared: &Shared, name: &str) -> Result<(), ApiError>
     Ok(())
 }
 
-/// The limits that an upload brings for its agents, in the form in which they are kept.
+/// The limits that an upload brings for its agents: as they are kept, and what then holds.
+pub(crate) struct Brought {
+    pub(crate) kept: Vec<u8>,
+    pub(crate) limits: CallLimits,
+}
+
 pub(crate) fn of_upload(
     scheduler: &Scheduler,
     headers: &HeaderMap,
-) -> Result<Option<Vec<u8>>, ApiError> {
-    let given = headers.get(HEADER);
-    given
-        .map(|json| checked(scheduler, json.as_bytes()))
-        .transpose()
+) -> Result<Option<Brought>, ApiError> {
+    let Some(json) = headers.get(HEADER) else {
+        return Ok(None);
+    };
+    let overrides = checked(scheduler, json.as_bytes())?;
+    Ok(Some(Brought {
+        kept: encoded(&overrides),
+        limits: overrides.limits(scheduler.limits(), scheduler.ceiling()),
+    }))
 }
 
-fn checked(scheduler: &Scheduler, json: &[u8]) -> Result<Vec<u8>, ApiError> {
-    let limits = Overrides::parse(json, scheduler.ceiling()).map_err(|sentence| {
+fn checked(scheduler: &Scheduler, json: &[u8]) -> Result<Overrides, ApiError> {
+    Overrides::parse(json, scheduler.ceiling()).map_err(|sentence| {
         ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_limits", sentence)
-    })?;
-    Ok(serde_json::to_vec(&limits).expect("limits have string keys only"))
+    })
+}
+
+fn encoded(overrides: &Overrides) -> Vec<u8> {
+    serde_json::to_vec(overrides).expect("limits have string keys only")
 }
 
 async fn read(shared: &Shared, name: &str) -> Result<(AgentRecord, Overrides), ApiError> {

@@ -6,7 +6,7 @@ use crate::body;
 use crate::catalog;
 use crate::errors::ApiError;
 use crate::handle::{Shared, method_not_allowed};
-use crate::limits;
+use crate::limits::{self, Brought};
 use crate::metrics::Operation;
 use crate::ops::Detached;
 use crate::respond::{self, Body, Reply};
@@ -162,14 +162,20 @@ fn check_type(headers: &HeaderMap) -> Result<(), ApiError> {
 async fn deploy(
     shared: Arc<Shared>,
     bytes: Bytes,
-    limits: Option<Vec<u8>>,
+    brought: Option<Brought>,
 ) -> Result<Reply, ApiError> {
-    let has_limits = limits.is_some();
     let Prepared {
         digest,
         definitions,
         ..
-    } = shared.operations.scheduler.prepare(bytes.clone()).await?;
+    } = match &brought {
+        None => shared.operations.scheduler.prepare(bytes.clone()).await?,
+        Some(Brought { limits, .. }) => {
+            let scheduler = &shared.operations.scheduler;
+            scheduler.prepare_under(limits, bytes.clone()).await?
+        }
+    };
+    let has_limits = brought.is_some();
     let encoded: Vec<(String, Vec<u8>)> = definitions
         .iter()
         .map(|definition| {
@@ -182,7 +188,8 @@ async fn deploy(
     let scheduler = shared.operations.scheduler.clone();
     let (new, versions) = blocking(move || {
         let put = modules.put(&bytes)?;
-        match registry.deploy_with(digest, &encoded, limits.as_deref(), now_ms()) {
+        let kept = brought.as_ref().map(|brought| &*brought.kept);
+        match registry.deploy_with(digest, &encoded, kept, now_ms()) {
             Ok(versions) => Ok((put.new, versions)),
             Err(error) => {
                 if put.new {

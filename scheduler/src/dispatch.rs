@@ -106,7 +106,19 @@ impl Scheduler {
     /// # Errors
     /// Every refusal has a code and a sentence; see [`DeployError`].
     pub async fn prepare(&self, bytes: bytes::Bytes) -> Result<Prepared, DeployError> {
-        prepare(&self.0.engine, &self.0.code, &self.0.config.limits, bytes).await
+        self.prepare_under(&self.0.limits, bytes).await
+    }
+
+    /// As [`Scheduler::prepare`], for agents that are to have limits of their own: they are asked for under these.
+    ///
+    /// # Errors
+    /// The same.
+    pub async fn prepare_under(
+        &self,
+        limits: &CallLimits,
+        bytes: bytes::Bytes,
+    ) -> Result<Prepared, DeployError> {
+        prepare(&self.0.engine, &self.0.code, limits, bytes).await
     }
 
     /// Compiles, in the background of requests, every module of the list that has no compiled

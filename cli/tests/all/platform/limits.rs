@@ -77,6 +77,10 @@ fn limits_come_with_a_deploy() {
         told.contains("invalid_limits") && told.contains("pool"),
         "{told}"
     );
+    // Agents are asked who they are under the limits that they are to have.
+    let output = deploy(&["--memory-limit", "64K"]);
+    let told = crate::stderr(&output);
+    assert!(told.contains("instantiation_failed"), "{told}");
     // Without any, and after a refusal, they keep what they have.
     assert!(deploy(&[]).status.success());
     assert_eq!(server.get("/v1/agents/hostile").json()["overrides"], set);
