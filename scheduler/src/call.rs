@@ -18,9 +18,19 @@ pub struct VersionRef {
     pub number: u32,
     pub digest: Digest,
     pub isolation: Isolation,
+    /// Calls that may be in one instance at a time; at least 1.
+    pub concurrency: u32,
     pub limits: Arc<CallLimits>,
     /// Where its agent's calls are summed up.
     pub usage: Arc<Usage>,
+}
+
+impl VersionRef {
+    /// Whether several calls may be in one instance at a time. Fuel is an instance's, so if a call's is to be
+    /// known, it has to be alone.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.concurrency > 1 && self.isolation != Isolation::Call && self.limits.fuel.is_none()
+    }
 }
 
 impl PartialEq for VersionRef {
@@ -29,6 +39,7 @@ impl PartialEq for VersionRef {
             && self.agent == other.agent
             && self.digest == other.digest
             && self.isolation == other.isolation
+            && self.concurrency == other.concurrency
             && self.limits == other.limits
     }
 }

@@ -278,6 +278,8 @@ async fn discover(
 
 /// Agents of one module.
 const MAX_AGENTS: usize = 64;
+/// Calls in one instance at a time.
+const MAX_CONCURRENCY: u32 = 1_000;
 /// Skills of one agent.
 const MAX_SKILLS: usize = 256;
 /// Bytes of one definition as JSON: it is read whenever an agent wakes.
@@ -321,9 +323,10 @@ fn check_definitions(definitions: &[AgentDefinition]) -> Result<(), String> {
                 ));
             }
         }
-        if agent.concurrency == 0 {
+        if !(1..=MAX_CONCURRENCY).contains(&agent.concurrency) {
+            let calls = agent.concurrency;
             return Err(format!(
-                "agent `{name}` allows no calls: its concurrency is 0"
+                "agent `{name}` takes {calls} calls at a time; 1 to {MAX_CONCURRENCY} are allowed"
             ));
         }
         let size = serde_json::to_vec(agent).map_or(usize::MAX, |json| json.len());

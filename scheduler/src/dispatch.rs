@@ -1,31 +1,29 @@
 //! A call finds an instance and runs: parked, else started from loaded code, else from compiled
 //! code on disk.
 
+mod blame;
+
 use crate::call::{CallFailure, CallReport, CallRequest, Temperature, VersionRef};
-use crate::code::{CodeCache, CodeError};
+use crate::code::{Code, CodeCache};
 use crate::config::{CallLimits, Ceiling, SchedulerConfig};
-use crate::convert;
 use crate::deploy::{DeployError, Prepared, prepare};
 use crate::engine::Engine;
-use crate::instance::{
-    DeadlinePassed, Instance, MAX_HANDLES, ProcessorTimeSpent, is_too_many_handles,
-    is_too_much_for_host,
-};
+use crate::instance::{self, Instance};
 use crate::lane::{Lane, Pace, SlowLane};
 use crate::metrics::Metrics;
 use crate::policy::Caps;
-use crate::pool::{self, Acquired, Live, Owner, Pool};
+use crate::pool::{self, Acquired, Found, Lead, Live, Owner, Pool};
 use crate::pressure::{Relief, relief};
-use crate::shortage::is_shortage;
+use crate::shared::{Job, Lost, Message, Reply, Rest};
 use crate::usage::{Book, Usage};
 use crate::watchdog::Watchdog;
-use dormouse_services::logs::LogFlood;
+use blame::{failure, too_late};
 use dormouse_services::model::{FailureClass, Isolation, Outcome};
 use dormouse_store::{Digest, ModuleStore};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use thiserror::Error;
-use wasmtime::Trap;
+use tokio::sync::oneshot;
 
 /// Runs calls. Cheap to clone; one per process.
 #[derive(Clone)]
@@ -254,10 +252,24 @@ impl Inner {
         deadline: Instant,
         pace: Arc<Pace>,
     ) -> Result<Outcome, CallFailure> {
+        match place.take().await {
+            Acquired::Own(found) => self.run_alone(found, request, deadline, pace).await,
+            // In a box of its own: it is seldom, and every call pays for what this future holds.
+            shared => Box::pin(self.run_shared(shared, request, deadline, pace)).await,
+        }
+    }
+
+    async fn run_alone(
+        self: Arc<Self>,
+        found: Found,
+        request: CallRequest,
+        deadline: Instant,
+        pace: Arc<Pace>,
+    ) -> Result<Outcome, CallFailure> {
         let owner = owner(&request);
         let bound = self.config.idle_timeout;
         let keep = request.version.isolation != Isolation::Call && !bound.is_zero();
-        let (mut live, temperature) = self.find(place, &request, deadline, &pace).await?;
+        let (mut live, temperature) = self.find(found, &request, deadline, &pace).await?;
         pace.entered.get_or_init(|| (Instant::now(), temperature));
         let limits = Arc::clone(&request.version.limits);
         let said = live
@@ -268,13 +280,7 @@ impl Inner {
             pace.fuel.get_or_init(|| fuel);
         }
         let said = said.map_err(|error| self.explain(&error, &limits))?;
-        // The memory of an instance that has answered nonsense is not trusted again either.
-        let outcome = convert::outcome(said).map_err(|e| {
-            failure(
-                FailureClass::InvalidResponse,
-                &format!("The agent's answer is not valid: {e}."),
-            )
-        })?;
+        let outcome = instance::outcome(said)?;
         if keep {
             let now = tokio::time::Instant::now();
             self.pool.park(live, owner, now, bound);
@@ -286,27 +292,137 @@ impl Inner {
 
     async fn find(
         &self,
-        place: pool::Place,
+        found: Found,
         request: &CallRequest,
         deadline: Instant,
         pace: &Arc<Pace>,
     ) -> Result<(Live, Temperature), CallFailure> {
-        let slot = match place.take().await {
-            Acquired::Parked(live) => return Ok((live, Temperature::Hot)),
+        let slot = match found {
+            Found::Parked(live) => return Ok((live, Temperature::Hot)),
             // Resets the memory of the instance that was there before.
-            Acquired::Room(room) => room.make(),
+            Found::Room(room) => room.make(),
         };
-        let (code, temperature) = self
-            .code
-            .get(request.version.digest)
-            .await
-            .map_err(|error| self.no_code(&error))?;
+        let (code, temperature) = self.code(&request.version).await?;
         let VersionRef { limits, usage, .. } = &*request.version;
         let usage = Arc::clone(usage);
         let pace = Arc::clone(pace);
         let instance = Instance::start(&self.engine, &code, limits, usage, deadline, pace)
             .await
             .map_err(|error| self.explain(&error, limits))?;
+        Ok((slot.hold(instance), temperature))
+    }
+
+    async fn code(&self, version: &VersionRef) -> Result<(Code, Temperature), CallFailure> {
+        let code = self.code.get(version.digest).await;
+        code.map_err(|error| self.no_code(&error))
+    }
+
+    /// Sends a call into an instance with others, and runs that instance if nobody does.
+    async fn run_shared(
+        self: Arc<Self>,
+        mut acquired: Acquired,
+        mut request: CallRequest,
+        deadline: Instant,
+        pace: Arc<Pace>,
+    ) -> Result<Outcome, CallFailure> {
+        let _given_up = GiveUp(Arc::clone(&pace));
+        loop {
+            let seat = match acquired {
+                Acquired::Lead(found, lead, seat) => {
+                    self.lead(found, lead, &request, &pace);
+                    seat
+                }
+                Acquired::Seat(seat) => seat,
+                Acquired::Own(found) => {
+                    return self.run_alone(found, request, deadline, pace).await;
+                }
+            };
+            let (reply, replied) = oneshot::channel();
+            let job = Job {
+                request,
+                deadline,
+                pace: Arc::clone(&pace),
+                reply,
+            };
+            if let Err(refused) = seat.send(Message::Call(Box::new(job))) {
+                refused.give_back();
+            }
+            let reply = replied.await;
+            drop(seat);
+            request = match reply {
+                Ok(Reply::Ended(result)) => return result,
+                Ok(Reply::NotBegun(request)) => *request,
+                Err(_died) => {
+                    let sentence = "The platform lost the agent's instance.";
+                    return Err(failure(FailureClass::Platform, sentence));
+                }
+            };
+            let place = self.pool.enter(&request.version, owner(&request));
+            let place = place
+                .map_err(|_full| failure(FailureClass::Unavailable, &QueueFull.to_string()))?;
+            acquired = place.take().await;
+        }
+    }
+
+    /// Runs a shared instance, in a task of its own, until no call is left in it.
+    fn lead(self: &Arc<Self>, found: Found, lead: Lead, first: &CallRequest, caller: &Arc<Pace>) {
+        let inner = Arc::clone(self);
+        let version = Arc::clone(&first.version);
+        let owner = owner(first);
+        let caller = Arc::clone(caller);
+        let pace = Pace::new();
+        let run = inner.run_lead(found, lead, version, owner, Arc::clone(&pace), caller);
+        tokio::spawn(Lane::new(&self.slow_lane, pace, run));
+    }
+
+    async fn run_lead(
+        self: Arc<Self>,
+        found: Found,
+        mut lead: Lead,
+        version: Arc<VersionRef>,
+        owner: Owner,
+        pace: Arc<Pace>,
+        caller: Arc<Pace>,
+    ) {
+        let mut live = match self.find_shared(found, &version, &pace).await {
+            Ok((live, temperature)) => {
+                caller.temperature.get_or_init(|| temperature);
+                live
+            }
+            Err(failure) => return lead.fail(&failure),
+        };
+        let bound = self.config.idle_timeout;
+        loop {
+            let explain = |error: &wasmtime::Error| self.explain(error, &version.limits);
+            let pace = Arc::clone(&pace);
+            let served = live.instance.serve(&self.engine, &mut lead, pace, explain);
+            match served.await {
+                Ok(Rest::Clean) if !bound.is_zero() => {}
+                Ok(Rest::Clean) => return live.spend(),
+                Ok(Rest::Tainted) | Err(Lost) => return,
+            }
+            let now = tokio::time::Instant::now();
+            match lead.rest(live, owner.clone(), now, bound) {
+                Ok(()) => return,
+                Err(back) => (lead, live) = back,
+            }
+        }
+    }
+
+    async fn find_shared(
+        &self,
+        found: Found,
+        version: &VersionRef,
+        pace: &Arc<Pace>,
+    ) -> Result<(Live, Temperature), CallFailure> {
+        let slot = match found {
+            Found::Parked(live) => return Ok((live, Temperature::Hot)),
+            Found::Room(room) => room.make(),
+        };
+        let (code, temperature) = self.code(version).await?;
+        let instance = Instance::start_shared(&self.engine, &code, version, Arc::clone(pace))
+            .await
+            .map_err(|error| self.explain(&error, &version.limits))?;
         Ok((slot.hold(instance), temperature))
     }
 
@@ -326,93 +442,14 @@ impl Inner {
             tracing::warn!(resident, budget, evicted, "memory is over its budget");
         }
     }
-
-    fn no_code(&self, error: &CodeError) -> CallFailure {
-        if error.is_shortage() {
-            return self.shortage(error);
-        }
-        let error = error as &dyn std::error::Error;
-        tracing::error!(error, "an agent's code cannot be had");
-        failure(
-            FailureClass::Platform,
-            "The platform cannot load this agent's code.",
-        )
-    }
-
-    /// The machine has run out of something. Nothing is wrong with the agent or its code.
-    fn shortage(&self, error: &(dyn std::error::Error + 'static)) -> CallFailure {
-        tracing::error!(
-            error,
-            "a call failed at a limit of the machine: see `dormouse doctor`"
-        );
-        self.metrics
-            .rejected
-            .with_label_values(&["machine_limit"])
-            .inc();
-        failure(
-            FailureClass::Unavailable,
-            "The platform is at a limit of its machine and could not start the agent. Try again in a moment.",
-        )
-    }
-
-    /// Whose fault a failed call is, and what to tell its user.
-    fn explain(&self, error: &wasmtime::Error, limits: &CallLimits) -> CallFailure {
-        if error.is::<DeadlinePassed>() {
-            return too_late(limits);
-        }
-        if error.is::<ProcessorTimeSpent>() {
-            let seconds = limits.processor.as_secs_f32();
-            let sentence = format!("The agent used up its {seconds} seconds of processor time.");
-            return failure(FailureClass::Limit, &sentence);
-        }
-        if let Some(flood) = error.downcast_ref::<LogFlood>() {
-            return failure(
-                FailureClass::Limit,
-                &format!("The agent was stopped: {flood}."),
-            );
-        }
-        if is_shortage(error) {
-            return self.shortage(error.as_ref());
-        }
-        let root = error.root_cause();
-        match error.downcast_ref::<Trap>() {
-            Some(Trap::OutOfFuel) => failure(
-                FailureClass::Limit,
-                &format!(
-                    "The agent used up its {} units of fuel.",
-                    limits.fuel.unwrap_or_default()
-                ),
-            ),
-            Some(trap) => failure(FailureClass::Trap, &format!("The agent trapped: {trap}.")),
-            None if is_too_much_for_host(error) => failure(
-                FailureClass::Limit,
-                &format!(
-                    "The agent passed more than {} bytes to the host at once.",
-                    limits.host_call_bytes
-                ),
-            ),
-            None if is_too_many_handles(error) => failure(
-                FailureClass::Limit,
-                &format!("The agent took more than {MAX_HANDLES} handles from the host."),
-            ),
-            None => failure(
-                FailureClass::Trap,
-                &format!("The agent was stopped: {root}."),
-            ),
-        }
-    }
 }
 
-fn too_late(limits: &CallLimits) -> CallFailure {
-    let seconds = limits.deadline.as_secs_f32();
-    let sentence = format!("The agent did not finish within {seconds} seconds.");
-    failure(FailureClass::Deadline, &sentence)
-}
+/// Says when it is dropped that nobody waits for a call any more.
+struct GiveUp(Arc<Pace>);
 
-fn failure(class: FailureClass, sentence: &str) -> CallFailure {
-    CallFailure {
-        class,
-        sentence: sentence.to_owned(),
+impl Drop for GiveUp {
+    fn drop(&mut self) {
+        self.0.give_up();
     }
 }
 

@@ -3,6 +3,7 @@
 use crate::config::CallLimits;
 use crate::convert;
 use crate::lane::Pace;
+use crate::shared::Calls;
 use crate::usage::{Limiter, Usage};
 use bytes::Bytes;
 use dormouse_services::call::StateScope;
@@ -11,7 +12,8 @@ use dormouse_services::{Call, TaskError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::io::AsyncWrite;
-use wasmtime::component::{Accessor, HasData, HasSelf, Linker, Resource, ResourceTable};
+use wasmtime::AsContextMut;
+use wasmtime::component::{Access, Accessor, HasData, HasSelf, Linker, Resource, ResourceTable};
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamError, StreamResult};
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
@@ -21,7 +23,7 @@ pub(crate) mod wit {
     wasmtime::component::bindgen!({
         path: "../wit",
         world: "dormouse:agent/agent",
-        imports: { default: trappable },
+        imports: { "dormouse:agent/log.write": store | trappable, default: trappable },
         exports: { default: async },
         with: { "dormouse:agent/tasks.call": super::HostCall },
         require_store_data_send: true,
@@ -55,6 +57,8 @@ pub(crate) struct GuestState {
     /// Processor time that a call may take.
     pub(crate) processor: Duration,
     pub(crate) pace: Arc<Pace>,
+    /// The calls that are in it, if there may be several.
+    pub(crate) calls: Option<Box<Calls>>,
     wasi: WasiCtx,
     log: SharedLog,
 }
@@ -88,6 +92,7 @@ impl GuestState {
             deadline,
             processor: limits.processor,
             pace,
+            calls: None,
             wasi,
             log,
         }
@@ -238,9 +243,11 @@ fn task_error(error: TaskError) -> WitTaskError {
     }
 }
 
-impl log::Host for GuestState {
+impl log::Host for GuestState {}
+
+impl<T: Send> log::HostWithStore<T> for HasSelf<GuestState> {
     fn write(
-        &mut self,
+        mut access: Access<'_, T, Self>,
         level: log::Level,
         message: String,
         fields: Vec<(String, String)>,
@@ -252,7 +259,17 @@ impl log::Host for GuestState {
             log::Level::Warn => Level::Warn,
             log::Level::Error => Level::Error,
         };
-        if let Some(log) = &mut *self.log.lock().unwrap_or_else(PoisonError::into_inner) {
+        // Of several calls in an instance, it is the one whose guest task asks.
+        if access.get().calls.is_some() {
+            let task = access.as_context_mut().async_call_stack()?.last();
+            let calls = access.get().calls.as_mut();
+            if let Some(log) = calls.and_then(|calls| calls.log_of(task)) {
+                log.write(level, &message, &fields)?;
+                return Ok(());
+            }
+        }
+        let log = Arc::clone(&access.get().log);
+        if let Some(log) = &mut *log.lock().unwrap_or_else(PoisonError::into_inner) {
             log.write(level, &message, &fields)?;
         }
         Ok(())

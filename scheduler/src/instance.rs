@@ -1,6 +1,6 @@
 //! One live instance: a store, the guest in it, and the calls that enter it.
 
-use crate::call::{CallRequest, Entry};
+use crate::call::{CallFailure, CallRequest, Entry, VersionRef};
 use crate::config::CallLimits;
 use crate::convert;
 use crate::engine::Engine;
@@ -8,8 +8,11 @@ use crate::host::wit::dormouse::agent::types as wit;
 use crate::host::wit::{Agent, AgentPre};
 use crate::host::{GuestState, HostCall};
 use crate::lane::Pace;
+use crate::shared::{self, Skills};
 use crate::usage::Usage;
+use dormouse_services::Call;
 use dormouse_services::logs::{CallLog, LogLimits};
+use dormouse_services::model::{FailureClass, Outcome};
 use std::sync::Arc;
 use std::time::Instant;
 use thiserror::Error;
@@ -17,11 +20,15 @@ use wasmtime::component::Resource;
 use wasmtime::{Store, UpdateDeadline};
 
 /// Handles of one instance; the engine's own default is a hundred thousand.
-pub(crate) const MAX_HANDLES: usize = 1_000;
+const MAX_HANDLES: usize = 1_000;
+/// Handles for each further call that may be in an instance.
+const HANDLES_PER_CALL: usize = 16;
 
 pub(crate) struct Instance {
-    store: Store<GuestState>,
+    pub(crate) store: Store<GuestState>,
     guest: Agent,
+    /// Of an instance that several calls may be in.
+    pub(crate) skills: Option<Skills>,
     /// What each call has; `None` if fuel is not counted.
     fuel: Option<u64>,
 }
@@ -50,6 +57,43 @@ pub(crate) fn is_too_many_handles(error: &wasmtime::Error) -> bool {
     cause.contains("store handle limit exceeded")
 }
 
+/// A store with every limit in it.
+fn store(
+    engine: &Engine,
+    limits: &CallLimits,
+    usage: Arc<Usage>,
+    deadline: Instant,
+    pace: Arc<Pace>,
+) -> wasmtime::Result<Store<GuestState>> {
+    let state = GuestState::new(limits, usage, deadline, pace);
+    let mut store = Store::new(&engine.wasmtime, state);
+    store.limiter(|state| &mut state.limiter);
+    store.set_hostcall_fuel(limits.host_call_bytes);
+    store.set_max_component_handles(MAX_HANDLES);
+    store.set_epoch_deadline(1);
+    store.epoch_deadline_callback(|state| {
+        if state.data().calls.is_some() {
+            return shared::tick(state);
+        }
+        let state = state.data();
+        if Instant::now() >= state.deadline {
+            return Err(DeadlinePassed.into());
+        }
+        if state.pace.used() >= state.processor {
+            return Err(ProcessorTimeSpent.into());
+        }
+        Ok(if state.pace.must_yield() {
+            UpdateDeadline::Yield(1)
+        } else {
+            UpdateDeadline::Continue(1)
+        })
+    });
+    if let Some(fuel) = limits.fuel {
+        store.set_fuel(fuel)?;
+    }
+    Ok(store)
+}
+
 impl Instance {
     /// Starts an instance of loaded code. Guest code may run already here (a start function), so the
     /// deadline holds here too.
@@ -61,39 +105,43 @@ impl Instance {
         deadline: Instant,
         pace: Arc<Pace>,
     ) -> wasmtime::Result<Self> {
-        let state = GuestState::new(limits, usage, deadline, pace);
-        let mut store = Store::new(&engine.wasmtime, state);
-        store.limiter(|state| &mut state.limiter);
-        store.set_hostcall_fuel(limits.host_call_bytes);
-        store.set_max_component_handles(MAX_HANDLES);
-        store.set_epoch_deadline(1);
-        store.epoch_deadline_callback(|state| {
-            let state = state.data();
-            if Instant::now() >= state.deadline {
-                return Err(DeadlinePassed.into());
-            }
-            if state.pace.used() >= state.processor {
-                return Err(ProcessorTimeSpent.into());
-            }
-            Ok(if state.pace.must_yield() {
-                UpdateDeadline::Yield(1)
-            } else {
-                UpdateDeadline::Continue(1)
-            })
-        });
-        let fuel = limits.fuel;
-        if let Some(fuel) = fuel {
-            store.set_fuel(fuel)?;
-        }
+        let mut store = store(engine, limits, usage, deadline, pace)?;
         let _running = engine.enter();
         let guest = code.instantiate_async(&mut store).await?;
-        Ok(Self { store, guest, fuel })
+        Ok(Self {
+            store,
+            guest,
+            skills: None,
+            fuel: limits.fuel,
+        })
     }
 
     /// Fuel that the call which has just ended used.
     pub(crate) fn fuel_used(&self) -> Option<u64> {
         let left = self.store.get_fuel().ok()?;
         Some(self.fuel?.saturating_sub(left))
+    }
+
+    /// Starts an instance that several calls of this version may be in at a time.
+    pub(crate) async fn start_shared(
+        engine: &Engine,
+        code: &AgentPre<GuestState>,
+        version: &VersionRef,
+        pace: Arc<Pace>,
+    ) -> wasmtime::Result<Self> {
+        let deadline = Instant::now() + version.limits.deadline;
+        let usage = Arc::clone(&version.usage);
+        let mut store = store(engine, &version.limits, usage, deadline, pace)?;
+        let calls = version.concurrency as usize;
+        store.set_max_component_handles(MAX_HANDLES + calls * HANDLES_PER_CALL);
+        let _running = engine.enter();
+        let instance = code.instance_pre().instantiate_async(&mut store).await?;
+        Ok(Self {
+            guest: Agent::new(&mut store, &instance)?,
+            skills: Some(Skills::find(&mut store, &instance)?),
+            fuel: None,
+            store,
+        })
     }
 
     /// Asks for the agents that the module declares.
@@ -117,37 +165,14 @@ impl Instance {
         deadline: Instant,
         pace: Arc<Pace>,
     ) -> wasmtime::Result<wit::Outcome> {
-        let CallRequest {
-            version,
-            entry,
+        let Lowered {
+            call,
+            log,
+            context,
             skill,
+            entry,
             message,
-            metadata,
-            principal,
-            extensions,
-            task: call,
-        } = request;
-        let task = call.task_id();
-        let log = CallLog::new(
-            version.agent.clone(),
-            version.number,
-            task.clone(),
-            LogLimits::default(),
-        );
-        let context = wit::CallContext {
-            agent: version.agent.clone(),
-            task_id: task,
-            context_id: call.context_id(),
-            principal,
-            metadata: metadata.map(convert::metadata_to_guest),
-            message_id: message.message_id,
-            reference_task_ids: message.reference_task_ids.unwrap_or_default(),
-            extensions,
-            deadline_ms: deadline
-                .saturating_duration_since(Instant::now())
-                .as_millis() as u64,
-        };
-        let message = convert::to_guest(message.parts, message.metadata);
+        } = Lowered::new(request, deadline);
         let state = self.store.data_mut();
         state.deadline = deadline;
         state.pace = pace;
@@ -185,4 +210,68 @@ impl Instance {
         }
         Ok(outcome)
     }
+}
+
+/// A call in the guest's terms.
+pub(crate) struct Lowered {
+    pub(crate) call: Arc<Call>,
+    pub(crate) log: CallLog,
+    pub(crate) context: wit::CallContext,
+    pub(crate) skill: String,
+    pub(crate) entry: Entry,
+    pub(crate) message: wit::Message,
+}
+
+impl Lowered {
+    pub(crate) fn new(request: CallRequest, deadline: Instant) -> Self {
+        let CallRequest {
+            version,
+            entry,
+            skill,
+            message,
+            metadata,
+            principal,
+            extensions,
+            task: call,
+        } = request;
+        let task = call.task_id();
+        let log = CallLog::new(
+            version.agent.clone(),
+            version.number,
+            task.clone(),
+            LogLimits::default(),
+        );
+        let context = wit::CallContext {
+            agent: version.agent.clone(),
+            task_id: task,
+            context_id: call.context_id(),
+            principal,
+            metadata: metadata.map(convert::metadata_to_guest),
+            message_id: message.message_id,
+            reference_task_ids: message.reference_task_ids.unwrap_or_default(),
+            extensions,
+            deadline_ms: deadline
+                .saturating_duration_since(Instant::now())
+                .as_millis() as u64,
+        };
+        Self {
+            call,
+            log,
+            context,
+            skill,
+            entry,
+            message: convert::to_guest(message.parts, message.metadata),
+        }
+    }
+}
+
+/// What a guest has answered.
+///
+/// # Errors
+/// When it is not valid. The memory of an instance that has answered nonsense is not trusted again either.
+pub(crate) fn outcome(said: wit::Outcome) -> Result<Outcome, CallFailure> {
+    convert::outcome(said).map_err(|nonsense| CallFailure {
+        class: FailureClass::InvalidResponse,
+        sentence: format!("The agent's answer is not valid: {nonsense}."),
+    })
 }

@@ -65,6 +65,8 @@ pub(crate) struct Pace {
     pub(crate) entered: OnceLock<(Instant, Temperature)>,
     /// Fuel that the guest function has used, once it has ended.
     pub(crate) fuel: OnceLock<u64>,
+    /// How the instance was had, when that is known before the guest function is entered.
+    pub(crate) temperature: OnceLock<Temperature>,
     epoch: Instant,
     /// Nanoseconds of the clock at which the poll in progress has begun.
     polled_at: AtomicU64,
@@ -75,6 +77,8 @@ pub(crate) struct Pace {
     slow: AtomicBool,
     polling: AtomicBool,
     woken: AtomicBool,
+    /// Nobody waits for the call any more.
+    given_up: AtomicBool,
     caller: AtomicWaker,
 }
 
@@ -83,6 +87,7 @@ impl Pace {
         Arc::new(Self {
             entered: OnceLock::new(),
             fuel: OnceLock::new(),
+            temperature: OnceLock::new(),
             epoch: Instant::now(),
             polled_at: AtomicU64::new(0),
             used: AtomicU64::new(0),
@@ -90,6 +95,7 @@ impl Pace {
             slow: AtomicBool::new(false),
             polling: AtomicBool::new(false),
             woken: AtomicBool::new(false),
+            given_up: AtomicBool::new(false),
             caller: AtomicWaker::new(),
         })
     }
@@ -114,7 +120,22 @@ impl Pace {
         }
     }
 
-    fn poll_so_far(&self) -> Duration {
+    /// Adds processor time that was used for the call elsewhere.
+    pub(crate) fn charge(&self, time: Duration) {
+        let nanoseconds = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        self.used.fetch_add(nanoseconds, Ordering::Relaxed);
+    }
+
+    pub(crate) fn give_up(&self) {
+        self.given_up.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_given_up(&self) -> bool {
+        self.given_up.load(Ordering::Relaxed)
+    }
+
+    /// How long the poll in progress has taken.
+    pub(crate) fn poll_so_far(&self) -> Duration {
         let begun = self.polled_at.load(Ordering::Relaxed);
         Duration::from_nanos(self.clock().saturating_sub(begun))
     }
@@ -138,9 +159,7 @@ impl Pace {
     /// Whether somebody has woken the call in the meantime.
     fn end_poll(&self) -> bool {
         self.polling.store(false, Ordering::SeqCst);
-        let took = self.poll_so_far().as_nanos();
-        self.used
-            .fetch_add(u64::try_from(took).unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.charge(self.poll_so_far());
         self.woken.load(Ordering::SeqCst)
     }
 }

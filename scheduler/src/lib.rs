@@ -5,8 +5,8 @@
 //! [`deploy`] (lift, compile, discover), [`code`] (compiled code on disk and loaded), [`host`] (the
 //! host side of the WIT), [`instance`] (one live instance), [`policy`] (who starts, waits or
 //! is refused, a pure function), [`queue`] (who is next), [`keep_alive`] and [`pressure`] (how long instances
-//! are kept), [`pool`] (parked instances), [`dispatch`] (a call finds an instance and runs), [`usage`] (what calls have used),
-//! [`watchdog`] (whether the event loops still turn).
+//! are kept), [`pool`] (parked instances), [`shared`] (one instance, many calls), [`dispatch`] (a call finds an
+//! instance and runs), [`usage`] (what calls have used), [`watchdog`] (whether the event loops still turn).
 
 pub mod call;
 mod code;
@@ -25,6 +25,7 @@ pub mod policy;
 mod pool;
 pub mod pressure;
 pub mod queue;
+mod shared;
 mod shortage;
 mod usage;
 mod watchdog;

@@ -190,19 +190,3 @@ impl Drop for Counted {
         self.metrics.ended[self.end as usize].inc();
     }
 }
-
-/// Counts a waiting call for as long as it waits.
-pub(crate) struct Queued(Arc<Metrics>);
-
-impl Queued {
-    pub(crate) fn new(metrics: &Arc<Metrics>) -> Self {
-        metrics.queue_depth.inc();
-        Self(Arc::clone(metrics))
-    }
-}
-
-impl Drop for Queued {
-    fn drop(&mut self) {
-        self.0.queue_depth.dec();
-    }
-}

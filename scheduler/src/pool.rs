@@ -3,12 +3,19 @@
 //! What becomes free is handed to whoever waits for it under the same lock, so nobody waits while there is
 //! room for it, and nobody who comes later gets ahead. An instance is only ever dropped outside the lock.
 
+mod place;
+mod seats;
+
 use crate::call::VersionRef;
 use crate::instance::Instance;
 use crate::keep_alive::Rhythms;
-use crate::metrics::{Counted, Ended, Metrics, Queued};
+use crate::metrics::{Ended, Metrics};
 use crate::policy::{Admission, Caps, Load, admit};
 use crate::queue::FairQueue;
+use crate::shared::Message;
+pub(crate) use place::{Acquired, Found, Lead, Live, Place, Room, Seat, Slot};
+use place::{Has, Queued};
+use seats::Seats;
 use std::collections::{BTreeMap, HashMap};
 use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,6 +25,10 @@ use tokio::time::Instant;
 
 /// Whose memory an instance may hold; `None` is anybody's.
 pub(crate) type Owner = Option<String>;
+
+/// The queue is full, or the agent's share of it.
+#[derive(Debug)]
+pub(crate) struct Refused;
 
 pub(crate) struct Pool<I = Instance> {
     caps: Caps,
@@ -36,6 +47,8 @@ struct State<I> {
     /// Places that are taken, by parked and busy instances and by those that start.
     live: usize,
     agents: HashMap<String, AgentLoad>,
+    /// Busy instances that calls may join.
+    seats: Seats<Message>,
     waiters: FairQueue<Waiter<I>>,
     rhythms: Rhythms,
     stamps: u64,
@@ -62,52 +75,6 @@ struct Parked<I> {
     owner: Owner,
     live: Live<I>,
 }
-
-/// An instance in its place of the pool. Dropping it frees both, the instance first.
-pub(crate) struct Live<I = Instance> {
-    pub(crate) instance: I,
-    pub(crate) slot: Slot<I>,
-}
-
-/// The right to have one live instance of a version.
-pub(crate) struct Slot<I = Instance> {
-    pool: Arc<Pool<I>>,
-    version: Arc<VersionRef>,
-    counted: Option<Counted>,
-}
-
-pub(crate) enum Acquired<I = Instance> {
-    Parked(Live<I>),
-    /// Nothing fits: start an instance in this place.
-    Room(Room<I>),
-}
-
-/// A place, and the instance that had it before.
-pub(crate) struct Room<I = Instance> {
-    evicted: Option<(I, Option<Counted>)>,
-    slot: Slot<I>,
-}
-
-/// A call's place in the pool: what it was given, or its turn. Dropping it gives back what it has.
-pub(crate) struct Place<I = Instance> {
-    pool: Arc<Pool<I>>,
-    version: Arc<VersionRef>,
-    owner: Owner,
-    has: Has<I>,
-}
-
-enum Has<I> {
-    Given(Acquired<I>),
-    Turn {
-        number: u64,
-        given: oneshot::Receiver<Acquired<I>>,
-    },
-    Nothing,
-}
-
-/// The queue is full, or the agent's share of it.
-#[derive(Debug)]
-pub(crate) struct Refused;
 
 impl<I> Pool<I> {
     pub(crate) fn new(caps: Caps, metrics: Arc<Metrics>) -> Arc<Self> {
@@ -161,22 +128,13 @@ impl<I> Pool<I> {
     /// Keeps an instance for the next call of its version, for so long at most: its agent's rhythm may say less.
     pub(crate) fn park(
         self: &Arc<Self>,
-        mut live: Live<I>,
+        live: Live<I>,
         owner: Owner,
         now: Instant,
         bound: Duration,
     ) {
-        let mut state = self.lock();
-        if state.is_over(&live.slot.version.agent) {
-            drop(state);
-            return live.end(Ended::Replaced);
-        }
-        if let Some(counted) = &mut live.slot.counted {
-            counted.park();
-        }
-        let keep = state.rhythms.rested(&live.slot.version.agent, now, bound);
-        state.put(live, owner, now, keep);
-        state.serve_waiters(self);
+        let over = self.lock().park(self, live, owner, now, bound);
+        drop(over);
     }
 
     /// Evicts what nobody has called for the time that it was to be kept.
@@ -219,9 +177,7 @@ impl<I> Pool<I> {
         let mut evicted = Vec::new();
         let mut state = self.lock();
         while let Some(mut live) = which(&state).and_then(|used| state.take(used)) {
-            if let Some(counted) = &mut live.slot.counted {
-                counted.end = end;
-            }
+            live.end_as(end);
             evicted.push(live);
         }
         drop(state);
@@ -241,21 +197,75 @@ impl<I> State<I> {
             by_end: BTreeMap::new(),
             live: 0,
             agents: HashMap::new(),
+            seats: Seats::default(),
             waiters: FairQueue::default(),
             rhythms: Rhythms::default(),
             stamps: 0,
         }
     }
 
-    /// What a call can have now without waiting.
+    /// Returns the instance if its agent has more than it may have by now: to be dropped outside the lock.
+    #[must_use]
+    fn park(
+        &mut self,
+        pool: &Arc<Pool<I>>,
+        mut live: Live<I>,
+        owner: Owner,
+        now: Instant,
+        bound: Duration,
+    ) -> Option<Live<I>> {
+        let load = self.agents.get(&live.slot.version.agent);
+        if load.is_some_and(|load| load.most.is_some_and(|most| load.live > most)) {
+            live.end_as(Ended::Replaced);
+            return Some(live);
+        }
+        if let Some(counted) = &mut live.slot.counted {
+            counted.park();
+        }
+        let keep = self.rhythms.rested(&live.slot.version.agent, now, bound);
+        self.put(live, owner, now, keep);
+        self.serve_waiters(pool);
+        None
+    }
+
+    /// What a call can have now without waiting: a seat, an instance, or room for one.
     fn serve(
         &mut self,
         pool: &Arc<Pool<I>>,
         version: &Arc<VersionRef>,
         owner: &Owner,
     ) -> Option<Acquired<I>> {
+        if !version.is_shared() {
+            return self.find(pool, version, owner).map(Acquired::Own);
+        }
+        let seat = |number, to| Seat {
+            pool: Arc::clone(pool),
+            version: Arc::clone(version),
+            number,
+            to,
+        };
+        if let Some((number, to)) = self.seats.join(version, owner) {
+            return Some(Acquired::Seat(seat(number, to)));
+        }
+        let found = self.find(pool, version, owner)?;
+        let opened = self.seats.open(version, owner);
+        let lead = Lead {
+            pool: Arc::clone(pool),
+            version: Arc::clone(version),
+            number: opened.number,
+            inbox: opened.inbox,
+        };
+        Some(Acquired::Lead(found, lead, seat(opened.number, opened.to)))
+    }
+
+    fn find(
+        &mut self,
+        pool: &Arc<Pool<I>>,
+        version: &Arc<VersionRef>,
+        owner: &Owner,
+    ) -> Option<Found<I>> {
         if let Some(live) = self.take_fitting(version, owner) {
-            return Some(Acquired::Parked(live));
+            return Some(Found::Parked(live));
         }
         let oldest = match admit(pool.caps, self.load(&version.agent)) {
             Admission::Start => {
@@ -267,7 +277,7 @@ impl<I> State<I> {
                     counted: None,
                 };
                 let evicted = None;
-                return Some(Acquired::Room(Room { evicted, slot }));
+                return Some(Found::Room(Room { evicted, slot }));
             }
             Admission::EvictAny => self.oldest(|_| true),
             Admission::EvictOwn => self.oldest(|parked| parked.agent == version.agent),
@@ -283,7 +293,7 @@ impl<I> State<I> {
             counted.end = Ended::Capacity;
         }
         let evicted = Some((instance, counted));
-        Some(Acquired::Room(Room { evicted, slot }))
+        Some(Found::Room(Room { evicted, slot }))
     }
 
     /// Hands out what is free, in turns, until nobody who waits can go.
@@ -292,13 +302,36 @@ impl<I> State<I> {
             let mut waiters = mem::take(&mut self.waiters);
             let next = waiters.next(|agent| admit(pool.caps, self.load(agent)).is_go());
             self.waiters = waiters;
-            let Some(waiter) = next else { return };
-            let Some(acquired) = self.serve(pool, &waiter.version, &waiter.owner) else {
-                return;
-            };
-            // It listens: a place leaves the queue, under the lock, before its receiver is dropped.
-            let _listens = waiter.give.send(acquired);
+            let Some(waiter) = next else { break };
+            if !self.give(pool, waiter) {
+                break;
+            }
         }
+        if !self.waiters.is_empty() {
+            self.seat_waiters(pool);
+        }
+    }
+
+    /// Seats need no room, so they go to whoever waits for just these.
+    fn seat_waiters(&mut self, pool: &Arc<Pool<I>>) {
+        for (version, owner, free) in self.seats.free() {
+            let fits = |waiter: &Waiter<I>| waiter.version == version && waiter.owner == owner;
+            for _seat in 0..free {
+                let Some(waiter) = self.waiters.take(&version.agent, fits) else {
+                    break;
+                };
+                self.give(pool, waiter);
+            }
+        }
+    }
+
+    fn give(&mut self, pool: &Arc<Pool<I>>, waiter: Waiter<I>) -> bool {
+        let Some(acquired) = self.serve(pool, &waiter.version, &waiter.owner) else {
+            return false;
+        };
+        // It listens: a place leaves the queue, under the lock, before its receiver is dropped.
+        let _listens = waiter.give.send(acquired);
+        true
     }
 
     fn put(&mut self, live: Live<I>, owner: Owner, now: Instant, keep: Duration) {
@@ -372,12 +405,6 @@ impl<I> State<I> {
         }
     }
 
-    /// Whether an agent has more instances than it may have by now.
-    fn is_over(&self, agent: &str) -> bool {
-        let load = self.agents.get(agent);
-        load.is_some_and(|load| load.most.is_some_and(|most| load.live > most))
-    }
-
     /// Holds an agent to what its newest call says, and returns whether that is new. One without an instance may
     /// have one in any case.
     fn allow(&mut self, version: &VersionRef) -> bool {
@@ -409,91 +436,5 @@ impl<I> State<I> {
     }
 }
 
-impl<I> Place<I> {
-    /// Waits for its turn, if it has to.
-    pub(crate) async fn take(mut self) -> Acquired<I> {
-        if let Has::Turn { given, .. } = &mut self.has {
-            let given = given.await;
-            self.has = Has::Given(given.expect("the queue keeps who waits until it is served"));
-        }
-        match mem::replace(&mut self.has, Has::Nothing) {
-            Has::Given(acquired) => acquired,
-            Has::Turn { .. } | Has::Nothing => unreachable!("it was given something above"),
-        }
-    }
-
-    pub(crate) fn version(&self) -> &Arc<VersionRef> {
-        &self.version
-    }
-}
-
-impl<I> Drop for Place<I> {
-    fn drop(&mut self) {
-        let given = match mem::replace(&mut self.has, Has::Nothing) {
-            Has::Nothing => return,
-            Has::Given(acquired) => acquired,
-            Has::Turn { number, mut given } => {
-                let agent = &self.version.agent;
-                drop(self.pool.lock().waiters.remove(agent, number));
-                match given.try_recv() {
-                    Ok(acquired) => acquired,
-                    Err(_) => return,
-                }
-            }
-        };
-        // Nobody has entered the instance, so another call may.
-        if let Acquired::Parked(live) = given {
-            let owner = self.owner.take();
-            self.pool.park(live, owner, Instant::now(), UNUSED);
-        }
-    }
-}
-
-/// How long an instance is kept whose call has gone away before it began.
-const UNUSED: Duration = Duration::from_secs(1);
-
-impl<I> Room<I> {
-    /// Empties the place.
-    pub(crate) fn make(self) -> Slot<I> {
-        drop(self.evicted);
-        self.slot
-    }
-}
-
-impl<I> Slot<I> {
-    /// Puts an instance that has started in its place.
-    pub(crate) fn hold(mut self, instance: I) -> Live<I> {
-        self.counted = Some(Counted::start(&self.pool.metrics));
-        Live {
-            instance,
-            slot: self,
-        }
-    }
-}
-
-impl<I> Live<I> {
-    /// Ends an instance whose only call is over.
-    pub(crate) fn spend(self) {
-        self.end(Ended::Spent);
-    }
-
-    fn end(mut self, end: Ended) {
-        if let Some(counted) = &mut self.slot.counted {
-            counted.end = end;
-        }
-    }
-}
-
-impl<I> Drop for Slot<I> {
-    fn drop(&mut self) {
-        drop(self.counted.take());
-        let mut state = self.pool.lock();
-        state.live -= 1;
-        state.uncount(&self.version.agent);
-        state.serve_waiters(&self.pool);
-    }
-}
-
 #[cfg(test)]
-#[path = "pool_tests.rs"]
 mod tests;

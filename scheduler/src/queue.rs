@@ -37,6 +37,13 @@ impl<T> FairQueue<T> {
         self.lines.get(agent).map_or(0, VecDeque::len)
     }
 
+    /// The calls of an agent, in their order.
+    #[cfg(test)]
+    pub(crate) fn iter(&self, agent: &str) -> impl Iterator<Item = &T> {
+        let line = self.lines.get(agent).into_iter().flatten();
+        line.map(|(_, call)| call)
+    }
+
     /// Puts a call at the end of its agent's line. Its number finds it again.
     pub fn push(&mut self, agent: &str, call: T) -> u64 {
         self.numbers += 1;
@@ -63,6 +70,14 @@ impl<T> FairQueue<T> {
             self.turns.push_back(agent);
         }
         Some(call)
+    }
+
+    /// Takes the first call of an agent that fits, out of turn.
+    pub fn take(&mut self, agent: &str, fits: impl Fn(&T) -> bool) -> Option<T> {
+        let line = self.lines.get(agent)?;
+        let (number, _call) = line.iter().find(|(_, call)| fits(call))?;
+        let number = *number;
+        self.remove(agent, number)
     }
 
     /// Takes out a call that waits no longer. `None`: it has been served.

@@ -156,7 +156,8 @@ impl AgentBuilder {
         self
     }
 
-    /// How many calls may wait in one instance at a time; at least 1.
+    /// How many calls may be in one instance at a time, 1 to 1,000. While one waits in an `await`, the others run, on
+    /// one thread; a panic takes all of them along.
     pub fn with_concurrency(mut self, calls: u32) -> Self {
         self.0.concurrency = calls;
         self

@@ -2,6 +2,7 @@
 //! process when the agent is built natively.
 
 use std::pin::Pin;
+use std::time::Duration;
 
 use crate::{AgentError, Artifact, Content, Level, Turn};
 
@@ -27,4 +28,5 @@ pub(crate) trait CallHost {
     fn state_get(&self, scope: Scope, key: &str) -> Result<Option<String>, AgentError>;
     fn state_set(&self, scope: Scope, key: &str, value: Option<String>) -> Result<(), AgentError>;
     fn log(&self, level: Level, message: &str, fields: &[(&str, &str)]);
+    fn sleep(&self, time: Duration) -> LocalFuture<'_, ()>;
 }

@@ -2,7 +2,11 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::pin::Pin;
 use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use crate::host::{CallHost, LocalFuture, Scope};
 use crate::{AgentError, Artifact, Content, Level, Turn};
@@ -127,6 +131,34 @@ impl CallHost for NativeHost {
             message: message.to_owned(),
             fields,
         });
+    }
+
+    fn sleep(&self, time: Duration) -> LocalFuture<'_, ()> {
+        Box::pin(Sleep {
+            until: Instant::now() + time,
+        })
+    }
+}
+
+/// A wait of a native run. It needs no runtime: a thread wakes whoever polls it.
+struct Sleep {
+    until: Instant,
+}
+
+impl Future for Sleep {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let left = self.until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Poll::Ready(());
+        }
+        let waker = cx.waker().clone();
+        thread::spawn(move || {
+            thread::sleep(left);
+            waker.wake();
+        });
+        Poll::Pending
     }
 }
 

@@ -41,6 +41,12 @@ impl Runtime {
     pub fn log(&self, level: Level, message: &str, fields: &[(&str, &str)]) {
         self.host.log(level, message, fields);
     }
+
+    /// Waits without holding anything up: other calls in this instance, and what is joined with this, go on.
+    /// (`std::thread::sleep` holds up the whole instance.)
+    pub async fn sleep(&self, time: Duration) {
+        self.host.sleep(time).await;
+    }
 }
 
 /// What a call is about.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bindings::dormouse::agent::{log, tasks, types};
 use bindings::exports::dormouse::agent::{entrypoint, skills};
+use bindings::wasi::clocks::monotonic_clock;
 
 use crate::agent::Entrypoint;
 use crate::dispatch::{self, Call};
@@ -27,7 +28,15 @@ use crate::{
 pub mod bindings {
     wit_bindgen::generate!({
         path: "wit",
-        world: "agent",
+        inline: "
+            package dormouse:sdk;
+            /// An agent, with what the SDK needs of WASI besides.
+            world sdk {
+                include dormouse:agent/agent@0.1.0;
+                import wasi:clocks/monotonic-clock@0.3.0;
+            }
+        ",
+        world: "dormouse:sdk/sdk",
         pub_export_macro: true,
         default_bindings_module: "::dormouse_sdk::__private::bindings",
         generate_all,
@@ -140,6 +149,11 @@ impl CallHost for Platform {
             .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
             .collect();
         log::write(level.into(), message, &fields);
+    }
+
+    fn sleep(&self, time: Duration) -> LocalFuture<'_, ()> {
+        let nanoseconds = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        Box::pin(monotonic_clock::wait_for(nanoseconds))
     }
 }
 

@@ -64,6 +64,12 @@ impl CallLog {
         }
     }
 
+    /// A log of its own for what the same agent says of no call in particular.
+    pub fn of_agent(&self) -> Self {
+        let limits = self.limits.clone();
+        Self::new(self.agent.clone(), self.version, String::new(), limits)
+    }
+
     /// Writes one record, or drops it over the limit.
     ///
     /// # Errors

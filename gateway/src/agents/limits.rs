@@ -121,7 +121,7 @@ impl Overrides {
         set(&mut definition.concurrency, self.concurrency);
     }
 
-    /// What holds, for people and machines to read. Without a definition nothing is known of isolation and
+    /// What holds (no two calls share an instance while fuel is counted), for people and machines to read. Without a definition nothing is known of isolation and
     /// concurrency.
     pub(crate) fn shown(limits: &CallLimits, definition: Option<&AgentDefinition>) -> Value {
         let mut shown = json!({
@@ -134,7 +134,8 @@ impl Overrides {
             "max_instances": limits.max_instances,
         });
         if let Some(definition) = definition {
-            shown["concurrency"] = definition.concurrency.into();
+            let counted = limits.fuel.is_some();
+            shown["concurrency"] = if counted { 1 } else { definition.concurrency }.into();
             shown["isolation"] = json!(definition.isolation);
         }
         if let Some(fuel) = limits.fuel {

@@ -203,6 +203,7 @@ impl Inner {
             isolation: definition.isolation,
             limits: Arc::new(limits),
             usage: self.scheduler.usage(&record.agent),
+            concurrency: definition.concurrency,
         });
         definition.extensions.push(validate::idempotency());
         let metrics = self.metrics.agent(&record.agent);

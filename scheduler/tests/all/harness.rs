@@ -73,6 +73,7 @@ impl Platform {
             number: 1,
             digest: prepared.digest,
             isolation: definition.isolation,
+            concurrency: definition.concurrency,
             limits: Arc::clone(self.scheduler.limits()),
             usage: self.scheduler.usage(&definition.name),
         });
@@ -184,6 +185,18 @@ impl Deployed {
         change(&mut limits);
         let version = VersionRef {
             limits: Arc::new(limits),
+            ..(*self.version).clone()
+        };
+        Self {
+            definition: self.definition.clone(),
+            version: Arc::new(version),
+        }
+    }
+
+    /// The same with another number of calls per instance.
+    pub(crate) fn with_concurrency(&self, concurrency: u32) -> Self {
+        let version = VersionRef {
+            concurrency,
             ..(*self.version).clone()
         };
         Self {

@@ -131,6 +131,12 @@ async fn fuel_is_the_same_for_the_same_call_and_ends_one_that_takes_too_much() {
     assert!(more.fuel.unwrap() > used[0]);
     let sum = used.iter().sum::<u64>() + more.fuel.unwrap();
     assert_eq!(hostile.version.usage.read().fuel, sum);
+    // Of an agent that takes many calls at a time, each is alone.
+    let crowd = platform.deploy("crowd").await;
+    let meet = || platform.call(&crowd, "meet", text("1"));
+    for (report, said) in join_all((0..3).map(|_| meet())).await {
+        assert!(report.fuel.is_some(), "{said:?}");
+    }
     let (report, said) = platform.call(&hostile, "loop", text("go")).await;
     let (class, sentence) = failed(said);
     assert_eq!(class, "limit", "{sentence}");

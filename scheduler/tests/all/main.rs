@@ -10,3 +10,4 @@ mod limits;
 mod machine;
 mod policy;
 mod pressure;
+mod shared;

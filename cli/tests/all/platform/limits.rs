@@ -3,11 +3,10 @@
 use super::{Server, answer, data_dir, error_class, guest, reply, said, text};
 use serde_json::{Value, json};
 
-fn set(server: &Server, limits: &Value) -> Value {
-    let request = server.request("PUT", "/v1/agents/hostile/limits");
+fn set(server: &Server, agent: &str, limits: &Value) {
+    let request = server.request("PUT", &format!("/v1/agents/{agent}/limits"));
     let answer = answer(request.body(limits.to_string()));
     assert_eq!(answer.status, 200, "{answer:?}");
-    answer.json()
 }
 
 fn count(server: &Server) -> String {
@@ -20,7 +19,7 @@ fn limits_hold_for_the_next_call_and_after_a_restart() {
     let server = Server::start(dir.path(), &[]);
     server.deploy(&guest("hostile"));
     assert_eq!([count(&server), count(&server)], ["1", "2"]);
-    set(&server, &json!({"processor_seconds": 0.3}));
+    set(&server, "hostile", &json!({"processor_seconds": 0.3}));
     assert_eq!(
         count(&server),
         "1",
@@ -29,7 +28,11 @@ fn limits_hold_for_the_next_call_and_after_a_restart() {
     let looped = server.send("hostile", text("x").skill("loop"));
     assert_eq!(error_class(&looped["task"]), "limit");
     assert!(said(&looped["task"]).contains("0.3 seconds"), "{looped}");
-    set(&server, &json!({"isolation": "call", "call_seconds": 0.5}));
+    set(
+        &server,
+        "hostile",
+        &json!({"isolation": "call", "call_seconds": 0.5}),
+    );
     assert_eq!([count(&server), count(&server)], ["1", "1"]);
     assert!(server.stop().success());
     let server = Server::start(dir.path(), &[]);
@@ -113,4 +116,31 @@ fn what_calls_used_is_summed_up() {
     answer(server.request("DELETE", "/v1/agents/hostile"));
     server.deploy(&guest("hostile"));
     assert_eq!(usage(&server)["calls"], 0);
+}
+
+#[test]
+fn an_operator_says_how_many_calls_meet_in_an_instance() {
+    let dir = data_dir();
+    let server = Server::start(dir.path(), &[]);
+    server.deploy(&guest("crowd"));
+    // Each of the two waits until the other is in its instance, too.
+    let two = || {
+        std::thread::scope(|scope| {
+            let meet = || server.send("crowd", text("2").skill("meet"));
+            [scope.spawn(meet), scope.spawn(meet)].map(|call| call.join().unwrap())
+        })
+    };
+    set(
+        &server,
+        "crowd",
+        &json!({"concurrency": 1, "call_seconds": 1}),
+    );
+    for answer in two() {
+        assert_eq!(error_class(&answer["task"]), "deadline", "{answer}");
+    }
+    answer(server.request("DELETE", "/v1/agents/crowd/limits"));
+    let answers = two();
+    let mut numbers = answers.each_ref().map(reply);
+    numbers.sort_unstable();
+    assert_eq!(numbers, ["1", "2"]);
 }

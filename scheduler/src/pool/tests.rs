@@ -35,6 +35,8 @@ fn version(agent: u8, number: u32) -> Arc<VersionRef> {
         isolation: Isolation::Principal,
         limits: Arc::default(),
         usage: Arc::default(),
+        // Of two agents up to three calls may be in an instance.
+        concurrency: if agent.is_multiple_of(2) { 1 } else { 3 },
     })
 }
 
@@ -48,6 +50,8 @@ enum Step {
     Leave(Index),
     /// A call returns cleanly.
     Park(Index),
+    /// A call in a shared instance ends.
+    Unseat(Index),
     /// A call fails.
     Fail(Index),
     /// Time passes, in seconds, and what is idle is evicted.
@@ -63,11 +67,19 @@ fn step() -> impl Strategy<Value = Step> {
         6 => index().prop_map(Step::Begin),
         2 => index().prop_map(Step::Leave),
         4 => index().prop_map(Step::Park),
+        3 => index().prop_map(Step::Unseat),
         2 => index().prop_map(Step::Fail),
         1 => (0..12u8).prop_map(Step::Idle),
         1 => (0..4u8).prop_map(Step::Pressure),
         1 => (0..4u8, 1..3u32).prop_map(|(a, n)| Step::Retire(a, n)),
     ]
+}
+
+/// An instance that runs, and its lead if others may join.
+struct Running {
+    live: Live<Guest>,
+    owner: Owner,
+    lead: Option<Lead<Guest>>,
 }
 
 /// What the test holds: every call is in one of the two lists.
@@ -77,7 +89,9 @@ struct World {
     caps: Caps,
     alive: Arc<AtomicUsize>,
     entered: Vec<Place<Guest>>,
-    running: Vec<(Live<Guest>, Owner)>,
+    running: Vec<Running>,
+    /// Calls in shared instances.
+    seated: Vec<Seat<Guest>>,
     now: Instant,
 }
 
@@ -92,6 +106,7 @@ impl World {
             alive: Arc::default(),
             entered: Vec::new(),
             running: Vec::new(),
+            seated: Vec::new(),
             now: Instant::now(),
         }
     }
@@ -112,8 +127,11 @@ impl World {
                 drop(self.entered.remove(index.index(self.entered.len())));
             }
             Step::Park(index) if !self.running.is_empty() => {
-                let (live, owner) = self.running.remove(index.index(self.running.len()));
-                self.pool.park(live, owner, self.now, KEEP);
+                let running = self.running.remove(index.index(self.running.len()));
+                self.park(running);
+            }
+            Step::Unseat(index) if !self.seated.is_empty() => {
+                drop(self.seated.remove(index.index(self.seated.len())));
             }
             Step::Fail(index) if !self.running.is_empty() => {
                 drop(self.running.remove(index.index(self.running.len())));
@@ -148,12 +166,43 @@ impl World {
         let owner = place.owner.clone();
         let wanted = Arc::clone(place.version());
         let acquired = futures_util::FutureExt::now_or_never(place.take()).unwrap();
-        let live = match acquired {
-            Acquired::Parked(live) => live,
-            Acquired::Room(room) => room.make().hold(Guest::new(&self.alive)),
+        let (found, lead, seat) = match acquired {
+            Acquired::Own(found) => (found, None, None),
+            Acquired::Lead(found, lead, seat) => (found, Some(lead), Some(seat)),
+            Acquired::Seat(seat) => {
+                assert_eq!(seat.version, wanted);
+                self.seated.push(seat);
+                return;
+            }
+        };
+        let live = match found {
+            Found::Parked(live) => live,
+            Found::Room(room) => room.make().hold(Guest::new(&self.alive)),
         };
         assert_eq!(live.slot.version, wanted);
-        self.running.push((live, owner));
+        assert_eq!(lead.is_some(), wanted.is_shared());
+        self.seated.extend(seat);
+        self.running.push(Running { live, owner, lead });
+    }
+
+    /// A shared instance is parked when no call has a seat in it; until then it runs.
+    fn park(&mut self, running: Running) {
+        let Running { live, owner, lead } = running;
+        let Some(lead) = lead else {
+            self.pool.park(live, owner, self.now, KEEP);
+            return;
+        };
+        let number = lead.number;
+        let is_taken = self.seated.iter().any(|seat| seat.number == number)
+            || self.entered.iter_mut().any(|place| place.has_seat(number));
+        match lead.rest(live, owner.clone(), self.now, KEEP) {
+            Ok(()) => assert!(!is_taken),
+            Err((lead, live)) => {
+                assert!(is_taken);
+                let lead = Some(lead);
+                self.running.push(Running { live, owner, lead });
+            }
+        }
     }
 
     fn metric(&self, name: &str) -> usize {
@@ -190,7 +239,16 @@ impl World {
                     .all(|a| a.live <= cap && a.parked <= a.live)
             );
             let given = self.entered.len() - state.waiters.len();
-            assert_eq!(state.live, parked + self.running.len() + given);
+            assert!(state.live >= parked + self.running.len());
+            assert!(state.live <= parked + self.running.len() + given);
+            let free = state.seats.free();
+            for (version, owner, _) in &free {
+                let mut waiting = state.waiters.iter(&version.agent);
+                assert!(
+                    !waiting.any(|waiter| waiter.version == *version && waiter.owner == *owner),
+                    "somebody waits although there is a seat"
+                );
+            }
             let loads: Vec<_> = (0..4).map(|a| state.load(&version(a, 1).agent)).collect();
             (state.waiters.len(), loads)
         };
@@ -218,6 +276,13 @@ impl<I> Place<I> {
         }
         matches!(self.has, Has::Given(_))
     }
+
+    fn has_seat(&mut self, wanted: u64) -> bool {
+        match &self.has {
+            Has::Given(Acquired::Lead(_, _, seat) | Acquired::Seat(seat)) => seat.number == wanted,
+            _ => false,
+        }
+    }
 }
 
 proptest! {
@@ -238,8 +303,9 @@ proptest! {
         // Calls that run end, and all that wait are served.
         while !(world.entered.is_empty() && world.running.is_empty()) {
             let before = world.entered.len();
-            if let Some((live, owner)) = world.running.pop() {
-                world.pool.park(live, owner, world.now, KEEP);
+            world.seated.clear();
+            if let Some(running) = world.running.pop() {
+                world.park(running);
                 world.check();
             }
             while let Some(place) = (0..world.entered.len()).find(|p| world.entered[*p].is_given()) {
@@ -249,6 +315,7 @@ proptest! {
             world.check();
             prop_assert!(world.entered.len() < before || !world.running.is_empty() || before == 0);
         }
+        world.seated.clear();
         world.pool.evict_all();
         world.check();
         prop_assert_eq!(world.alive.load(Ordering::SeqCst), 0);
@@ -270,18 +337,18 @@ fn those_who_wait_are_served_in_turns() {
     for _ in 0..20 {
         world.enter(0, 1, 0);
     }
-    world.enter(1, 1, 0);
+    world.enter(2, 1, 0);
     let mut order = Vec::new();
     for _ in 0..4 {
-        let (live, owner) = world.running.pop().unwrap();
-        world.pool.park(live, owner, world.now, KEEP);
+        let running = world.running.pop().unwrap();
+        world.park(running);
         let next = (0..world.entered.len()).find(|place| world.entered[*place].is_given());
         let place = world.entered.remove(next.unwrap());
         order.push(place.version().agent.clone());
         world.begin(place);
         world.check();
     }
-    assert_eq!(order, ["agent-0", "agent-1", "agent-0", "agent-0"]);
+    assert_eq!(order, ["agent-0", "agent-2", "agent-0", "agent-0"]);
 }
 
 /// An instance that takes its time to end, in which something happens.
@@ -306,7 +373,7 @@ async fn a_call_that_comes_while_its_instance_is_evicted_is_served() {
     let pool = Pool::<Slow>::new(caps, Arc::new(metrics));
     let agent = version(0, 1);
     let first = pool.enter(&agent, None).unwrap().take().await;
-    let Acquired::Room(room) = first else {
+    let Acquired::Own(Found::Room(room)) = first else {
         panic!("nothing is parked yet")
     };
     let (came, coming) = std::sync::mpsc::channel();
@@ -325,7 +392,7 @@ async fn a_call_that_comes_while_its_instance_is_evicted_is_served() {
     let place = coming.try_recv().expect("it came during the eviction");
     let served = futures_util::FutureExt::now_or_never(place.take());
     assert!(
-        matches!(served, Some(Acquired::Room(_))),
+        matches!(served, Some(Acquired::Own(Found::Room(_)))),
         "served when the eviction was over"
     );
 }
@@ -352,12 +419,23 @@ async fn threads_that_call_and_evict_leave_nobody_behind() {
                         drop(place);
                         continue;
                     }
-                    let live = match place.take().await {
-                        Acquired::Parked(live) => live,
-                        Acquired::Room(room) => room.make().hold(Slow(None)),
+                    let (found, lead, seat) = match place.take().await {
+                        Acquired::Own(found) => (found, None, None),
+                        Acquired::Lead(found, lead, seat) => (found, Some(lead), Some(seat)),
+                        Acquired::Seat(_seat) => continue,
+                    };
+                    let live = match found {
+                        Found::Parked(live) => live,
+                        Found::Room(room) => room.make().hold(Slow(None)),
                     };
                     if turn % 5 == 0 {
                         tokio::task::yield_now().await;
+                    }
+                    drop(seat);
+                    if let Some(lead) = lead {
+                        // With a seat taken in the meantime, the instance is dropped under it.
+                        let _taken = lead.rest(live, None, Instant::now(), Duration::ZERO);
+                        continue;
                     }
                     match turn % 3 {
                         0 => drop(live),

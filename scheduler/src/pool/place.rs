@@ -1,0 +1,260 @@
+//! What a call has of the pool: a place, and what it was given there.
+
+use super::{Owner, Pool};
+use crate::call::{CallFailure, VersionRef};
+use crate::instance::Instance;
+use crate::metrics::{Counted, Ended, Metrics};
+use crate::shared::Message;
+use std::mem;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+/// An instance in its place of the pool. Dropping it frees both, the instance first.
+pub(crate) struct Live<I = Instance> {
+    pub(crate) instance: I,
+    pub(crate) slot: Slot<I>,
+}
+
+/// The right to have one live instance of a version.
+pub(crate) struct Slot<I = Instance> {
+    pub(super) pool: Arc<Pool<I>>,
+    pub(super) version: Arc<VersionRef>,
+    pub(super) counted: Option<Counted>,
+}
+
+/// What a call is given.
+pub(crate) enum Acquired<I = Instance> {
+    /// An instance for this call alone.
+    Own(Found<I>),
+    /// An instance that others may join already: whoever has the lead must run it, or drop the lead.
+    Lead(Found<I>, Lead<I>, Seat<I>),
+    /// A seat in an instance that another call has opened.
+    Seat(Seat<I>),
+}
+
+pub(crate) enum Found<I = Instance> {
+    Parked(Live<I>),
+    /// Nothing fits: start an instance in this place.
+    Room(Room<I>),
+}
+
+/// A place, and the instance that had it before.
+pub(crate) struct Room<I = Instance> {
+    pub(super) evicted: Option<(I, Option<Counted>)>,
+    pub(super) slot: Slot<I>,
+}
+
+/// Takes calls in to a shared instance. When it is dropped nobody joins any more, and calls that have not begun
+/// go back to where they came from.
+pub(crate) struct Lead<I = Instance> {
+    pub(super) pool: Arc<Pool<I>>,
+    pub(super) version: Arc<VersionRef>,
+    pub(super) number: u64,
+    pub(crate) inbox: UnboundedReceiver<Message>,
+}
+
+/// The right to one call in a shared instance.
+pub(crate) struct Seat<I = Instance> {
+    pub(super) pool: Arc<Pool<I>>,
+    pub(super) version: Arc<VersionRef>,
+    pub(super) number: u64,
+    pub(super) to: UnboundedSender<Message>,
+}
+
+/// A call's place in the pool: what it was given, or its turn. Dropping it gives back what it has.
+pub(crate) struct Place<I = Instance> {
+    pub(super) pool: Arc<Pool<I>>,
+    pub(super) version: Arc<VersionRef>,
+    pub(super) owner: Owner,
+    pub(super) has: Has<I>,
+}
+
+pub(super) enum Has<I> {
+    Given(Acquired<I>),
+    Turn {
+        number: u64,
+        given: oneshot::Receiver<Acquired<I>>,
+    },
+    Nothing,
+}
+
+impl<I> Place<I> {
+    /// Waits for its turn, if it has to.
+    pub(crate) async fn take(mut self) -> Acquired<I> {
+        if let Has::Turn { given, .. } = &mut self.has {
+            let given = given.await;
+            self.has = Has::Given(given.expect("the queue keeps who waits until it is served"));
+        }
+        match mem::replace(&mut self.has, Has::Nothing) {
+            Has::Given(acquired) => acquired,
+            Has::Turn { .. } | Has::Nothing => unreachable!("it was given something above"),
+        }
+    }
+
+    pub(crate) fn version(&self) -> &Arc<VersionRef> {
+        &self.version
+    }
+}
+
+impl<I> Drop for Place<I> {
+    fn drop(&mut self) {
+        let given = match mem::replace(&mut self.has, Has::Nothing) {
+            Has::Nothing => return,
+            Has::Given(acquired) => acquired,
+            Has::Turn { number, mut given } => {
+                let agent = &self.version.agent;
+                drop(self.pool.lock().waiters.remove(agent, number));
+                match given.try_recv() {
+                    Ok(acquired) => acquired,
+                    Err(_) => return,
+                }
+            }
+        };
+        // Nobody has entered the instance, so another call may.
+        let live = match given {
+            Acquired::Own(Found::Parked(live)) => live,
+            Acquired::Lead(Found::Parked(live), lead, seat) => {
+                drop((lead, seat));
+                live
+            }
+            Acquired::Own(_) | Acquired::Lead(..) | Acquired::Seat(_) => return,
+        };
+        let owner = self.owner.take();
+        self.pool.park(live, owner, Instant::now(), UNUSED);
+    }
+}
+
+/// How long an instance is kept whose call has gone away before it began.
+const UNUSED: Duration = Duration::from_secs(1);
+
+impl<I> Room<I> {
+    /// Empties the place.
+    pub(crate) fn make(self) -> Slot<I> {
+        drop(self.evicted);
+        self.slot
+    }
+}
+
+impl<I> Slot<I> {
+    /// Puts an instance that has started in its place.
+    pub(crate) fn hold(mut self, instance: I) -> Live<I> {
+        self.counted = Some(Counted::start(&self.pool.metrics));
+        Live {
+            instance,
+            slot: self,
+        }
+    }
+}
+
+impl<I> Live<I> {
+    /// Ends an instance whose only call is over.
+    pub(crate) fn spend(mut self) {
+        self.end_as(Ended::Spent);
+    }
+
+    /// Says what it will have ended for when it is dropped.
+    pub(super) fn end_as(&mut self, end: Ended) {
+        if let Some(counted) = &mut self.slot.counted {
+            counted.end = end;
+        }
+    }
+}
+
+impl<I> Drop for Slot<I> {
+    fn drop(&mut self) {
+        drop(self.counted.take());
+        let mut state = self.pool.lock();
+        state.live -= 1;
+        state.uncount(&self.version.agent);
+        state.serve_waiters(&self.pool);
+    }
+}
+
+impl<I> Lead<I> {
+    /// Parks the instance, for so long at most, unless a call has taken a seat in the meantime.
+    ///
+    /// # Errors
+    /// Gives everything back if one has.
+    pub(crate) fn rest(
+        self,
+        live: Live<I>,
+        owner: Owner,
+        now: Instant,
+        bound: Duration,
+    ) -> Result<(), (Self, Live<I>)> {
+        let mut state = self.pool.lock();
+        if state.seats.is_taken(&self.version, self.number) {
+            drop(state);
+            return Err((self, live));
+        }
+        state.seats.remove(&self.version, self.number);
+        let over = state.park(&self.pool, live, owner, now, bound);
+        drop(state);
+        drop(over);
+        Ok(())
+    }
+
+    /// Tells every call that has a seat and has not begun that the instance cannot be had.
+    pub(crate) fn fail(mut self, failure: &CallFailure) {
+        self.pool.lock().seats.remove(&self.version, self.number);
+        self.inbox.close();
+        while let Ok(message) = self.inbox.try_recv() {
+            message.fail(failure);
+        }
+    }
+
+    /// Lets no other call join.
+    pub(crate) fn close(&self) {
+        self.pool.lock().seats.close(&self.version, self.number);
+    }
+}
+
+impl<I> Drop for Lead<I> {
+    fn drop(&mut self) {
+        self.pool.lock().seats.remove(&self.version, self.number);
+        self.inbox.close();
+        while let Ok(message) = self.inbox.try_recv() {
+            message.give_back();
+        }
+    }
+}
+
+impl<I> Seat<I> {
+    /// Sends a message to whoever runs the instance.
+    ///
+    /// # Errors
+    /// Gives it back if nobody does any more.
+    pub(crate) fn send(&self, message: Message) -> Result<(), Message> {
+        self.to.send(message).map_err(|refused| refused.0)
+    }
+}
+
+impl<I> Drop for Seat<I> {
+    fn drop(&mut self) {
+        let mut state = self.pool.lock();
+        if state.seats.leave(&self.version, self.number) {
+            // Of an instance that is gone nobody is left to be told.
+            let _told = self.to.send(Message::Idle);
+        }
+        state.serve_waiters(&self.pool);
+    }
+}
+
+/// Counts a waiting call for as long as it waits.
+pub(super) struct Queued(Arc<Metrics>);
+
+impl Queued {
+    pub(super) fn new(metrics: &Arc<Metrics>) -> Self {
+        metrics.queue_depth.inc();
+        Self(Arc::clone(metrics))
+    }
+}
+
+impl Drop for Queued {
+    fn drop(&mut self) {
+        self.0.queue_depth.dec();
+    }
+}

@@ -1,0 +1,164 @@
+//! The calls in a shared instance: whose guest task is whose, what each has used, and who is stopped for it.
+
+use crate::engine::TICK;
+use crate::host::GuestState;
+use crate::instance::ProcessorTimeSpent;
+use crate::lane::Pace;
+use dormouse_services::logs::CallLog;
+use std::mem;
+use std::sync::Arc;
+use std::time::Duration;
+use thiserror::Error;
+use wasmtime::component::GuestTaskId;
+use wasmtime::{StoreContextMut, UpdateDeadline};
+
+/// Processor time that a call may still take when nobody waits for it any more. After that it is stopped, and
+/// the instance with it.
+const GRACE: Duration = Duration::from_millis(100);
+
+/// What a guest is stopped with that computes for a call which nobody waits for.
+#[derive(Debug, Error)]
+#[error("a call that was given up went on computing")]
+struct Abandoned;
+
+/// The calls that are in an instance, as its store knows them.
+#[derive(Default)]
+pub(crate) struct Calls {
+    open: Vec<Open>,
+    /// Whose guest task computed at the last tick.
+    last: Option<GuestTaskId>,
+    /// Whose call is to blame for the end of the instance.
+    culprit: Option<GuestTaskId>,
+    /// Ticks of guest tasks that have answered and go on.
+    stray: Duration,
+    share: Share,
+}
+
+struct Open {
+    task: GuestTaskId,
+    pace: Arc<Pace>,
+    log: CallLog,
+    /// Ticks in which it computed.
+    used: Duration,
+    limit: Duration,
+    given_up: bool,
+    /// The share of each call when this one entered.
+    begun: Duration,
+}
+
+/// Each call's share of the processor time of its instance: what is used while n calls are in it is used by
+/// each of them for a part of n (the virtual time of processor sharing).
+#[derive(Default)]
+struct Share {
+    used: Duration,
+    of_each: Duration,
+}
+
+impl Share {
+    fn advance(&mut self, used: Duration, calls: usize) -> Duration {
+        let calls = u32::try_from(calls).unwrap_or(u32::MAX).max(1);
+        self.of_each += used.saturating_sub(self.used) / calls;
+        self.used = used;
+        self.of_each
+    }
+}
+
+impl Calls {
+    /// A call has entered. `used` is the processor time of the instance so far, `limit` that of one call.
+    pub(super) fn enter(
+        &mut self,
+        task: GuestTaskId,
+        pace: Arc<Pace>,
+        log: CallLog,
+        used: Duration,
+        limit: Duration,
+    ) {
+        self.stray = Duration::ZERO;
+        let begun = self.share.advance(used, self.open.len());
+        self.open.push(Open {
+            task,
+            pace,
+            log,
+            used: Duration::ZERO,
+            limit,
+            given_up: false,
+            begun,
+        });
+    }
+
+    /// A call has ended, and is charged its share.
+    pub(super) fn leave(&mut self, task: GuestTaskId, used: Duration) {
+        let now = self.share.advance(used, self.open.len());
+        if let Some(at) = self.open.iter().position(|call| call.task == task) {
+            let call = self.open.swap_remove(at);
+            call.pace.charge(now.saturating_sub(call.begun));
+        }
+    }
+
+    pub(super) fn culprit(&self) -> Option<GuestTaskId> {
+        self.culprit
+    }
+
+    pub(super) fn has(&self, task: GuestTaskId) -> bool {
+        self.open.iter().any(|call| call.task == task)
+    }
+
+    /// The log of the call that a guest task belongs to.
+    pub(crate) fn log_of(&mut self, task: Option<GuestTaskId>) -> Option<&mut CallLog> {
+        let mut open = self.open.iter_mut();
+        let call = open.find(|call| Some(call.task) == task)?;
+        Some(&mut call.log)
+    }
+
+    fn tick(
+        &mut self,
+        task: Option<GuestTaskId>,
+        processor: Duration,
+    ) -> Result<(), wasmtime::Error> {
+        let Some(call) = self.open.iter_mut().find(|call| Some(call.task) == task) else {
+            self.stray += TICK;
+            return if self.stray < processor {
+                Ok(())
+            } else {
+                Err(ProcessorTimeSpent.into())
+            };
+        };
+        call.used += TICK;
+        if !call.given_up && call.pace.is_given_up() {
+            call.given_up = true;
+            call.limit = call.limit.min(call.used + GRACE);
+        }
+        if call.used < call.limit {
+            return Ok(());
+        }
+        self.culprit = task;
+        Err(if call.given_up {
+            Abandoned.into()
+        } else {
+            ProcessorTimeSpent.into()
+        })
+    }
+}
+
+/// Asked at a tick of a shared instance. A tick counts for the call whose guest task it interrupts, unless the
+/// instance rested when the tick came.
+pub(crate) fn tick(mut store: StoreContextMut<'_, GuestState>) -> wasmtime::Result<UpdateDeadline> {
+    let task = store.async_call_stack()?.last();
+    let state = store.data_mut();
+    let pace = Arc::clone(&state.pace);
+    if pace.poll_so_far() < TICK {
+        return Ok(UpdateDeadline::Continue(1));
+    }
+    let processor = state.processor;
+    let Some(calls) = &mut state.calls else {
+        return Ok(UpdateDeadline::Continue(1));
+    };
+    calls.tick(task, processor)?;
+    // Many short answers in a row are no reason to give way; a long one is.
+    let is_long = mem::replace(&mut calls.last, task) == task;
+    Ok(if is_long && pace.must_yield() {
+        UpdateDeadline::Yield(1)
+    } else {
+        UpdateDeadline::Continue(1)
+    })
+}
