@@ -44,6 +44,8 @@ pub(crate) struct Shared {
     pub(crate) auth: Auth,
     /// Held while tokens change and are read again.
     pub(crate) token_changes: Arc<Mutex<()>>,
+    /// When this process began, in milliseconds since the Unix epoch.
+    pub(crate) started_ms: u64,
     pub(crate) draining: CancellationToken,
     /// Metrics have a listener of their own and are not served on the public one.
     pub(crate) separate_metrics: bool,

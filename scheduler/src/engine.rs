@@ -36,6 +36,8 @@ impl Engine {
             .wasm_component_model(true)
             .wasm_component_model_async(true)
             .epoch_interruption(true)
+            // Counting changes the code, so nobody pays for it who does not ask for it.
+            .consume_fuel(config.limits.fuel.is_some())
             // The youngest and most often repaired parts of the engine; no guest of ours needs them.
             .wasm_gc(false)
             .wasm_function_references(false)
@@ -65,6 +67,7 @@ impl Engine {
 fn pool(config: &SchedulerConfig) -> PoolingAllocationConfig {
     let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
     let instances = config.max_instances + DISCOVERY_SLOTS;
+    let ceiling = config.ceiling();
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(count(instances))
         // A lifted module is four core instances: itself, the WASI adapter and two shims.
@@ -75,8 +78,8 @@ fn pool(config: &SchedulerConfig) -> PoolingAllocationConfig {
         .max_core_instances_per_component(32)
         .max_memories_per_component(2)
         .max_tables_per_component(16)
-        .max_memory_size(config.limits.memory_bytes)
-        .table_elements(config.limits.table_elements)
+        .max_memory_size(ceiling.memory_bytes)
+        .table_elements(ceiling.table_elements)
         // Reset only what a guest has touched.
         .pagemap_scan(Enabled::Auto)
         .linear_memory_keep_resident(KEEP_MEMORY)

@@ -5,6 +5,7 @@ mod bad_requests;
 mod crash;
 mod extensions;
 mod hostile;
+mod limits;
 mod lives;
 mod names;
 mod push;
