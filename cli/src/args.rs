@@ -131,6 +131,7 @@ Examples:
   dormouse deploy agents/greeter
   dormouse deploy . --package greeter      one crate of a workspace
   dormouse deploy greeter.wasm             a module that is already built
+  dormouse deploy --name greeter-test      its one agent under another name
   dormouse deploy --limits strict --memory-limit 8MiB --cpu-limit 2s
 
 Limits are those of its agents from then on, in place of what was set for them before; without any, they keep
@@ -146,6 +147,9 @@ pub(crate) struct DeployArgs {
     #[arg(long, short, value_name = "NAME")]
     pub(crate) package: Option<String>,
 
+    /// What to call the agent, if the module declares only one [default: as it declares]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
     #[command(flatten)]
     pub(crate) limits: LimitArgs,
 

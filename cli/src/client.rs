@@ -63,9 +63,18 @@ impl Client {
         read_json(self.send(self.request(Method::POST, path)?.json(body))?)
     }
 
-    /// Uploads a module, with limits for its agents if there are any.
-    pub(crate) fn upload(&self, bytes: Body, limits: Option<&Value>) -> anyhow::Result<Value> {
-        let mut request = self.request(Method::POST, &["v1", "modules"])?;
+    /// Uploads a module; its one agent is called `name`, if that is given, and its agents have these limits.
+    pub(crate) fn upload(
+        &self,
+        bytes: Body,
+        name: Option<&str>,
+        limits: Option<&Value>,
+    ) -> anyhow::Result<Value> {
+        let mut url = self.url(&["v1", "modules"])?;
+        if let Some(name) = name {
+            url.query_pairs_mut().append_pair("name", name);
+        }
+        let mut request = self.authorized(self.http.post(url));
         if let Some(limits) = limits {
             request = request.header("Dormouse-Limits", limits.to_string());
         }
@@ -117,16 +126,23 @@ impl Client {
     }
 
     fn request(&self, method: Method, path: &[&str]) -> anyhow::Result<RequestBuilder> {
+        Ok(self.authorized(self.http.request(method, self.url(path)?)))
+    }
+
+    fn url(&self, path: &[&str]) -> anyhow::Result<Url> {
         let mut url = self.server.clone();
         url.path_segments_mut()
             .map_err(|()| anyhow!("{} cannot have paths", self.server))?
             .pop_if_empty()
             .extend(path);
-        let request = self.http.request(method, url);
-        Ok(match &self.token {
+        Ok(url)
+    }
+
+    fn authorized(&self, request: RequestBuilder) -> RequestBuilder {
+        match &self.token {
             Some(token) => request.bearer_auth(token),
             None => request,
-        })
+        }
     }
 
     /// Sends; an answer that is a refusal becomes an error with its code and sentence.

@@ -20,7 +20,7 @@ pub(crate) fn deploy(args: &DeployArgs) -> anyhow::Result<()> {
     let bytes =
         std::fs::read(&module).with_context(|| format!("cannot read {}", module.display()))?;
     let size = bytes.len() as u64;
-    let answer = upload(&client, bytes, args.limits.json().as_ref())?;
+    let answer = upload(&client, bytes, args)?;
     let out = &mut io::stdout().lock();
     if args.json {
         return Ok(writeln!(out, "{answer:#}")?);
@@ -43,7 +43,7 @@ fn module(args: &DeployArgs) -> anyhow::Result<PathBuf> {
 }
 
 /// Uploads with a progress bar, which hides itself when stderr is no terminal.
-fn upload(client: &Client, bytes: Vec<u8>, limits: Option<&Value>) -> anyhow::Result<Value> {
+fn upload(client: &Client, bytes: Vec<u8>, args: &DeployArgs) -> anyhow::Result<Value> {
     let size = bytes.len() as u64;
     let style =
         ProgressStyle::with_template("{spinner} uploading {wide_bar} {bytes}/{total_bytes}")
@@ -51,7 +51,9 @@ fn upload(client: &Client, bytes: Vec<u8>, limits: Option<&Value>) -> anyhow::Re
     let bar = ProgressBar::new(size).with_style(style);
     // Keeps moving while the server compiles, after the last byte is sent.
     bar.enable_steady_tick(Duration::from_millis(100));
-    let answer = client.upload(Body::sized(bar.wrap_read(Cursor::new(bytes)), size), limits);
+    let (name, limits) = (args.name.as_deref(), args.limits.json());
+    let body = Body::sized(bar.wrap_read(Cursor::new(bytes)), size);
+    let answer = client.upload(body, name, limits.as_ref());
     bar.finish_and_clear();
     answer
 }

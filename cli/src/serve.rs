@@ -22,7 +22,7 @@ use crate::Usage;
 use crate::args::ServeArgs;
 use crate::config::{Config, DEFAULT_LISTEN, LogFormat};
 
-/// After the drain, for threads that are still compiling.
+/// After the drain, for threads that are still at the store.
 const LAST_THREADS: Duration = Duration::from_secs(5);
 /// Agents read from the registry at a time.
 const PAGE: usize = 1_000;
@@ -182,10 +182,7 @@ async fn compile_missing(scheduler: Scheduler, registry: Arc<dyn Registry>) {
     let deployed = tokio::task::spawn_blocking(move || deployed(&*registry)).await;
     match deployed {
         Ok(Ok(digests)) => {
-            let modules = scheduler.compile_missing(digests).await;
-            if modules > 0 {
-                info!(modules, "compiled");
-            }
+            scheduler.compile_missing(digests).await;
         }
         Ok(Err(error)) => error!(%error, "the registry cannot be read"),
         Err(error) => error!(%error, "reading the registry ended early"),

@@ -202,7 +202,10 @@ fn text_of(agent: &AgentDefinition) -> String {
     text.join("\n").to_lowercase()
 }
 
-/// An agent whose definition cannot be read is listed but not found; calling it says what is wrong.
+/// An agent whose definition cannot be read is listed but not found; calling it says what is wrong. It is found by the
+/// name that it has here, not by what its module calls it.
 fn definition(record: &AgentRecord) -> Option<AgentDefinition> {
-    serde_json::from_slice(&record.active.definition).ok()
+    let found: Option<AgentDefinition> = serde_json::from_slice(&record.active.definition).ok();
+    let name = record.name.clone();
+    found.map(|definition| AgentDefinition { name, ..definition })
 }

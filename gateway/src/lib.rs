@@ -23,6 +23,7 @@ mod handle;
 mod jsonrpc;
 mod limits;
 mod metrics;
+mod naming;
 mod negotiate;
 mod ops;
 mod platform;

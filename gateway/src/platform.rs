@@ -1,16 +1,18 @@
 //! The platform API: modules, agents, versions.
 
 use crate::agents::Agents;
-use crate::auth::{self, tokens::now_ms};
+use crate::auth;
 use crate::body;
 use crate::catalog;
 use crate::errors::ApiError;
 use crate::handle::{Shared, method_not_allowed};
 use crate::limits::{self, Brought};
 use crate::metrics::Operation;
+use crate::naming::{self, Named};
 use crate::ops::Detached;
 use crate::respond::{self, Body, Reply};
 use crate::route::Route;
+use crate::uri;
 use bytes::Bytes;
 use dormouse_scheduler::Prepared;
 use dormouse_services::model::AgentDefinition;
@@ -24,6 +26,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Instant;
+use tokio::sync::SemaphorePermit;
 use tokio::task::spawn_blocking;
 use tracing::{info, warn};
 
@@ -66,14 +69,15 @@ async fn serve(
 ) -> Result<Reply, ApiError> {
     let method = &parts.method;
     match route {
-        Route::Modules if method == Method::POST => upload(shared, &parts.headers, body).await,
+        Route::Modules if method == Method::POST => upload(shared, parts, body).await,
         Route::Modules => Ok(method_not_allowed("POST")),
         Route::Module(digest) if method == Method::GET => module(shared, digest).await,
         Route::Module(digest) if method == Method::HEAD => module_head(shared, digest).await,
         Route::Module(_) => Ok(method_not_allowed("GET, HEAD")),
         Route::Agent(name) if method == Method::DELETE => delete(shared, name).await,
         Route::Agent(name) if is_read(method) => agent(shared, name).await,
-        Route::Agent(_) => Ok(method_not_allowed("GET, HEAD, DELETE")),
+        Route::Agent(name) if method == Method::PUT => naming::put(shared, name, body).await,
+        Route::Agent(_) => Ok(method_not_allowed("GET, HEAD, PUT, DELETE")),
         Route::Active(name) if method == Method::POST => activate(shared, name, body).await,
         Route::Active(_) => Ok(method_not_allowed("POST")),
         Route::Limits(name) if method == Method::PUT => limits::put(shared, name, body).await,
@@ -89,23 +93,8 @@ async fn serve(
 }
 
 /// Stores a module and makes its agents' new versions the active ones.
-async fn upload(
-    shared: &Arc<Shared>,
-    headers: &HeaderMap,
-    body: Incoming,
-) -> Result<Reply, ApiError> {
-    let waiting = tokio::time::timeout(shared.config.body_timeout, shared.uploads.acquire());
-    let _permit = match waiting.await {
-        Ok(permit) => permit.expect("the semaphore is never closed"),
-        Err(_elapsed) => {
-            let sentence = "too many uploads are being compiled; try again shortly";
-            return Err(ApiError::new(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "busy",
-                sentence,
-            ));
-        }
-    };
+async fn upload(shared: &Arc<Shared>, parts: &Parts, body: Incoming) -> Result<Reply, ApiError> {
+    let _permit = permit(shared).await?;
     let limit = shared.config.max_module_bytes;
     let bytes = body::read(body, &shared.config, limit)
         .await
@@ -118,8 +107,10 @@ async fn upload(
             error => error.into(),
         })?;
     // Not before the body is in: a client that is still sending would not see the answer.
-    check_type(headers)?;
-    let limits = limits::of_upload(&shared.operations.scheduler, headers)?;
+    check_type(&parts.headers)?;
+    let name = uri::parameter(parts.uri.query(), "name").map(|name| name.into_owned());
+    name.as_deref().map_or(Ok(()), naming::check)?;
+    let limits = limits::of_upload(&shared.operations.scheduler, &parts.headers)?;
     if bytes.is_empty() {
         let sentence = "the body is empty; send the bytes of a WebAssembly module";
         return Err(ApiError::new(
@@ -129,8 +120,21 @@ async fn upload(
         ));
     }
     // All of it or nothing, also when the client leaves from here on.
-    let work = deploy(Arc::clone(shared), bytes, limits);
-    Detached::new(&shared.operations.calls, work).await
+    let deploying = deploy(Arc::clone(shared), bytes, name, limits);
+    Detached::new(&shared.operations.calls, deploying).await
+}
+
+/// The right to have a module looked at.
+pub(crate) async fn permit(shared: &Shared) -> Result<SemaphorePermit<'_>, ApiError> {
+    let waiting = tokio::time::timeout(shared.config.body_timeout, shared.uploads.acquire());
+    match waiting.await {
+        Ok(permit) => Ok(permit.expect("the semaphore is never closed")),
+        Err(_elapsed) => Err(ApiError::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "busy",
+            "too many uploads are being compiled; try again shortly",
+        )),
+    }
 }
 
 fn check_type(headers: &HeaderMap) -> Result<(), ApiError> {
@@ -162,6 +166,7 @@ fn check_type(headers: &HeaderMap) -> Result<(), ApiError> {
 async fn deploy(
     shared: Arc<Shared>,
     bytes: Bytes,
+    name: Option<String>,
     brought: Option<Brought>,
 ) -> Result<Reply, ApiError> {
     let Prepared {
@@ -176,21 +181,24 @@ async fn deploy(
         }
     };
     let has_limits = brought.is_some();
-    let encoded: Vec<(String, Vec<u8>)> = definitions
-        .iter()
-        .map(|definition| {
-            let json = serde_json::to_vec(definition).expect("a definition has string keys only");
-            (definition.name.clone(), json)
-        })
-        .collect();
+    let chosen = match &name {
+        None => Ok(definitions.into_iter().map(Named::as_declared).collect()),
+        Some(name) => Named::choose(name, definitions, None).map(|named| vec![named]),
+    };
     let _changing = shared.changes.lock().await;
     let (modules, registry) = (Arc::clone(&shared.modules), Arc::clone(&shared.registry));
     let scheduler = shared.operations.scheduler.clone();
-    let (new, versions) = blocking(move || {
+    let (new, versions, chosen) = blocking(move || {
+        let chosen = chosen.inspect_err(|_refused| {
+            // What is stored belongs to an agent, and so does its code.
+            if modules.size(&digest).is_ok_and(|size| size.is_none()) {
+                scheduler.forget(&digest);
+            }
+        })?;
         let put = modules.put(&bytes)?;
         let kept = brought.as_ref().map(|brought| &*brought.kept);
-        match registry.deploy_with(digest, &encoded, kept, now_ms()) {
-            Ok(versions) => Ok((put.new, versions)),
+        match naming::deploy(&*registry, digest, &chosen, kept) {
+            Ok((_is_new, versions)) => Ok((put.new, versions, chosen)),
             Err(error) => {
                 if put.new {
                     scheduler.forget(&digest);
@@ -198,36 +206,43 @@ async fn deploy(
                         warn!(%digest, %error, "a module of a failed deployment stays in the store");
                     }
                 }
-                Err(error.into())
+                Err(error)
             }
         }
     })
     .await?;
-    for version in &versions {
+    let reply = deployed(&shared, digest, new, &versions, &chosen);
+    for version in versions.iter().filter(|_| has_limits) {
+        limits::changed(&shared, &version.agent).await?;
+    }
+    Ok(reply)
+}
+
+/// Makes new versions known, and answers with them.
+pub(crate) fn deployed(
+    shared: &Shared,
+    digest: Digest,
+    new: bool,
+    versions: &[VersionRecord],
+    named: &[Named],
+) -> Reply {
+    for version in versions {
         shared.agents.changed(&version.agent, [version.number]);
-        shared
-            .operations
-            .scheduler
-            .retire(&version.agent, Some(version.number));
-        if has_limits {
-            limits::changed(&shared, &version.agent).await?;
-        }
+        let scheduler = &shared.operations.scheduler;
+        scheduler.retire(&version.agent, Some(version.number));
         info!(agent = version.agent, version = version.number, %digest, "deployed");
     }
-    let deployed: Vec<Value> = versions
+    let agents: Vec<Value> = versions
         .iter()
-        .zip(&definitions)
-        .map(|(version, definition)| summary(&shared.agents, version, definition))
+        .zip(named)
+        .map(|(version, named)| summary(&shared.agents, version, &named.definition))
         .collect();
     let status = if new {
         StatusCode::CREATED
     } else {
         StatusCode::OK
     };
-    Ok(respond::json(
-        status,
-        &json!({"digest": digest, "agents": deployed}),
-    ))
+    respond::json(status, &json!({"digest": digest, "agents": agents}))
 }
 
 fn summary(agents: &Agents, version: &VersionRecord, definition: &AgentDefinition) -> Value {
@@ -264,7 +279,7 @@ fn known_digest(text: &str) -> Result<Digest, ApiError> {
     text.parse().map_err(|_no_digest| no_module(text))
 }
 
-fn no_module(digest: &str) -> ApiError {
+pub(crate) fn no_module(digest: &str) -> ApiError {
     ApiError::new(
         StatusCode::NOT_FOUND,
         "unknown_module",
@@ -290,6 +305,9 @@ pub(crate) fn entry(agents: &Agents, record: &AgentRecord) -> Value {
         Some(definition) => summary(agents, version, definition),
         None => json!({"name": record.name, "version": version.number}),
     };
+    entry["declared"] = definition
+        .as_ref()
+        .map_or(Value::Null, |definition| definition.name.clone().into());
     entry["description"] = definition
         .map_or_else(String::new, |definition| definition.description)
         .into();

@@ -226,27 +226,51 @@ impl DeployedAgent {
     }
 }
 
+/// What was deployed.
+#[derive(Debug, Deserialize)]
+pub struct Deployed {
+    pub digest: String,
+    pub agents: Vec<DeployedAgent>,
+}
+
 /// Uploads a module and tells which agents it declares.
 pub async fn deploy(
     connection: &mut Connection,
     authority: &str,
     module: Bytes,
-) -> anyhow::Result<Vec<DeployedAgent>> {
-    #[derive(Deserialize)]
-    struct Deployed {
-        agents: Vec<DeployedAgent>,
-    }
+) -> anyhow::Result<Deployed> {
     let request = Request::post("/v1/modules")
         .header(HOST, authority)
         .header(CONTENT_TYPE, "application/wasm")
         .body(Full::new(module))?;
+    send_deploy(connection, request).await
+}
+
+/// Gives the only agent of a stored module another name.
+pub async fn deploy_as(
+    connection: &mut Connection,
+    authority: &str,
+    digest: &str,
+    name: &str,
+) -> anyhow::Result<Deployed> {
+    let body = json!({"digest": digest}).to_string();
+    let request = Request::put(format!("/v1/agents/{name}"))
+        .header(HOST, authority)
+        .header(CONTENT_TYPE, "application/json")
+        .body(Full::new(body.into()))?;
+    send_deploy(connection, request).await
+}
+
+async fn send_deploy(
+    connection: &mut Connection,
+    request: Request<Full<Bytes>>,
+) -> anyhow::Result<Deployed> {
     let (status, body) = connection.send_within(UPLOAD_LIMIT, request).await?;
     if !matches!(status, StatusCode::OK | StatusCode::CREATED) {
-        bail!("the module was refused: {}", excerpt(status, &body));
+        bail!("the deployment was refused: {}", excerpt(status, &body));
     }
-    let deployed: Deployed = serde_json::from_slice(&body)
-        .with_context(|| format!("not the answer of a deploy: {}", excerpt(status, &body)))?;
-    Ok(deployed.agents)
+    serde_json::from_slice(&body)
+        .with_context(|| format!("not the answer of a deploy: {}", excerpt(status, &body)))
 }
 
 /// Uploads the module in a file, on a connection of its own.
@@ -254,7 +278,8 @@ pub async fn deploy_file(authority: &str, module: &Path) -> anyhow::Result<Vec<D
     let bytes =
         std::fs::read(module).with_context(|| format!("cannot read {}", module.display()))?;
     let mut connection = Connection::open(authority).await?;
-    deploy(&mut connection, authority, bytes.into()).await
+    let deployed = deploy(&mut connection, authority, bytes.into()).await?;
+    Ok(deployed.agents)
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use tokio::{
 };
 
 use crate::{
-    a2a::{Call, Expected, deploy},
+    a2a::{Call, Expected, deploy, deploy_as},
     connection::Connection,
     module::{Label, Template},
     targets::Targets,
@@ -36,6 +36,41 @@ const UPLOADERS: usize = 2;
 /// How often a long deployment says how far it is.
 const PROGRESS: Duration = Duration::from_secs(10);
 
+/// How agents share modules.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Layout {
+    /// Modules that declare so many agents each.
+    PerModule(u8),
+    /// One module that declares one agent, and as many names of it.
+    Names,
+}
+
+impl Layout {
+    /// How many modules so many agents take.
+    pub fn modules(self, agents: u32) -> u32 {
+        match self {
+            Layout::PerModule(size) => agents.div_ceil(u32::from(size)),
+            Layout::Names => agents.min(1),
+        }
+    }
+}
+
+impl From<u8> for Layout {
+    fn from(per_module: u8) -> Self {
+        Layout::PerModule(per_module)
+    }
+}
+
+/// What one uploader has to do, after the other.
+enum Task {
+    Upload(Label),
+    /// Gives the agent of the module with this digest another name.
+    Name {
+        digest: String,
+        name: String,
+    },
+}
+
 /// Agents by path: a server that is started again has another port.
 #[derive(Debug, Clone)]
 pub struct Fleet {
@@ -43,23 +78,30 @@ pub struct Fleet {
 }
 
 impl Fleet {
-    /// Deploys `agents` agents in modules of `per_module`, whose names begin with `kind`.
+    /// Deploys `agents` agents, whose names begin with `kind`.
     pub async fn deploy(
         authority: &str,
         template: &Arc<Template>,
         kind: char,
         agents: u32,
-        per_module: u8,
+        layout: Layout,
     ) -> anyhow::Result<Self> {
-        let labels = labels(kind, agents, per_module);
+        let mut tasks: Vec<Task> = match layout {
+            Layout::PerModule(size) => {
+                let labels = labels(kind, agents, size).into_iter();
+                labels.map(Task::Upload).collect()
+            }
+            Layout::Names => names(authority, template, kind, agents).await?,
+        };
+        let all = tasks.len();
         let done = Arc::new(AtomicUsize::new(0));
         let mut uploaders = JoinSet::new();
-        for first in 0..UPLOADERS.min(labels.len()) {
-            let share = labels.iter().skip(first).step_by(UPLOADERS).copied();
+        for uploader in (1..=UPLOADERS).rev() {
+            let share = tasks.split_off(tasks.len() - tasks.len() / uploader);
             uploaders.spawn(upload(
                 authority.to_owned(),
                 Arc::clone(template),
-                share.collect(),
+                share,
                 Arc::clone(&done),
             ));
         }
@@ -71,8 +113,8 @@ impl Fleet {
             tokio::select! {
                 Some(joined) = uploaders.join_next() => paths.extend(joined??),
                 _ = progress.tick() => {
-                    let (done, all) = (done.load(Ordering::Relaxed), labels.len());
-                    eprintln!("  {done} of {all} modules deployed in {} s", begun.elapsed().as_secs());
+                    let done = done.load(Ordering::Relaxed);
+                    eprintln!("  {done} of {all} deployments made in {} s", begun.elapsed().as_secs());
                 }
             }
         }
@@ -118,18 +160,47 @@ fn labels(kind: char, agents: u32, per_module: u8) -> Vec<Label> {
     (0..).zip(left).map(label).collect()
 }
 
-/// Uploads one module after the other, and answers where their agents are.
+/// Uploads a module with one agent; what is left to do is to give it so many names.
+async fn names(
+    authority: &str,
+    template: &Template,
+    kind: char,
+    agents: u32,
+) -> anyhow::Result<Vec<Task>> {
+    let label = Label {
+        agents: 1,
+        kind,
+        number: 0,
+        revision: 0,
+    };
+    let mut connection = Connection::open(authority).await?;
+    let module = deploy(&mut connection, authority, template.module(&label)).await?;
+    let task = |number| Task::Name {
+        digest: module.digest.clone(),
+        name: format!("{kind}-name-{number:07}"),
+    };
+    Ok((0..agents).map(task).collect())
+}
+
+/// Does one task after the other, and answers where the agents are.
 async fn upload(
     authority: String,
     template: Arc<Template>,
-    labels: Vec<Label>,
+    tasks: Vec<Task>,
     done: Arc<AtomicUsize>,
 ) -> anyhow::Result<Vec<Uri>> {
     let mut connection = Connection::open(&authority).await?;
     let mut paths = Vec::new();
-    for label in labels {
-        let agents = deploy(&mut connection, &authority, template.module(&label)).await?;
-        for agent in agents {
+    for task in tasks {
+        let deployed = match task {
+            Task::Upload(label) => {
+                deploy(&mut connection, &authority, template.module(&label)).await?
+            }
+            Task::Name { digest, name } => {
+                deploy_as(&mut connection, &authority, &digest, &name).await?
+            }
+        };
+        for agent in deployed.agents {
             paths.push(agent.path()?);
         }
         done.fetch_add(1, Ordering::Relaxed);

@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::{
     finding::Finding,
-    fleet::Fleet,
+    fleet::{Fleet, Layout},
     load::{Connections, Pace},
     metrics::Counters,
     module::Template,
@@ -87,13 +87,18 @@ impl<'a> Scene<'a> {
         Ok(self.server()?.authority().to_owned())
     }
 
-    pub async fn deploy(&self, kind: char, agents: u32, per_module: u8) -> anyhow::Result<Fleet> {
+    pub async fn deploy(
+        &self,
+        kind: char,
+        agents: u32,
+        layout: impl Into<Layout>,
+    ) -> anyhow::Result<Fleet> {
         Fleet::deploy(
             self.server()?.authority(),
             &self.template,
             kind,
             agents,
-            per_module,
+            layout.into(),
         )
         .await
     }

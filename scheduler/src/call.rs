@@ -1,7 +1,7 @@
 //! One call: what it needs and what came of it.
 
 use crate::config::CallLimits;
-use crate::usage::Usage;
+use crate::meter::Usage;
 use dormouse_services::Call;
 use dormouse_services::model::{FailureClass, Isolation, Message, Metadata, Outcome};
 use dormouse_store::Digest;
@@ -15,6 +15,8 @@ use std::time::Duration;
 #[derive(Debug, Clone)]
 pub struct VersionRef {
     pub agent: String,
+    /// What the module calls this agent. It differs from `agent` when the module was deployed under another name.
+    pub declared: String,
     pub number: u32,
     pub digest: Digest,
     pub isolation: Isolation,
@@ -37,6 +39,7 @@ impl PartialEq for VersionRef {
     fn eq(&self, other: &Self) -> bool {
         self.number == other.number
             && self.agent == other.agent
+            && self.declared == other.declared
             && self.digest == other.digest
             && self.isolation == other.isolation
             && self.concurrency == other.concurrency

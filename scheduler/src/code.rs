@@ -1,24 +1,23 @@
-//! Compiled code: on disk under a name that says what it was compiled from and by what, and
-//! loaded while it is in use.
+//! The code of modules: loaded while it is in use, else mapped from disk, else compiled.
 
 use crate::call::Temperature;
+use crate::code_files::CodeFiles;
+use crate::compile::{Compiler, Workshop};
 use crate::config::SchedulerConfig;
-use crate::deploy::{DeployError, lift};
+use crate::deploy::DeployError;
 use crate::engine::Engine;
 use crate::host::wit::AgentPre;
 use crate::host::{GuestState, linker};
+use crate::lane::give_way;
 use crate::metrics::Metrics;
 use crate::shortage::is_shortage;
+use crate::usage::Usage;
 use dormouse_store::{Digest, ModuleStore, StoreError};
 use moka::sync::Cache;
-use std::collections::HashMap;
-use std::fs::{self, File};
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
 use thiserror::Error;
-use tokio::sync::Semaphore;
+use tokio::sync::oneshot;
 use wasmtime::component::{Component, Linker};
 
 pub(crate) type Code = AgentPre<GuestState>;
@@ -56,14 +55,12 @@ impl CodeError {
 pub(crate) struct CodeCache {
     engine: Arc<Engine>,
     linker: Linker<GuestState>,
-    dir: PathBuf,
-    modules: Arc<dyn ModuleStore>,
+    files: Arc<CodeFiles>,
+    compiler: Compiler,
+    usage: Usage,
     pub(crate) metrics: Arc<Metrics>,
     /// `None` keeps nothing loaded.
     loaded: Option<Cache<Digest, Code>>,
-    workers: Semaphore,
-    /// One compilation per module at a time. Entries live as long as somebody waits.
-    compiling: Mutex<HashMap<Digest, Arc<tokio::sync::Mutex<()>>>>,
 }
 
 impl CodeCache {
@@ -73,30 +70,36 @@ impl CodeCache {
         modules: Arc<dyn ModuleStore>,
         metrics: Arc<Metrics>,
     ) -> Result<Self, DeployError> {
-        let dir = config.code_dir.join(engine.fingerprint());
-        fs::create_dir_all(&dir).map_err(DeployError::Disk)?;
-        remove_others(&config.code_dir, &dir).map_err(DeployError::Disk)?;
+        let root = &config.code_dir;
+        let files = CodeFiles::open(root, &engine.fingerprint()).map_err(DeployError::disk)?;
+        let files = Arc::new(files);
         let loaded = (!config.code_idle_timeout.is_zero()).then(|| {
             Cache::builder()
                 .max_capacity(config.max_loaded_code)
                 .time_to_idle(config.code_idle_timeout)
                 .build()
         });
+        let workshop = Workshop {
+            engine: Arc::clone(&engine),
+            limits: config.limits.clone(),
+            files: Arc::clone(&files),
+            modules,
+            metrics: Arc::clone(&metrics),
+        };
         Ok(Self {
             linker: linker(&engine.wasmtime).map_err(|e| DeployError::Engine(format!("{e:#}")))?,
             engine,
-            dir,
-            modules,
+            files,
+            compiler: Compiler::new(workshop, config.compile_workers),
+            usage: Usage::new(root.join("usage")),
             metrics,
             loaded,
-            workers: Semaphore::new(config.compile_workers.max(1)),
-            compiling: Mutex::default(),
         })
     }
 
     /// The code of a module and how it was had: of many calls at once that find it on disk, one maps it and is
-    /// cold; the others wait for it and are warm. Compiles only if there is no compiled code that the engine
-    /// takes.
+    /// cold; the others wait for it and are warm. If there is no compiled code that the engine takes, the module
+    /// is compiled next, and the call waits for that.
     pub(crate) async fn get(
         self: &Arc<Self>,
         digest: Digest,
@@ -107,7 +110,8 @@ impl CodeCache {
         if let Some(loaded) = self.load_if_there(digest).await? {
             return Ok(loaded.how(Temperature::Cold));
         }
-        self.compile_stored(digest).await?;
+        let made = self.compiler.soon(digest, None);
+        made.await.map_err(|_stopped| CodeError::Died)??;
         let cache = Arc::clone(self);
         let load = tokio::task::spawn_blocking(move || cache.load(digest));
         let loaded = load.await.map_err(|_died| CodeError::Died)??;
@@ -118,7 +122,7 @@ impl CodeCache {
     async fn load_if_there(self: &Arc<Self>, digest: Digest) -> Result<Option<Loaded>, CodeError> {
         let cache = Arc::clone(self);
         let load = tokio::task::spawn_blocking(move || {
-            let is_there = cache.path(&digest).exists();
+            let is_there = cache.files.exists(&digest);
             is_there.then(|| cache.load(digest)).transpose()
         });
         match load.await.map_err(|_died| CodeError::Died)? {
@@ -132,74 +136,104 @@ impl CodeCache {
         }
     }
 
-    /// Compiles a stored module unless that has been done.
-    pub(crate) async fn compile_stored(self: &Arc<Self>, digest: Digest) -> Result<(), CodeError> {
-        let turn = {
-            let mut compiling = self
-                .compiling
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
-            compiling.retain(|_, turn| Arc::strong_count(turn) > 1);
-            Arc::clone(compiling.entry(digest).or_default())
+    /// Whether a call of this module would wait too long for its code. Touches the disk only while many modules are
+    /// compiled.
+    pub(crate) fn is_too_far(&self, digest: &Digest) -> bool {
+        let is_loaded = || {
+            let loaded = self.loaded.as_ref();
+            loaded.is_some_and(|loaded| loaded.contains_key(digest))
         };
-        let _turn = turn.lock().await;
-        if self.path(&digest).exists() {
-            return Ok(());
-        }
-        let modules = Arc::clone(&self.modules);
-        let read = tokio::task::spawn_blocking(move || modules.get(&digest));
-        let bytes = read
-            .await
-            .map_err(|_died| CodeError::Died)?
-            .map_err(|e| CodeError::Store(Arc::new(e)))?
-            .ok_or(CodeError::Missing(digest))?;
-        self.compile(digest, bytes.into())
-            .await
-            .map(|_new| ())
-            .map_err(|e| CodeError::Compile(Arc::new(e)))
+        self.compiler.is_swamped(digest) && !is_loaded() && !self.files.exists(digest)
     }
 
-    /// Lifts and compiles a module in the worker pool and writes the code to disk. `false` means
-    /// that its code was there already.
+    /// Counts a call.
+    pub(crate) fn called(&self, digest: &Digest) {
+        self.usage.called(digest);
+    }
+
+    /// Keeps the counts of calls. Blocks on the disk.
+    pub(crate) fn save_usage(&self) {
+        if let Err(error) = self.usage.save(SystemTime::now()) {
+            tracing::warn!(%error, "how often agents are called could not be written");
+        }
+    }
+
+    /// Those of the modules that have code and those that have none, the most used first. Blocks on the disk.
+    fn present_and_missing(&self, mut digests: Vec<Digest>) -> (Vec<Digest>, Vec<Digest>) {
+        self.usage.sort(&mut digests, SystemTime::now());
+        let there = |digest: &Digest| self.files.exists(digest);
+        digests.into_iter().partition(there)
+    }
+
+    /// Compiles what has no code or damaged code, when nothing else wants the processor. Returns how many modules it
+    /// compiled.
+    pub(crate) async fn compile_missing(self: &Arc<Self>, digests: Vec<Digest>) -> u64 {
+        let cache = Arc::clone(self);
+        let look = tokio::task::spawn_blocking(move || cache.present_and_missing(digests));
+        let Ok((present, missing)) = look.await else {
+            return 0;
+        };
+        let compiled = self.compile_later(missing).await;
+        let damaged = damaged(Arc::clone(&self.files), present).await;
+        for digest in &damaged {
+            tracing::error!(%digest, "compiled code is damaged and is made again");
+        }
+        compiled + self.compile_later(damaged).await
+    }
+
+    async fn compile_later(&self, modules: Vec<Digest>) -> u64 {
+        if modules.is_empty() {
+            return 0;
+        }
+        let (begun, engine) = (Instant::now(), self.engine.fingerprint());
+        tracing::info!("recompiling {} modules for engine {engine}", modules.len());
+        let mut compiled = 0;
+        for (digest, made) in modules.iter().zip(self.compiler.later(&modules)) {
+            match made.await.unwrap_or(Err(CodeError::Died)) {
+                Ok(is_new) => compiled += u64::from(is_new),
+                // Its last agent was deleted in the meantime.
+                Err(CodeError::Missing(_)) => {}
+                Err(error) => {
+                    let error = &error as &dyn std::error::Error;
+                    tracing::error!(%digest, error, "a stored module cannot be compiled");
+                }
+            }
+        }
+        let seconds = begun.elapsed().as_secs_f32();
+        tracing::info!("recompiled {compiled} modules in {seconds:.1} s");
+        compiled
+    }
+
+    /// Compiles an upload before all that nobody waits for. `false` means that its code was there already.
     pub(crate) async fn compile(
         self: &Arc<Self>,
         digest: Digest,
-        bytes: bytes::Bytes,
+        bytes: Option<bytes::Bytes>,
     ) -> Result<bool, DeployError> {
-        if self.path(&digest).exists() {
+        let files = Arc::clone(&self.files);
+        let is_there = tokio::task::spawn_blocking(move || files.is_whole(&digest));
+        if is_there.await.map_err(|_died| DeployError::Stopped)? {
             return Ok(false);
         }
-        let _worker = self
-            .workers
-            .acquire()
-            .await
-            .map_err(|_closed| DeployError::Stopped)?;
-        let cache = Arc::clone(self);
-        let work = tokio::task::spawn_blocking(move || {
-            let begun = Instant::now();
-            let component = lift(&bytes)?;
-            let code = cache
-                .engine
-                .wasmtime
-                .precompile_component(&component)
-                .map_err(|e| unless_short(&e, DeployError::Compile))?;
-            write_new(&cache.path(&digest), &code).map_err(DeployError::Disk)?;
-            cache.metrics.compiles.inc();
-            cache
-                .metrics
-                .compile_seconds
-                .observe(begun.elapsed().as_secs_f64());
-            Ok(true)
-        });
-        work.await.map_err(|_died| DeployError::Stopped)?
+        let made = self.compiler.soon(digest, bytes);
+        match made.await.unwrap_or(Err(CodeError::Died)) {
+            Ok(is_new) => Ok(is_new),
+            Err(CodeError::Compile(error) | CodeError::Load(error)) => {
+                Err(Arc::unwrap_or_clone(error))
+            }
+            Err(CodeError::Died) => Err(DeployError::Stopped),
+            Err(error) => Err(DeployError::Engine(error.to_string())),
+        }
     }
 
     /// Maps compiled code and links it, unless another call does. Blocks on the disk.
     fn load(&self, digest: Digest) -> Result<Loaded, CodeError> {
         let loaded = match &self.loaded {
-            None => self.map(&digest).map(Loaded::Mapped).map_err(Arc::new),
+            None => self.linked(&digest).map(Loaded::Mapped).map_err(Arc::new),
             Some(cache) => {
-                let entry = cache.entry(digest).or_try_insert_with(|| self.map(&digest));
+                let entry = cache
+                    .entry(digest)
+                    .or_try_insert_with(|| self.linked(&digest));
                 entry.map(|entry| {
                     let is_fresh = entry.is_fresh();
                     let code = entry.into_value();
@@ -216,23 +250,34 @@ impl CodeCache {
 
     /// Maps code for discovery, without keeping it: most uploads wait long for their first call.
     pub(crate) fn load_unshared(&self, digest: Digest) -> Result<Code, DeployError> {
-        self.map(&digest)
+        self.linked(&digest)
     }
 
-    fn map(&self, digest: &Digest) -> Result<Code, DeployError> {
+    fn linked(&self, digest: &Digest) -> Result<Code, DeployError> {
+        self.link(&self.map(digest)?)
+    }
+
+    pub(crate) fn map(&self, digest: &Digest) -> Result<Component, DeployError> {
+        if !self.files.is_known(digest) && !self.files.is_whole(digest) {
+            let sentence = "compiled code is not what was written";
+            return Err(DeployError::Engine(sentence.to_owned()));
+        }
         #[allow(
             unsafe_code,
             reason = "wasmtime offers no other way to load compiled code"
         )]
-        // SAFETY: the file was written by `write_new` in this folder, whole (renamed after fsync),
+        // SAFETY: the file was written by `CodeFiles::write` in this folder, whole (renamed after fsync),
         // by an engine with this fingerprint, and never changes; nothing but this process writes
-        // there, and nothing that came from outside is ever placed there.
-        let component =
-            unsafe { Component::deserialize_file(&self.engine.wasmtime, self.path(digest)) }
-                .map_err(|e| unless_short(&e, DeployError::Engine))?;
+        // there, and nothing that came from outside is ever placed there. What the disk makes of it
+        // by itself was found above.
+        unsafe { Component::deserialize_file(&self.engine.wasmtime, self.files.path(digest)) }
+            .map_err(|e| unless_short(&e, DeployError::Engine))
+    }
+
+    pub(crate) fn link(&self, component: &Component) -> Result<Code, DeployError> {
         let pre = self
             .linker
-            .instantiate_pre(&component)
+            .instantiate_pre(component)
             .map_err(|e| unless_short(&e, DeployError::UnknownImport))?;
         AgentPre::new(pre).map_err(|e| unless_short(&e, DeployError::NoEntrypoint))
     }
@@ -242,12 +287,7 @@ impl CodeCache {
         if let Some(loaded) = &self.loaded {
             loaded.invalidate(digest);
         }
-        match fs::remove_file(self.path(digest)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                tracing::warn!(%digest, %error, "compiled code could not be removed");
-            }
-            _ => {}
-        }
+        self.files.remove(digest);
     }
 
     /// Drops all loaded code; live instances keep theirs. `false`: there was none.
@@ -266,10 +306,24 @@ impl CodeCache {
             loaded.run_pending_tasks();
         }
     }
+}
 
-    fn path(&self, digest: &Digest) -> PathBuf {
-        let hex = digest.hex();
-        self.dir.join(&hex[..2]).join(format!("{hex}.cwasm"))
+/// Those whose code is damaged, of as many as are looked at. Looking has a thread of its own at the lowest priority,
+/// and makes the first loads of what was looked at cheaper.
+async fn damaged(files: Arc<CodeFiles>, modules: Vec<Digest>) -> Vec<Digest> {
+    let (tell, told) = oneshot::channel();
+    let look = move || {
+        give_way();
+        let is_wanted = |_: &Digest| !tell.is_closed();
+        let damaged = files.damaged(modules.into_iter().take_while(is_wanted));
+        // Who has asked may be gone: the server stops.
+        let _gone = tell.send(damaged);
+    };
+    let thread = std::thread::Builder::new().name("check".into());
+    match thread.spawn(look) {
+        Ok(_runs_by_itself) => told.await.unwrap_or_default(),
+        // Each is checked when it is loaded for the first time.
+        Err(_) => Vec::new(),
     }
 }
 
@@ -301,27 +355,4 @@ pub(crate) fn unless_short(
     } else {
         means(text)
     }
-}
-
-/// Writes a file that is either whole under its name or not there at all.
-fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let dir = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
-    fs::create_dir_all(dir)?;
-    let mut temporary = tempfile::NamedTempFile::new_in(dir)?;
-    temporary.write_all(bytes)?;
-    temporary.as_file().sync_all()?;
-    temporary.persist(path)?;
-    File::open(dir)?.sync_all()
-}
-
-/// Removes the code of other engines and configurations: it is rebuilt, never trusted.
-fn remove_others(root: &Path, keep: &Path) -> io::Result<()> {
-    for entry in fs::read_dir(root)? {
-        let path = entry?.path();
-        if path != keep && path.is_dir() {
-            tracing::info!(path = %path.display(), "removing code compiled by another engine");
-            fs::remove_dir_all(&path)?;
-        }
-    }
-    Ok(())
 }

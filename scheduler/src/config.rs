@@ -28,7 +28,8 @@ pub struct SchedulerConfig {
     pub memory_budget: Option<u64>,
     /// What reads the resident memory; `None` if it cannot be read.
     pub resident: fn() -> Option<u64>,
-    /// Modules compiled at a time. Compiling takes a core each.
+    /// Modules compiled at a time for uploads and calls that wait. All cores share the functions of one, so more
+    /// of them take longer each.
     pub compile_workers: usize,
     /// Event loops that have not run anything for this long stand still; it is logged and counted.
     pub stall_after: Duration,
@@ -122,6 +123,8 @@ pub struct CallLimits {
     pub fuel: Option<u64>,
     /// Wall time of `definitions` at deploy.
     pub discovery: Duration,
+    /// Processor time of a module's initialisation at deploy.
+    pub initialisation: Duration,
     /// Bytes of a module.
     pub module_bytes: usize,
 }
@@ -138,6 +141,7 @@ impl Default for CallLimits {
             max_instances: None,
             fuel: None,
             discovery: Duration::from_secs(2),
+            initialisation: Duration::from_secs(5),
             module_bytes: 32 << 20,
         }
     }

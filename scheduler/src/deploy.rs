@@ -1,4 +1,4 @@
-//! From uploaded bytes to known agents: check, lift, compile, discover.
+//! From uploaded bytes to known agents: check, lift, discover.
 
 use crate::code::{CodeCache, unless_short};
 use crate::config::CallLimits;
@@ -37,7 +37,7 @@ pub enum ModuleKind {
 }
 
 /// Why an upload is refused. Nothing of it is kept.
-#[derive(Debug, Error)]
+#[derive(Debug, Clone, Error)]
 pub enum DeployError {
     #[error("this is not WebAssembly: it does not begin with the bytes `\\0asm`")]
     NotWasm,
@@ -58,6 +58,17 @@ pub enum DeployError {
     Lift(String),
     #[error("the module could not be compiled: {0}")]
     Compile(String),
+    #[error("the module's initialisation trapped: {0}")]
+    InitTrapped(String),
+    #[error("the module's initialisation used up its {seconds} seconds of processor time")]
+    InitTimeout { seconds: f32 },
+    #[error(
+        "the module's initialisation calls {0}, which every instance would share: it must do without clocks, random \
+         numbers (a HashMap takes one; a BTreeMap does not), output and services"
+    )]
+    InitImport(String),
+    #[error("the module cannot be initialised at deploy: {0}")]
+    Snapshot(String),
     #[error("the module's entrypoint trapped: {0}")]
     EntrypointTrapped(String),
     #[error("the module's entrypoint did not return within {seconds} seconds")]
@@ -74,7 +85,7 @@ pub enum DeployError {
     )]
     Shortage(String),
     #[error("compiled code could not be written: {0}")]
-    Disk(io::Error),
+    Disk(Arc<io::Error>),
     #[error("the platform is stopping")]
     Stopped,
 }
@@ -91,6 +102,10 @@ impl DeployError {
             Self::NoEntrypoint(_) => "no_entrypoint",
             Self::Lift(_) => "lift_failed",
             Self::Compile(_) => "compile_failed",
+            Self::InitTrapped(_) => "init_trapped",
+            Self::InitTimeout { .. } => "init_timeout",
+            Self::InitImport(_) => "init_import",
+            Self::Snapshot(_) => "snapshot_failed",
             Self::EntrypointTrapped(_) => "entrypoint_trapped",
             Self::EntrypointTimeout { .. } => "entrypoint_timeout",
             Self::InvalidDefinition(_) => "invalid_definition",
@@ -100,6 +115,10 @@ impl DeployError {
             Self::Disk(_) => "disk_failed",
             Self::Stopped => "stopping",
         }
+    }
+
+    pub(crate) fn disk(error: io::Error) -> Self {
+        Self::Disk(Arc::new(error))
     }
 
     /// Whether the upload is at fault, not the platform.
@@ -130,7 +149,7 @@ pub(crate) async fn prepare(
         Ok::<_, DeployError>((kind, Digest::of(&checked)))
     });
     let (kind, digest) = check.await.map_err(|_died| DeployError::Stopped)??;
-    let new = code.compile(digest, bytes).await?;
+    let new = code.compile(digest, Some(bytes)).await?;
     match discover(engine, code, limits, digest).await {
         Ok(definitions) => Ok(Prepared {
             digest,
@@ -145,6 +164,17 @@ pub(crate) async fn prepare(
             Err(error)
         }
     }
+}
+
+/// Asks a stored module for its agents again; compiles it if its code is missing.
+pub(crate) async fn describe(
+    engine: &Engine,
+    code: &Arc<CodeCache>,
+    limits: &CallLimits,
+    digest: Digest,
+) -> Result<Vec<AgentDefinition>, DeployError> {
+    code.compile(digest, None).await?;
+    discover(engine, code, limits, digest).await
 }
 
 /// Tells the kind of a binary and validates it as a whole.
@@ -337,8 +367,8 @@ fn check_definitions(definitions: &[AgentDefinition]) -> Result<(), String> {
     Ok(())
 }
 
-/// An RFC 1123 label in lower case.
-fn is_label(name: &str) -> bool {
+/// Whether an agent can have this name: an RFC 1123 label in lower case.
+pub fn is_label(name: &str) -> bool {
     let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     (1..=63).contains(&name.len())
         && name.bytes().all(inner)

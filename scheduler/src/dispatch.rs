@@ -1,24 +1,25 @@
 //! A call finds an instance and runs: parked, else started from loaded code, else from compiled
 //! code on disk.
 
+mod account;
 mod blame;
 
 use crate::call::{CallFailure, CallReport, CallRequest, Temperature, VersionRef};
 use crate::code::{Code, CodeCache};
-use crate::config::{CallLimits, Ceiling, SchedulerConfig};
-use crate::deploy::{DeployError, Prepared, prepare};
+use crate::config::{CallLimits, SchedulerConfig};
+use crate::deploy::{DeployError, Prepared, describe, prepare};
 use crate::engine::Engine;
 use crate::instance::{self, Instance};
 use crate::lane::{Lane, Pace, SlowLane};
+use crate::meter::Book;
 use crate::metrics::Metrics;
 use crate::policy::Caps;
 use crate::pool::{self, Acquired, Found, Lead, Live, Owner, Pool};
 use crate::pressure::{Relief, relief};
 use crate::shared::{Job, Lost, Message, Reply, Rest};
-use crate::usage::{Book, Usage};
 use crate::watchdog::Watchdog;
 use blame::{failure, too_late};
-use dormouse_services::model::{FailureClass, Isolation, Outcome};
+use dormouse_services::model::{AgentDefinition, FailureClass, Isolation, Outcome};
 use dormouse_store::{Digest, ModuleStore};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -44,10 +45,16 @@ struct Inner {
 /// A call's place, to be used by [`Scheduler::call_at`]. Dropping it gives it back.
 pub struct Place(pool::Place);
 
-/// Too many calls wait for an instance, over all agents or of this one. Nothing was begun.
+/// Why a call cannot have a place. Nothing was begun.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[error("The platform is at its limit of running calls. Try again in a moment.")]
-pub struct QueueFull;
+pub enum NoPlace {
+    /// Too many calls wait for an instance, over all agents or of this one.
+    #[error("The platform is at its limit of running calls. Try again in a moment.")]
+    QueueFull,
+    /// The agent has no compiled code, and calls wait for that of many others.
+    #[error("The agent is not compiled yet, and others are before it. Try again in a moment.")]
+    Compiling,
+}
 
 /// Why the scheduler cannot begin.
 #[derive(Debug, Error)]
@@ -119,17 +126,19 @@ impl Scheduler {
         prepare(&self.0.engine, &self.0.code, limits, bytes).await
     }
 
-    /// Compiles, in the background of requests, every module of the list that has no compiled
-    /// code: after an engine upgrade, or when the folder was lost. Returns how many it compiled.
+    /// Asks a stored module which agents it declares.
+    ///
+    /// # Errors
+    /// As of [`Scheduler::prepare`].
+    pub async fn describe(&self, digest: Digest) -> Result<Vec<AgentDefinition>, DeployError> {
+        let inner = &self.0;
+        describe(&inner.engine, &inner.code, &inner.config.limits, digest).await
+    }
+
+    /// Compiles every module of the list that has no compiled code: after an engine upgrade, or when the folder was
+    /// lost. The most used come first, after all that somebody waits for. Returns how many it compiled.
     pub async fn compile_missing(&self, digests: Vec<Digest>) -> u64 {
-        let before = self.0.metrics.compiles.get();
-        for digest in digests {
-            if let Err(error) = self.0.code.compile_stored(digest).await {
-                let error = &error as &dyn std::error::Error;
-                tracing::error!(%digest, error, "a stored module cannot be compiled");
-            }
-        }
-        self.0.metrics.compiles.get() - before
+        self.0.code.compile_missing(digests).await
     }
 
     /// A place for a call that is about to be made, before anything of it is kept: an instance, room for one,
@@ -137,20 +146,25 @@ impl Scheduler {
     /// for a context fits.
     ///
     /// # Errors
-    /// When the queue, or the agent's share of it, is full.
+    /// When the queue, or the agent's share of it, is full, or the agent's code would come too late.
     pub fn enter(
         &self,
         version: &Arc<VersionRef>,
         principal: &str,
         context: Option<&str>,
-    ) -> Result<Place, QueueFull> {
+    ) -> Result<Place, NoPlace> {
+        if self.0.code.is_too_far(&version.digest) {
+            let rejected = &self.0.metrics.rejected;
+            rejected.with_label_values(&["compiling"]).inc();
+            return Err(NoPlace::Compiling);
+        }
         let owner = match version.isolation {
             Isolation::Shared | Isolation::Call => None,
             Isolation::Principal => Some(principal.to_owned()),
             Isolation::Context => context.map(|context| format!("{principal}\n{context}")),
         };
         let place = self.0.pool.enter(version, owner);
-        place.map(Place).map_err(|_refused| QueueFull)
+        place.map(Place).map_err(|_refused| NoPlace::QueueFull)
     }
 
     /// Runs a call that has no place yet; it fails as unavailable if there is none.
@@ -158,8 +172,8 @@ impl Scheduler {
         let context = request.task.context_id();
         match self.enter(&request.version, &request.principal, Some(&context)) {
             Ok(place) => self.call_at(place, request).await,
-            Err(full) => CallReport {
-                result: Err(failure(FailureClass::Unavailable, &full.to_string())),
+            Err(none) => CallReport {
+                result: Err(failure(FailureClass::Unavailable, &none.to_string())),
                 start: None,
                 ran: Duration::ZERO,
                 processor: Duration::ZERO,
@@ -213,34 +227,15 @@ impl Scheduler {
         self.0.pool.retire(agent, |number| Some(number) == active);
     }
 
-    /// What a call of an agent may use that has no limits of its own.
-    pub fn limits(&self) -> &Arc<CallLimits> {
-        &self.0.limits
-    }
-
-    /// What the limits of a single agent do not go beyond.
-    pub fn ceiling(&self) -> Ceiling {
-        self.0.config.ceiling()
-    }
-
-    /// Where an agent's calls are summed up.
-    pub fn usage(&self, agent: &str) -> Arc<Usage> {
-        self.0.usage.of(agent)
-    }
-
-    /// Begins an agent's sums anew: it was deleted.
-    pub fn forget_usage(&self, agent: &str) {
-        self.0.usage.forget(agent);
-    }
-
     /// Drops a removed module's code from memory and disk.
     pub fn forget(&self, digest: &Digest) {
         self.0.code.forget(digest);
     }
 
-    /// Evicts every parked instance. Calls must have ended before.
+    /// Evicts every parked instance, and keeps what is known of the use of agents. Calls must have ended before.
     pub async fn drain(&self) {
         self.0.pool.evict_all();
+        save_usage(&self.0).await;
     }
 }
 
@@ -252,6 +247,7 @@ impl Inner {
         deadline: Instant,
         pace: Arc<Pace>,
     ) -> Result<Outcome, CallFailure> {
+        self.code.called(&request.version.digest);
         match place.take().await {
             Acquired::Own(found) => self.run_alone(found, request, deadline, pace).await,
             // In a box of its own: it is seldom, and every call pays for what this future holds.
@@ -358,8 +354,9 @@ impl Inner {
                 }
             };
             let place = self.pool.enter(&request.version, owner(&request));
-            let place = place
-                .map_err(|_full| failure(FailureClass::Unavailable, &QueueFull.to_string()))?;
+            let place = place.map_err(|_full| {
+                failure(FailureClass::Unavailable, &NoPlace::QueueFull.to_string())
+            })?;
             acquired = place.take().await;
         }
     }
@@ -468,13 +465,29 @@ fn owner(request: &CallRequest) -> Owner {
 /// How often idle instances and idle code are looked for, at most.
 const HOUSE_TICK: Duration = Duration::from_millis(500);
 
+/// How often the use of agents is written down.
+const USAGE_EVERY: Duration = Duration::from_secs(5 * 60);
+
+async fn save_usage(inner: &Inner) {
+    let code = Arc::clone(&inner.code);
+    let saving = tokio::task::spawn_blocking(move || code.save_usage());
+    if let Err(error) = saving.await {
+        tracing::warn!(%error, "how often agents are called was not written");
+    }
+}
+
 /// Evicts what is idle, until the scheduler is gone.
 async fn keep_house(inner: std::sync::Weak<Inner>) {
     let mut tick = tokio::time::interval(HOUSE_TICK);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut saved = Instant::now();
     loop {
         tick.tick().await;
         let Some(inner) = inner.upgrade() else { return };
+        if saved.elapsed() >= USAGE_EVERY {
+            saved = Instant::now();
+            save_usage(&inner).await;
+        }
         inner.pool.evict_idle(tokio::time::Instant::now());
         inner.relieve();
         inner.code.tick();

@@ -3,8 +3,8 @@
 use crate::config::CallLimits;
 use crate::convert;
 use crate::lane::Pace;
+use crate::meter::{Limiter, Usage};
 use crate::shared::Calls;
-use crate::usage::{Limiter, Usage};
 use bytes::Bytes;
 use dormouse_services::call::StateScope;
 use dormouse_services::logs::{CallLog, Level, LogFlood};

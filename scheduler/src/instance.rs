@@ -8,8 +8,8 @@ use crate::host::wit::dormouse::agent::types as wit;
 use crate::host::wit::{Agent, AgentPre};
 use crate::host::{GuestState, HostCall};
 use crate::lane::Pace;
+use crate::meter::Usage;
 use crate::shared::{self, Skills};
-use crate::usage::Usage;
 use dormouse_services::Call;
 use dormouse_services::logs::{CallLog, LogLimits};
 use dormouse_services::model::{FailureClass, Outcome};
@@ -242,7 +242,7 @@ impl Lowered {
             LogLimits::default(),
         );
         let context = wit::CallContext {
-            agent: version.agent.clone(),
+            agent: version.declared.clone(),
             task_id: task,
             context_id: call.context_id(),
             principal,

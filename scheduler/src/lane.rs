@@ -22,6 +22,14 @@ use tokio::task::JoinHandle;
 /// all of one that nobody wants.
 const NICE: i32 = 19;
 
+/// Puts the calling thread behind all others, for good.
+pub(crate) fn give_way() {
+    // On Linux this is the priority of the thread that asks, not of its process.
+    if let Err(error) = setpriority_process(None, NICE) {
+        tracing::warn!(%error, "long computations will not give way to others");
+    }
+}
+
 /// The threads for guests that compute for long.
 pub(crate) struct SlowLane(Option<Runtime>);
 
@@ -33,12 +41,7 @@ impl SlowLane {
         let runtime = Builder::new_multi_thread()
             .worker_threads(cores)
             .thread_name("slow-lane")
-            .on_thread_start(|| {
-                // On Linux this is the priority of the thread that asks, not of its process.
-                if let Err(error) = setpriority_process(None, NICE) {
-                    tracing::warn!(%error, "long computations will not give way to others");
-                }
-            })
+            .on_thread_start(give_way)
             .build()?;
         Ok(Self(Some(runtime)))
     }

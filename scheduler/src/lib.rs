@@ -2,14 +2,16 @@
 //!
 //! Reading order: [`config`] (every limit with its reason), [`machine`] (what the machine allows of it),
 //! [`engine`] (one wasmtime engine),
-//! [`deploy`] (lift, compile, discover), [`code`] (compiled code on disk and loaded), [`host`] (the
-//! host side of the WIT), [`instance`] (one live instance), [`policy`] (who starts, waits or
+//! [`deploy`] (check, lift, discover), [`snapshot`] (initialise before that), [`compile`] (who is compiled when),
+//! [`usage`] (who is used most), [`code_files`] (compiled code on disk), [`code`] (loaded), [`host`] (the host side of the WIT), [`instance`] (one live instance), [`policy`] (who starts, waits or
 //! is refused, a pure function), [`queue`] (who is next), [`keep_alive`] and [`pressure`] (how long instances
 //! are kept), [`pool`] (parked instances), [`shared`] (one instance, many calls), [`dispatch`] (a call finds an
-//! instance and runs), [`usage`] (what calls have used), [`watchdog`] (whether the event loops still turn).
+//! instance and runs), [`meter`] (what calls have used), [`watchdog`] (whether the event loops still turn).
 
 pub mod call;
 mod code;
+mod code_files;
+mod compile;
 pub mod config;
 mod convert;
 pub mod deploy;
@@ -20,6 +22,7 @@ mod instance;
 pub mod keep_alive;
 mod lane;
 pub mod machine;
+mod meter;
 mod metrics;
 pub mod policy;
 mod pool;
@@ -27,11 +30,14 @@ pub mod pressure;
 pub mod queue;
 mod shared;
 mod shortage;
+mod snapshot;
+#[doc(hidden)]
+pub mod steps;
 mod usage;
 mod watchdog;
 
 pub use call::{CallFailure, CallReport, CallRequest, Entry, Temperature, VersionRef};
 pub use config::{CallLimits, Ceiling, Preset, SchedulerConfig, UnknownPreset};
-pub use deploy::{DeployError, ModuleKind, Prepared};
-pub use dispatch::{Place, QueueFull, Scheduler, SchedulerError};
-pub use usage::{Usage, Used};
+pub use deploy::{DeployError, ModuleKind, Prepared, is_label};
+pub use dispatch::{NoPlace, Place, Scheduler, SchedulerError};
+pub use meter::{Usage, Used};

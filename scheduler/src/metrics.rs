@@ -25,6 +25,7 @@ pub(crate) struct Metrics {
     pub(crate) compiles: IntCounter,
     pub(crate) compile_seconds: Histogram,
     pub(crate) stalls: IntCounter,
+    pub(crate) compiles_pending: IntGauge,
 }
 
 impl Metrics {
@@ -70,6 +71,11 @@ impl Metrics {
             "Times that the event loops stood still",
         )?;
         registry.register(Box::new(stalls.clone()))?;
+        let compiles_pending = IntGauge::new(
+            "dormouse_compiles_pending",
+            "Modules that are compiled now or wait for it",
+        )?;
+        registry.register(Box::new(compiles_pending.clone()))?;
         registry.register(Box::new(start_seconds.clone()))?;
         registry.register(Box::new(instances.clone()))?;
         registry.register(Box::new(started.clone()))?;
@@ -78,7 +84,7 @@ impl Metrics {
         registry.register(Box::new(queue_depth.clone()))?;
         registry.register(Box::new(compiles.clone()))?;
         registry.register(Box::new(compile_seconds.clone()))?;
-        for reason in ["queue_full", "machine_limit"] {
+        for reason in ["queue_full", "machine_limit", "compiling"] {
             rejected.with_label_values(&[reason]);
         }
         Ok(Self {
@@ -92,6 +98,7 @@ impl Metrics {
             compiles,
             compile_seconds,
             stalls,
+            compiles_pending,
         })
     }
 

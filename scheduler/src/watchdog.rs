@@ -1,8 +1,8 @@
 //! Notices when the event loops stand still: a task that should run several times a second has not run for long.
 //! It looks from a thread of its own, because a server in that state can answer nobody, `/healthz` included.
 
+use crate::meter::nanos;
 use crate::metrics::Metrics;
-use crate::usage::nanos;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::thread::{self, JoinHandle};

@@ -79,7 +79,7 @@ pub use agent::{
     SkillMetadata,
 };
 pub use content::{Artifact, Content, File, FileSource, Part, PartContent};
-pub use dormouse_sdk_macros::{entrypoint, skill};
+pub use dormouse_sdk_macros::{entrypoint, init, skill};
 pub use error::AgentError;
 pub use json::Json;
 pub use progress::ProgressSender;
@@ -95,7 +95,7 @@ pub use state::{State, StateScope};
 pub mod prelude {
     pub use crate::{
         Agent, AgentDefinition, AgentError, Artifact, Content, Isolation, OnInputResult,
-        OnRequestResult, ProgressSender, Runtime, SkillHandler, SkillSlot, State, entrypoint,
+        OnRequestResult, ProgressSender, Runtime, SkillHandler, SkillSlot, State, entrypoint, init,
         skill,
     };
 }

@@ -52,7 +52,7 @@ impl Runtime {
 /// What a call is about.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CallContext {
-    /// The agent that was called.
+    /// The agent that was called, as its module declares it; it may be deployed under another name.
     pub agent: String,
     /// The task. A call that answers with a message leaves none.
     pub task_id: String,

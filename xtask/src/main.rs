@@ -2,7 +2,7 @@
 //! binary, Python.
 //!
 //! Reading order: [`demo`] (the platform with the examples, answering), [`checks`] (everything that
-//! CI runs), [`bench`] (the load generator), [`fuzz`] (the parsers' fuzz targets), [`guests`] (agents for WebAssembly) and [`setup`] (what
+//! CI runs), [`bench`] (the load generator), [`instructions`] (what a hot call takes), [`fuzz`] (the parsers' fuzz targets), [`guests`] (agents for WebAssembly) and [`setup`] (what
 //! all of them need), [`server`] and [`metrics`] (the running platform), [`step`] (how a command is
 //! run and told).
 
@@ -13,6 +13,7 @@ mod conformance;
 mod demo;
 mod fuzz;
 mod guests;
+mod instructions;
 mod metrics;
 mod server;
 mod setup;
@@ -72,6 +73,12 @@ enum Task {
         #[arg(long, default_value_t = 600, value_name = "N")]
         seconds: u64,
     },
+    /// Count the instructions of a hot call with valgrind, and compare with what is kept
+    Instructions {
+        /// Keep what is counted
+        #[arg(long)]
+        keep: bool,
+    },
     /// Measure: throughput and latency from hot, warm and cold, next to a bare HTTP echo
     #[command(after_help = "\
 Examples:
@@ -94,6 +101,7 @@ fn main() -> ExitCode {
         Task::Test { install } => return checks::run(install),
         Task::Conformance { kit } => conformance::conformance(&kit),
         Task::Fuzz { target, seconds } => fuzz::fuzz(target.as_deref(), seconds),
+        Task::Instructions { keep } => instructions::instructions(keep),
         Task::Bench { flags } => bench::bench(&flags),
     };
     match done {

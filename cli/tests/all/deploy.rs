@@ -51,6 +51,21 @@ fn uploads_a_module_and_tells_what_is_in_it() {
 }
 
 #[test]
+fn the_agent_may_have_another_name() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("greeter.wasm"), b"\0asm").unwrap();
+    let server = FakeServer::start(vec![Answer::json(201, &deployed())]);
+    let flags = ["deploy", "greeter.wasm", "--name", "greeter-2", "--server"];
+    let output = dormouse(folder.path())
+        .args(flags)
+        .arg(&server.url)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert_eq!(server.requests()[0].line, "POST /v1/modules?name=greeter-2");
+}
+
+#[test]
 fn prints_the_servers_answer_as_json() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("greeter.wasm"), b"\0asm").unwrap();

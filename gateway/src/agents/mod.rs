@@ -196,8 +196,11 @@ impl Inner {
             })?;
         overrides.change(&mut definition);
         let limits = overrides.limits(self.scheduler.limits(), self.scheduler.ceiling());
+        // Deployed under another name, the agent is what it is called here.
+        let declared = std::mem::replace(&mut definition.name, record.agent.clone());
         let version = Arc::new(VersionRef {
             agent: record.agent.clone(),
+            declared,
             number: record.number,
             digest: record.digest,
             isolation: definition.isolation,

@@ -46,6 +46,7 @@ mod tests {
     #[test]
     fn every_path_has_its_need() {
         let (get, post, delete) = (Method::GET, Method::POST, Method::DELETE);
+        let put = Method::PUT;
         for (method, path, expected) in [
             (&get, "/healthz", Need::Nothing),
             (&get, "/readyz", Need::Nothing),
@@ -71,6 +72,7 @@ mod tests {
             (&get, "/v1/agents", Need::Token),
             (&get, "/v1/agents/a", Need::Token),
             (&delete, "/v1/agents/a", Need::Scope(Scope::Deploy)),
+            (&put, "/v1/agents/a", Need::Scope(Scope::Deploy)),
             (&post, "/v1/agents/a/active", Need::Scope(Scope::Deploy)),
             (&get, "/v1/agents/a/limits", Need::Token),
             (&delete, "/v1/agents/a/limits", Need::Scope(Scope::Deploy)),

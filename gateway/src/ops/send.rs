@@ -377,7 +377,7 @@ impl Operations {
         context: Option<&str>,
     ) -> Result<Place, A2aError> {
         let place = self.scheduler.enter(&agent.version, principal, context);
-        place.map_err(|full| A2aError::new(Kind::Unavailable, full.to_string()))
+        place.map_err(|none| A2aError::new(Kind::Unavailable, none.to_string()))
     }
 
     fn with_call(

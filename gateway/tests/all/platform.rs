@@ -185,7 +185,7 @@ async fn unknown_paths_and_wrong_methods() {
         ("GET /v1/modules", "POST"),
         ("PUT /v1/modules/blake3:0", "GET, HEAD"),
         ("POST /v1/agents", "GET, HEAD"),
-        ("POST /v1/agents/calc", "GET, HEAD, DELETE"),
+        ("POST /v1/agents/calc", "GET, HEAD, PUT, DELETE"),
         ("GET /v1/agents/calc/active", "POST"),
         ("POST /healthz", "GET, HEAD"),
         ("POST /agents/calc/.well-known/agent-card.json", "GET, HEAD"),

@@ -41,29 +41,25 @@ pub(super) async fn run(scene: &mut Scene<'_>) -> anyhow::Result<()> {
 
 /// Deploys all agents and starts the server again; answers its memory while nobody has been called.
 async fn deploy(scene: &mut Scene<'_>, flags: &[&str]) -> anyhow::Result<(Fleet, Resident)> {
-    let (agents, per_module) = {
+    let (agents, layout) = {
         let sizes = &scene.plan.sizes;
-        (sizes.agents, sizes.agents_per_module)
+        (sizes.agents, sizes.layout())
     };
     scene.serve(flags).await?;
     let empty = scene.memory_at_rest().await?;
     let begun = Instant::now();
-    let fleet = scene.deploy('e', agents, per_module).await?;
+    let fleet = scene.deploy('e', agents, layout).await?;
     let each_us = begun.elapsed().as_secs_f64() * 1e6 / f64::from(agents);
     let start_us = scene.serve(flags).await?.as_secs_f64() * 1e6;
     let asleep = scene.memory_at_rest().await?;
     let added = asleep.kib_since(empty) / f64::from(agents);
     let found = &mut scene.finding;
     found.count("agents", f64::from(agents), "agents deployed");
-    found.count(
-        "modules",
-        f64::from(agents.div_ceil(u32::from(per_module))),
-        "modules",
-    );
+    found.count("modules", f64::from(layout.modules(agents)), "modules");
     found.time(
         "deploy_us_per_agent",
         each_us,
-        "time to deploy one, in two uploads at a time",
+        "time to deploy one, with two connections",
     );
     found.time("start_us", start_us, "start of the server with them");
     found.kib("empty_kib", empty.all_kib as f64, "memory without agents");

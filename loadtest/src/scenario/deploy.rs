@@ -108,9 +108,9 @@ async fn large(scene: &mut Scene<'_>) -> anyhow::Result<()> {
         let authority = scene.authority()?;
         let begun = Instant::now();
         let mut connection = Connection::open(&authority).await?;
-        let agents = a2a::deploy(&mut connection, &authority, module).await?;
+        let deployed = a2a::deploy(&mut connection, &authority, module).await?;
         deployed_us.push(micros(begun.elapsed()));
-        let only = agents.first().context("no agent was deployed")?;
+        let only = deployed.agents.first().context("no agent was deployed")?;
         let call = echo(&authority, Targets::in_turn(vec![only.path()?]))?;
         call.make_timed(&mut connection).await?;
         answered_us.push(micros(begun.elapsed()));

@@ -20,9 +20,7 @@ const MEMORY_LIMIT: Duration = Duration::from_secs(44);
 pub(super) async fn run(scene: &mut Scene<'_>) -> anyhow::Result<()> {
     scene.serve(&FLAGS).await?;
     let sizes = &scene.plan.sizes;
-    let fleet = scene
-        .deploy('s', sizes.agents, sizes.agents_per_module)
-        .await?;
+    let fleet = scene.deploy('s', sizes.agents, sizes.layout()).await?;
     // Started again, the server has no code loaded.
     scene.serve(&FLAGS).await?;
     let before = scene.memory_at_rest().await?;

@@ -119,6 +119,15 @@ async fn answer(
     let body = body.collect().await.unwrap().to_bytes();
     let (status, text) = match head.uri.path() {
         "/v1/modules" => deployed(&fake, &head.headers, &body),
+        path if path.starts_with("/v1/agents/") && head.method == "PUT" => {
+            let source: Value = serde_json::from_slice(&body).unwrap();
+            assert_eq!(source, json!({"digest": "blake3:00"}));
+            let name = path.rsplit('/').next().unwrap();
+            let url = format!("http://{}/agents/{name}", fake.address);
+            let agent = json!({"name": name, "version": 1, "url": url, "card_url": url, "skills": ["echo"]});
+            let answer = json!({"digest": "blake3:00", "agents": [agent]});
+            (StatusCode::CREATED, answer.to_string())
+        }
         "/metrics" => (StatusCode::OK, metrics(&fake)),
         path if path.starts_with("/agents/") => {
             assert_eq!(head.headers["a2a-version"], "1.0");

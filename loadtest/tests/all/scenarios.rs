@@ -10,7 +10,7 @@ use crate::{
     whole_tool::loadtest,
 };
 
-const SMALL: &str = "--json --rounds 1 --duration 200ms --connections 4 --agents 20 --agents-per-module 8 --live 8 \
+const SMALL: &str = "--json --rounds 1 --duration 200ms --connections 4 --agents 20 --live 8 \
                      --burst 20 --waiting 8 --redeploys 3 --calls 2000 --soak-agents 20";
 
 /// Runs one workload in JSON; answers the exit code, the workload's finding, and the report.
@@ -22,8 +22,13 @@ async fn run(manners: Manners, workload: &str, more: &str) -> (Option<i32>, Valu
         b"\0asm\x01\0\0\0\x01\x04\x01\x60\0\0\x03\x02\x01\0\x0a\x04\x01\x02\0\x0b".to_vec();
     bytes.extend(b"\0\x2a\x01ldormouse-load-label:01:load-0000:0000000");
     fs::write(&module, bytes).unwrap();
+    let layout = if more.contains("--shared-module") {
+        ""
+    } else {
+        "--agents-per-module 8"
+    };
     let arguments = format!(
-        "{SMALL} --workloads {workload} --dormouse {} --load-wasm {} --data-root {} {more}",
+        "{SMALL} {layout} --workloads {workload} --dormouse {} --load-wasm {} --data-root {} {more}",
         program.display(),
         module.display(),
         folder.path().display()
@@ -133,6 +138,17 @@ async fn density_counts_what_is_asleep_and_what_lives() {
     let verdicts: Vec<&Value> = verdicts.iter().map(|v| &v["verdict"]).collect();
     // Twenty agents say nothing about a hundred thousand.
     assert_eq!(verdicts, ["not_judged", "not_judged", "met"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn agents_may_all_be_names_of_one() {
+    let (code, finding, _) = run(GOOD, "density", "--shared-module").await;
+    assert_eq!(code, Some(0), "{finding}");
+    assert_eq!(
+        (figure(&finding, "agents"), figure(&finding, "modules")),
+        (20.0, 1.0)
+    );
+    assert_eq!(figure(&finding, "live"), 8.0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

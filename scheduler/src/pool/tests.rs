@@ -30,6 +30,7 @@ impl Drop for Guest {
 fn version(agent: u8, number: u32) -> Arc<VersionRef> {
     Arc::new(VersionRef {
         agent: format!("agent-{agent}"),
+        declared: format!("agent-{agent}"),
         number,
         digest: Digest::of(b"module"),
         isolation: Isolation::Principal,
@@ -278,6 +279,8 @@ impl<I> Place<I> {
     }
 
     fn has_seat(&mut self, wanted: u64) -> bool {
+        // What it waited for may have come.
+        self.is_given();
         match &self.has {
             Has::Given(Acquired::Lead(_, _, seat) | Acquired::Seat(seat)) => seat.number == wanted,
             _ => false,

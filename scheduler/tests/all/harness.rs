@@ -70,6 +70,7 @@ impl Platform {
         let definition = prepared.definitions[0].clone();
         let version = Arc::new(VersionRef {
             agent: definition.name.clone(),
+            declared: definition.name.clone(),
             number: 1,
             digest: prepared.digest,
             isolation: definition.isolation,

@@ -1,6 +1,7 @@
 //! The scheduler against real guests (built by `cargo xtask guests`) and inline WAT.
 #![allow(clippy::unwrap_used, reason = "a test that cannot unwrap has failed")]
 
+mod code;
 mod deploy;
 mod harness;
 mod hostile;
@@ -11,3 +12,4 @@ mod machine;
 mod policy;
 mod pressure;
 mod shared;
+mod snapshot;

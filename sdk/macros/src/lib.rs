@@ -1,6 +1,7 @@
 //! The macros of `dormouse-sdk`, which re-exports them: use them from there.
 
 mod entrypoint;
+mod init;
 mod skill;
 
 use proc_macro::TokenStream;
@@ -21,6 +22,31 @@ use proc_macro::TokenStream;
 #[proc_macro_attribute]
 pub fn entrypoint(arguments: TokenStream, item: TokenStream) -> TokenStream {
     entrypoint::expand(arguments.into(), item.into())
+        .unwrap_or_else(syn::Error::into_compile_error)
+        .into()
+}
+
+/// Marks a function that the platform runs once, at deploy: `fn init()`, of any name. Every instance starts with the
+/// memory that it leaves, so what is expensive to build is built once and not in each instance.
+///
+/// It must do without clocks, random numbers, output and every service of the platform, and end within five seconds
+/// of processor time; else the deployment is refused. A `HashMap` asks for a random number, which all
+/// instances would share: a `BTreeMap`, or a `HashMap` with a hasher of fixed keys, does not.
+///
+/// It makes a start quicker and nothing else: natively, in tests and in a module that is a component already it is
+/// not called. So let it force what would else be built at its first use:
+///
+/// ```ignore
+/// static TABLE: LazyLock<Vec<u32>> = LazyLock::new(build_table);
+///
+/// #[init]
+/// fn init() {
+///     LazyLock::force(&TABLE);
+/// }
+/// ```
+#[proc_macro_attribute]
+pub fn init(arguments: TokenStream, item: TokenStream) -> TokenStream {
+    init::expand(arguments.into(), item.into())
         .unwrap_or_else(syn::Error::into_compile_error)
         .into()
 }

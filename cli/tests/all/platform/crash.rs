@@ -61,6 +61,37 @@ fn a_call_cut_off_in_the_middle_ends_as_failed() {
 }
 
 #[test]
+fn compiling_again_goes_on_after_a_kill() {
+    let dir = data_dir();
+    let server = Server::start(dir.path(), &[]);
+    let names = ["hostile", "conformance", "echo"];
+    for name in names {
+        server.deploy(&guest(name));
+    }
+    assert!(server.stop().success());
+    std::fs::remove_dir_all(dir.path().join("data/code")).unwrap();
+
+    let server = Server::start(dir.path(), &[]);
+    server.until("modules are compiled again", |server| {
+        server.metric("dormouse_compiles_pending", &[]) > 0.0
+    });
+    assert_eq!(server.get("/readyz").status, 200);
+    server.kill();
+
+    let server = Server::start(dir.path(), &[]);
+    assert_eq!(reply(&server.send("echo", text("hello"))), "hello");
+    server.until("all are compiled", |server| {
+        server.metric("dormouse_compiles_pending", &[]) == 0.0
+    });
+    let code = super::files(&dir.path().join("data/code"));
+    let whole = code.iter().filter(|file| {
+        file.extension()
+            .is_some_and(|extension| extension == "cwasm")
+    });
+    assert_eq!((whole.count(), code.len()), (3, 3), "{code:?}");
+}
+
+#[test]
 fn many_kills_lose_nothing() {
     let dir = data_dir();
     let mut known: Vec<Value> = Vec::new();

@@ -7,6 +7,7 @@ mod extensions;
 mod hostile;
 mod limits;
 mod lives;
+mod names;
 mod push;
 mod serving;
 mod streams;
