@@ -39,6 +39,7 @@ impl PartialEq for VersionRef {
     fn eq(&self, other: &Self) -> bool {
         self.number == other.number
             && self.agent == other.agent
+            && self.declared == other.declared
             && self.digest == other.digest
             && self.isolation == other.isolation
             && self.concurrency == other.concurrency
