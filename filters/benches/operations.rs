@@ -64,18 +64,18 @@ fn operations(bench: &mut Criterion) {
     for (name, config) in engines() {
         let runtime = WasmAgentRuntime::new(config).unwrap();
         runtime.compile_component("list", &component).unwrap();
-        bench.bench_function(BenchmarkId::new("instantiate", name), |bench| {
+        bench.bench_function(&format!("instantiate/{name}"), |bench| {
             bench.iter(|| runtime.load_agent("new", "list", CONFIG).unwrap());
         });
         let agent = runtime.load_agent("a", "list", CONFIG).unwrap();
-        bench.bench_function(BenchmarkId::new("request headers", name), |bench| {
+        bench.bench_function(&format!("request headers/{name}"), |bench| {
             bench.iter(|| {
                 let response =
                     agent.on_request_headers(&metadata, "POST", "/agents/echo", &headers);
                 response.unwrap()
             });
         });
-        bench.bench_function(BenchmarkId::new("health", name), |bench| {
+        bench.bench_function(&format!("health/{name}"), |bench| {
             bench.iter(|| agent.health_check().unwrap());
         });
         let mut group = bench.benchmark_group("body chunk");
