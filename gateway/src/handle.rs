@@ -1,5 +1,6 @@
 //! From a request's path to whoever answers it.
 
+use crate::activity;
 use crate::agents::{AgentEntry, Agents, AgentsError};
 use crate::auth::{self, Auth, Caller, Denied};
 use crate::body;
@@ -81,6 +82,7 @@ pub(crate) async fn handle(shared: Arc<Shared>, face: Face, request: Request<Inc
         Route::Jwks => jwks(&shared, &parts),
         Route::A2a { base, what } => a2a(&shared, &caller, base, what, &parts, body).await,
         Route::Grpc(method) => grpc::answer(&shared, &caller, method, &parts, body).await,
+        Route::AnyTask(id) => activity::task(&shared, &caller, id, &parts).await,
         Route::Unknown if grpc::is_grpc(&parts.headers) => grpc::unknown(&path),
         Route::Metrics | Route::Unknown => not_found(&path),
         route => platform::answer(shared.clone(), route, &parts, body).await,

@@ -1,5 +1,6 @@
 //! The platform API: modules, agents, versions.
 
+use crate::activity;
 use crate::agents::Agents;
 use crate::auth;
 use crate::body;
@@ -84,6 +85,9 @@ async fn serve(
         Route::Limits(name) if method == Method::DELETE => limits::delete(shared, name).await,
         Route::Limits(name) if is_read(method) => limits::get(shared, name).await,
         Route::Limits(_) => Ok(method_not_allowed("GET, HEAD, PUT, DELETE")),
+        Route::Logs(name) if is_read(method) => {
+            activity::logs(shared, name, parts.uri.query()).await
+        }
         Route::Versions(name) if is_read(method) => versions(shared, name).await,
         route @ (Route::Tokens | Route::Token(_)) => auth::answer(shared, route, parts, body).await,
         Route::Agents if is_read(method) => catalog::agents(shared, parts.uri.query()).await,
@@ -399,6 +403,7 @@ async fn delete_agent(shared: Arc<Shared>, name: String) -> Result<Reply, ApiErr
         .changed(&name, versions.iter().map(|version| version.number));
     shared.operations.scheduler.retire(&name, None);
     shared.operations.scheduler.forget_usage(&name);
+    shared.operations.scheduler.logs().forget(&name);
     for digest in &removed {
         shared.operations.scheduler.forget(digest);
     }
@@ -437,7 +442,7 @@ pub(crate) fn no_agent(name: &str) -> ApiError {
     )
 }
 
-fn is_read(method: &Method) -> bool {
+pub(crate) fn is_read(method: &Method) -> bool {
     method == Method::GET || method == Method::HEAD
 }
 

@@ -2,6 +2,7 @@
 
 use crate::config::SchedulerConfig;
 use crate::machine::{DISCOVERY_SLOTS, stacks};
+use dormouse_services::LogBook;
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
@@ -26,6 +27,8 @@ const KEEP_TABLE: usize = 4 << 10;
 
 pub(crate) struct Engine {
     pub(crate) wasmtime: wasmtime::Engine,
+    /// What its guests log.
+    pub(crate) logs: Arc<LogBook>,
     ticker: Ticker,
 }
 
@@ -46,7 +49,11 @@ impl Engine {
             .allocation_strategy(InstanceAllocationStrategy::Pooling(pool(config)));
         let wasmtime = wasmtime::Engine::new(&settings)?;
         let ticker = Ticker::start(wasmtime.clone());
-        Ok(Self { wasmtime, ticker })
+        Ok(Self {
+            wasmtime,
+            logs: Arc::default(),
+            ticker,
+        })
     }
 
     /// What compiled code depends on besides its module: another name, other code.
