@@ -7,6 +7,7 @@ use dormouse_gateway::tokens::Scope;
 use serde_json::Value;
 
 use crate::config::{LogFormat, Settings, Span};
+use crate::limits::LimitArgs;
 
 /// Where commands look for a server unless told otherwise.
 pub(crate) const DEFAULT_SERVER: &str = "http://127.0.0.1:8080";
@@ -134,7 +135,10 @@ Examples:
   dormouse deploy . --package greeter      one crate of a workspace
   dormouse deploy greeter.wasm             a module that is already built
   dormouse deploy --name greeter-test      its one agent under another name
+  dormouse deploy --limits strict --memory-limit 8MiB --cpu-limit 2s
 
+Limits are those of its agents from then on, in place of what was set for them before; without any, they keep
+what they have. `curl -X DELETE …/v1/agents/NAME/limits` removes them.
 A crate folder is compiled with `cargo build --target wasm32-wasip1 --release`.
 The target is installed with `rustup target add wasm32-wasip1`.")]
 pub(crate) struct DeployArgs {
@@ -149,6 +153,9 @@ pub(crate) struct DeployArgs {
     /// What to call the agent, if the module declares only one [default: as it declares]
     #[arg(long, value_name = "NAME")]
     pub(crate) name: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) limits: LimitArgs,
 
     /// Print the server's answer as JSON
     #[arg(long)]

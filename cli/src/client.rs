@@ -67,13 +67,21 @@ impl Client {
         read_json(self.send(self.request(Method::PUT, path)?.json(body))?)
     }
 
-    /// Uploads a module; its one agent is called `name`, if that is given.
-    pub(crate) fn upload(&self, bytes: Body, name: Option<&str>) -> anyhow::Result<Value> {
+    /// Uploads a module; its one agent is called `name`, if that is given, and its agents get these limits.
+    pub(crate) fn upload(
+        &self,
+        bytes: Body,
+        name: Option<&str>,
+        limits: Option<&Value>,
+    ) -> anyhow::Result<Value> {
         let mut url = self.url(&["v1", "modules"])?;
         if let Some(name) = name {
             url.query_pairs_mut().append_pair("name", name);
         }
-        let request = self.authorized(self.http.post(url));
+        let mut request = self.authorized(self.http.post(url));
+        if let Some(limits) = limits {
+            request = request.header("Dormouse-Limits", limits.to_string());
+        }
         read_json(self.send(request.header(CONTENT_TYPE, "application/wasm").body(bytes))?)
     }
 

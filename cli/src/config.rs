@@ -1,7 +1,7 @@
 //! The configuration of `serve`: flags over a file over defaults, parsed once.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroU64};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
@@ -76,6 +76,11 @@ pub(crate) struct Settings {
     /// A call may use a processor for this long, its waits not included [default: 30s, or what --limits says]
     #[arg(long, value_name = "DURATION")]
     cpu_limit: Option<Span>,
+
+    /// A call may use so many units of fuel, about one for each instruction; counting them is deterministic and
+    /// makes all agents slower [default: not counted]
+    #[arg(long, value_name = "N")]
+    fuel: Option<NonZeroU64>,
 
     /// Open a data folder of which a part is lost, without that part
     #[arg(long, num_args = 0, default_missing_value = "true")]
@@ -170,6 +175,7 @@ impl Config {
             &mut scheduler.max_instances,
             settings.max_instances.map(|count| count.get() as usize),
         );
+        scheduler.limits.fuel = settings.fuel.map(NonZeroU64::get);
         scheduler.memory_budget = settings.memory_budget.map(|size| size.0);
         let accept_data_loss = settings.accept_data_loss == Some(true);
         Ok(Self {
@@ -216,6 +222,7 @@ impl Settings {
             limits: self.limits.or(file.limits),
             call_timeout: self.call_timeout.or(file.call_timeout),
             cpu_limit: self.cpu_limit.or(file.cpu_limit),
+            fuel: self.fuel.or(file.fuel),
             accept_data_loss: self.accept_data_loss.or(file.accept_data_loss),
             insecure: self.insecure.or(file.insecure),
             webhook_allow: self.webhook_allow.or(file.webhook_allow),
@@ -278,7 +285,7 @@ impl TryFrom<String> for Span {
     }
 }
 
-/// A number of bytes as people write it: `512MiB`, `4GiB`, `1073741824`.
+/// A number of bytes as people write it: `512MiB`, `512M`, `4GiB`, `1073741824`. Units are powers of 1024.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub(crate) struct Size(pub(crate) u64);
@@ -287,7 +294,15 @@ impl FromStr for Size {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let units = [("KiB", 10), ("MiB", 20), ("GiB", 30), ("TiB", 40)];
+        let units = [
+            ("KiB", 10),
+            ("MiB", 20),
+            ("GiB", 30),
+            ("TiB", 40),
+            ("K", 10),
+            ("M", 20),
+            ("G", 30),
+        ];
         let unit = units
             .iter()
             .find_map(|(unit, shift)| Some((text.strip_suffix(unit)?, *shift)));
@@ -310,7 +325,7 @@ impl TryFrom<String> for Size {
 /// A set of limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
 #[serde(rename_all = "lowercase")]
-enum LimitsPreset {
+pub(crate) enum LimitsPreset {
     /// For agents of strangers that do little
     Strict,
     Default,
@@ -347,6 +362,7 @@ mod tests {
         let size = |text: &str| text.parse::<Size>().ok().map(|size| size.0);
         assert_eq!(size("512MiB"), Some(512 << 20));
         assert_eq!(size("4 GiB"), Some(4 << 30));
+        assert_eq!(size("16M"), Some(16 << 20));
         assert_eq!(size("1073741824"), Some(1 << 30));
         for wrong in ["", "0", "MiB", "1.5GiB", "4GB", "-1", "99999999999TiB"] {
             assert_eq!(size(wrong), None, "{wrong}");

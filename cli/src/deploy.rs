@@ -20,7 +20,8 @@ pub(crate) fn deploy(args: &DeployArgs) -> anyhow::Result<()> {
     let bytes =
         std::fs::read(&module).with_context(|| format!("cannot read {}", module.display()))?;
     let size = bytes.len() as u64;
-    let answer = upload(&client, bytes, args.name.as_deref())?;
+    let limits = args.limits.json();
+    let answer = upload(&client, bytes, args.name.as_deref(), limits.as_ref())?;
     let out = &mut io::stdout().lock();
     if args.json {
         return Ok(writeln!(out, "{answer:#}")?);
@@ -43,7 +44,12 @@ fn module(args: &DeployArgs) -> anyhow::Result<PathBuf> {
 }
 
 /// Uploads with a progress bar, which hides itself when stderr is no terminal.
-fn upload(client: &Client, bytes: Vec<u8>, name: Option<&str>) -> anyhow::Result<Value> {
+fn upload(
+    client: &Client,
+    bytes: Vec<u8>,
+    name: Option<&str>,
+    limits: Option<&Value>,
+) -> anyhow::Result<Value> {
     let size = bytes.len() as u64;
     let style =
         ProgressStyle::with_template("{spinner} uploading {wide_bar} {bytes}/{total_bytes}")
@@ -51,7 +57,8 @@ fn upload(client: &Client, bytes: Vec<u8>, name: Option<&str>) -> anyhow::Result
     let bar = ProgressBar::new(size).with_style(style);
     // Keeps moving while the server compiles, after the last byte is sent.
     bar.enable_steady_tick(Duration::from_millis(100));
-    let answer = client.upload(Body::sized(bar.wrap_read(Cursor::new(bytes)), size), name);
+    let body = Body::sized(bar.wrap_read(Cursor::new(bytes)), size);
+    let answer = client.upload(body, name, limits);
     bar.finish_and_clear();
     answer
 }

@@ -1,7 +1,7 @@
 //! The `dormouse` binary: the platform and everything a developer types.
 //!
 //! Reading order: [`args`] (every command and flag), [`serve`] with [`config`] (the platform),
-//! [`new`] (a project), [`deploy`] with [`cargo`] (from a crate to an agent), [`send`] with
+//! [`new`] (a project), [`deploy`] with [`cargo`] and [`limits`] (from a crate to an agent), [`send`] with
 //! [`render`] and [`sse`] (talking to an agent), [`registry`] (agents and versions), [`token`] (who is let in), [`doctor`]
 //! (checking the machine), [`client`] (how all of them reach a server).
 
@@ -14,6 +14,7 @@ mod new;
 
 mod cargo;
 mod deploy;
+mod limits;
 
 mod render;
 mod send;

@@ -62,7 +62,7 @@ impl WasmAgentRuntime {
     /// engine, so it is the engine's to say.
     ///
     /// # Errors
-    /// When the engine does not count instructions and the configuration asks for it.
+    /// When the engine counts instructions and the configuration does not ask for it, or the other way round.
     pub fn on_engine(
         engine: wasmtime::Engine,
         clock: Arc<Clock>,
@@ -77,8 +77,8 @@ impl WasmAgentRuntime {
         settings: WasmAgentConfig,
     ) -> Result<Self, WasmRuntimeError> {
         let mut probe = wasmtime::Store::new(&wasmtime, ());
-        if settings.fuel_enabled && probe.set_fuel(1).is_err() {
-            let sentence = "this engine does not count instructions (fuel_enabled)";
+        if settings.fuel_enabled != probe.set_fuel(1).is_ok() {
+            let sentence = "fuel_enabled must be what the engine was made with";
             return Err(WasmRuntimeError::EngineCreation(sentence.into()));
         }
         Ok(Self {

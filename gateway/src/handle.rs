@@ -47,6 +47,8 @@ pub(crate) struct Shared {
     pub(crate) auth: Auth,
     /// Held while tokens change and are read again.
     pub(crate) token_changes: Arc<Mutex<()>>,
+    /// When this process began, in milliseconds since the Unix epoch.
+    pub(crate) started_ms: u64,
     pub(crate) draining: CancellationToken,
     /// Metrics have a listener of their own and are not served on the public one.
     pub(crate) separate_metrics: bool,
@@ -77,7 +79,7 @@ pub(crate) async fn handle(
         Err(denied) => return refuse(&shared, &route, denied, &parts, body).await,
     };
     if face == Face::Public
-        && matches!(route, Route::A2a { .. } | Route::Grpc(_))
+        && matches!(route, Route::A2a { .. } | Route::Grpc(_) | Route::RootCard)
         && let Some(filters) = shared.filters.active()
     {
         let path = path.into_owned();
@@ -90,9 +92,8 @@ pub(crate) async fn handle(
             only_get(&parts, || metrics(&shared))
         }
         _ if face == Face::Metrics => not_found(&path),
-        Route::RootCard => root_card(&shared, &parts).await,
         Route::Jwks => jwks(&shared, &parts),
-        route @ (Route::A2a { .. } | Route::Grpc(_)) => {
+        route @ (Route::A2a { .. } | Route::Grpc(_) | Route::RootCard) => {
             agents(&shared, &caller, route, &parts, Payload::Arriving(body)).await
         }
         Route::Unknown if grpc::is_grpc(&parts.headers) => grpc::unknown(&path),
@@ -112,12 +113,13 @@ async fn agents(
     match route {
         Route::A2a { base, what } => a2a(shared, caller, base, what, parts, body).await,
         Route::Grpc(method) => grpc::answer(shared, caller, method, parts, body).await,
+        Route::RootCard => root_card(shared, parts).await,
         _ => not_found(parts.uri.path()),
     }
 }
 
-/// The same with filters before it and after. Which agent gRPC means is in the message, so filters that stand
-/// before some agents only are asked about all of gRPC.
+/// The same with filters before it and after. Which agent gRPC means is in the message, and that of the root card
+/// in the registry, so filters that stand before some agents only are asked about all of them.
 async fn filtered(
     shared: &Shared,
     filters: &Pipeline,

@@ -7,8 +7,8 @@ use dormouse_store::{ModuleStore, StoreMetrics, TaskStore};
 use prometheus::core::Collector;
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{
-    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
-    Registry, TextEncoder,
+    Counter, CounterVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec,
+    IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -76,6 +76,7 @@ struct Families {
     requests: IntCounterVec,
     request_seconds: HistogramVec,
     call_seconds: HistogramVec,
+    cpu_seconds: CounterVec,
     starts: IntCounterVec,
 }
 
@@ -84,6 +85,7 @@ pub(crate) struct AgentMetrics {
     label: String,
     families: Families,
     call_seconds: OnceLock<Histogram>,
+    cpu_seconds: OnceLock<Counter>,
     starts: [OnceLock<IntCounter>; Temperature::ALL.len()],
     operations: [OnceLock<(IntCounter, Histogram)>; OPERATIONS],
 }
@@ -94,6 +96,7 @@ impl AgentMetrics {
             label: label.to_owned(),
             families: families.clone(),
             call_seconds: OnceLock::new(),
+            cpu_seconds: OnceLock::new(),
             starts: std::array::from_fn(|_| OnceLock::new()),
             operations: std::array::from_fn(|_| OnceLock::new()),
         })
@@ -125,8 +128,8 @@ impl AgentMetrics {
         seconds.observe(since.elapsed().as_secs_f64());
     }
 
-    /// Counts a call that entered its guest, and the time it spent there.
-    pub(crate) fn observe_call(&self, temperature: Temperature, ran: Duration) {
+    /// Counts a call that entered its guest, the time it spent there, and the processor time of it all.
+    pub(crate) fn observe_call(&self, temperature: Temperature, ran: Duration, cpu: Duration) {
         self.starts[temperature as usize]
             .get_or_init(|| {
                 let labels = [&*self.label, temperature.as_str()];
@@ -140,6 +143,9 @@ impl AgentMetrics {
                     .with_label_values(&[&*self.label])
             })
             .observe(ran.as_secs_f64());
+        self.cpu_seconds
+            .get_or_init(|| self.families.cpu_seconds.with_label_values(&[&*self.label]))
+            .inc_by(cpu.as_secs_f64());
     }
 }
 
@@ -161,6 +167,13 @@ impl Metrics {
                 &["agent", "operation"],
             )?,
             call_seconds: histogram("dormouse_call_seconds", "Time inside the guest", &["agent"])?,
+            cpu_seconds: CounterVec::new(
+                Opts::new(
+                    "dormouse_call_cpu_seconds_total",
+                    "Processor time of calls, the starts of their instances included",
+                ),
+                &["agent"],
+            )?,
             starts: IntCounterVec::new(
                 Opts::new(
                     "dormouse_starts_total",
@@ -172,10 +185,11 @@ impl Metrics {
         let modules = IntGauge::new("dormouse_modules", "Stored modules")?;
         let module_bytes = IntGauge::new("dormouse_module_bytes", "Bytes of all stored modules")?;
         let tasks = IntGaugeVec::new(Opts::new("dormouse_tasks", "Stored tasks"), &["state"])?;
-        let collectors: [Box<dyn Collector>; 10] = [
+        let collectors: [Box<dyn Collector>; 11] = [
             Box::new(families.requests.clone()),
             Box::new(families.request_seconds.clone()),
             Box::new(families.call_seconds.clone()),
+            Box::new(families.cpu_seconds.clone()),
             Box::new(families.starts.clone()),
             Box::new(modules.clone()),
             Box::new(module_bytes.clone()),

@@ -69,7 +69,7 @@ async fn deploy_stored(
             return Err(no_module(&digest.to_string()));
         }
         let named = [named];
-        let (new, versions) = deploy(&*registry, digest, &named)?;
+        let (new, versions) = deploy(&*registry, digest, &named, None)?;
         Ok((new, versions, named))
     })
     .await?;
@@ -81,6 +81,7 @@ pub(crate) fn deploy(
     registry: &dyn Registry,
     digest: Digest,
     named: &[Named],
+    limits: Option<&[u8]>,
 ) -> Result<(bool, Vec<VersionRecord>), ApiError> {
     let mut is_new = false;
     for Named { name, definition } in named {
@@ -102,7 +103,10 @@ pub(crate) fn deploy(
             (name.clone(), json)
         })
         .collect();
-    Ok((is_new, registry.deploy(digest, &encoded, now_ms())?))
+    Ok((
+        is_new,
+        registry.deploy_with(digest, &encoded, limits, now_ms())?,
+    ))
 }
 
 /// What a stored definition calls its agent; `None` if it cannot be read.

@@ -7,6 +7,7 @@ use crate::catalog;
 use crate::errors::ApiError;
 use crate::filters::{self, Filters};
 use crate::handle::{Shared, method_not_allowed};
+use crate::limits::{self, Brought};
 use crate::metrics::Operation;
 use crate::naming::{self, Named};
 use crate::ops::Detached;
@@ -80,6 +81,10 @@ async fn serve(
         Route::Agent(_) => Ok(method_not_allowed("GET, HEAD, PUT, DELETE")),
         Route::Active(name) if method == Method::POST => activate(shared, name, body).await,
         Route::Active(_) => Ok(method_not_allowed("POST")),
+        Route::Limits(name) if method == Method::PUT => limits::put(shared, name, body).await,
+        Route::Limits(name) if method == Method::DELETE => limits::delete(shared, name).await,
+        Route::Limits(name) if is_read(method) => limits::get(shared, name).await,
+        Route::Limits(_) => Ok(method_not_allowed("GET, HEAD, PUT, DELETE")),
         Route::Versions(name) if is_read(method) => versions(shared, name).await,
         route @ (Route::Filters | Route::Filter(_)) => {
             filters::answer(shared, route, parts, body).await
@@ -109,6 +114,7 @@ async fn upload(shared: &Arc<Shared>, parts: &Parts, body: Incoming) -> Result<R
     check_type(&parts.headers)?;
     let name = uri::parameter(parts.uri.query(), "name").map(|name| name.into_owned());
     name.as_deref().map_or(Ok(()), naming::check)?;
+    let limits = limits::of_upload(&shared.operations.scheduler, &parts.headers)?;
     if bytes.is_empty() {
         let sentence = "the body is empty; send the bytes of a WebAssembly module";
         return Err(ApiError::new(
@@ -118,7 +124,7 @@ async fn upload(shared: &Arc<Shared>, parts: &Parts, body: Incoming) -> Result<R
         ));
     }
     // All of it or nothing, also when the client leaves from here on.
-    let deploying = deploy(Arc::clone(shared), bytes, name);
+    let deploying = deploy(Arc::clone(shared), bytes, name, limits);
     Detached::new(&shared.operations.calls, deploying).await
 }
 
@@ -165,12 +171,20 @@ async fn deploy(
     shared: Arc<Shared>,
     bytes: Bytes,
     name: Option<String>,
+    brought: Option<Brought>,
 ) -> Result<Reply, ApiError> {
     let Prepared {
         digest,
         definitions,
         ..
-    } = shared.operations.scheduler.prepare(bytes.clone()).await?;
+    } = match &brought {
+        None => shared.operations.scheduler.prepare(bytes.clone()).await?,
+        Some(Brought { limits, .. }) => {
+            let scheduler = &shared.operations.scheduler;
+            scheduler.prepare_under(limits, bytes.clone()).await?
+        }
+    };
+    let has_limits = brought.is_some();
     let chosen = match &name {
         None => Ok(definitions.into_iter().map(Named::as_declared).collect()),
         Some(name) => Named::choose(name, definitions, None).map(|named| vec![named]),
@@ -186,7 +200,8 @@ async fn deploy(
             }
         })?;
         let put = modules.put(&bytes)?;
-        match naming::deploy(&*registry, digest, &chosen) {
+        let kept = brought.as_ref().map(|brought| &*brought.kept);
+        match naming::deploy(&*registry, digest, &chosen, kept) {
             Ok((_is_new, versions)) => Ok((put.new, versions, chosen)),
             Err(error) => {
                 if put.new {
@@ -200,6 +215,11 @@ async fn deploy(
         }
     })
     .await?;
+    if has_limits {
+        for version in &versions {
+            limits::changed(&shared, &version.agent).await?;
+        }
+    }
     Ok(deployed(&shared, digest, new, &versions, &chosen))
 }
 
@@ -273,11 +293,11 @@ pub(crate) fn no_module(digest: &str) -> ApiError {
 }
 
 async fn agent(shared: &Shared, name: &str) -> Result<Reply, ApiError> {
-    let (registry, owned) = (Arc::clone(&shared.registry), name.to_owned());
-    let record = blocking(move || Ok(registry.agent(&owned)?)).await?;
-    let record = record.ok_or_else(|| no_agent(name))?;
+    let (record, mut details) = limits::details(shared, name).await?;
     let mut entry = entry(&shared.agents, &record);
-    entry["limits"] = limits(shared);
+    for member in ["limits", "overrides", "usage"] {
+        entry[member] = details[member].take();
+    }
     Ok(respond::json(StatusCode::OK, &entry))
 }
 
@@ -302,24 +322,11 @@ pub(crate) fn entry(agents: &Agents, record: &AgentRecord) -> Value {
     entry
 }
 
-/// What a call may use: of every agent the same.
-fn limits(shared: &Shared) -> Value {
-    let limits = shared.operations.scheduler.limits();
-    json!({
-        "preset": limits.preset.as_str(),
-        "call_seconds": limits.deadline.as_secs_f64(),
-        "processor_seconds": limits.processor.as_secs_f64(),
-        "memory_bytes": limits.memory_bytes,
-        "table_elements": limits.table_elements,
-        "host_call_bytes": limits.host_call_bytes,
-    })
-}
-
 async fn versions(shared: &Shared, name: &str) -> Result<Reply, ApiError> {
     let (registry, owned) = (Arc::clone(&shared.registry), name.to_owned());
-    let (active, versions) =
-        blocking(move || Ok((registry.agent(&owned)?, registry.versions(&owned)?))).await?;
-    let active = active.ok_or_else(|| no_agent(name))?.active.number;
+    let versions = blocking(move || Ok(registry.versions(&owned)?)).await?;
+    let (record, mut details) = limits::details(shared, name).await?;
+    let active = record.active.number;
     let url = shared.agents.url(name);
     let versions: Vec<Value> = versions
         .iter()
@@ -335,7 +342,7 @@ async fn versions(shared: &Shared, name: &str) -> Result<Reply, ApiError> {
         .collect();
     Ok(respond::json(
         StatusCode::OK,
-        &json!({"name": name, "limits": limits(shared), "versions": versions}),
+        &json!({"name": name, "limits": details["limits"].take(), "versions": versions}),
     ))
 }
 
@@ -395,6 +402,7 @@ async fn delete_agent(shared: Arc<Shared>, name: String) -> Result<Reply, ApiErr
         .agents
         .changed(&name, versions.iter().map(|version| version.number));
     shared.operations.scheduler.retire(&name, None);
+    shared.operations.scheduler.forget_usage(&name);
     for digest in &removed {
         shared.operations.scheduler.forget(digest);
     }
@@ -427,7 +435,7 @@ fn remove_unreferenced(
     Ok(removed)
 }
 
-fn no_agent(name: &str) -> ApiError {
+pub(crate) fn no_agent(name: &str) -> ApiError {
     ApiError::new(
         StatusCode::NOT_FOUND,
         "unknown_agent",

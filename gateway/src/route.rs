@@ -11,6 +11,7 @@ pub(crate) enum Route<'a> {
     Agent(&'a str),
     Versions(&'a str),
     Active(&'a str),
+    Limits(&'a str),
     Tokens,
     Token(&'a str),
     Filters,
@@ -117,6 +118,7 @@ fn platform(path: &str) -> Route<'_> {
         None if !rest.is_empty() => Route::Agent(rest),
         Some((name, "versions")) => Route::Versions(name),
         Some((name, "active")) => Route::Active(name),
+        Some((name, "limits")) => Route::Limits(name),
         _ => Route::Unknown,
     }
 }
@@ -229,6 +231,7 @@ mod tests {
             ("/v1/agents/calc", Route::Agent("calc")),
             ("/v1/agents/calc/versions", Route::Versions("calc")),
             ("/v1/agents/calc/active", Route::Active("calc")),
+            ("/v1/agents/calc/limits", Route::Limits("calc")),
             ("/v1/agents/calc/other", Route::Unknown),
             ("/v1/tokens", Route::Tokens),
             ("/v1/filters", Route::Filters),

@@ -2,6 +2,7 @@
 
 use crate::agents::{Agents, Issuer};
 use crate::auth::Auth;
+use crate::auth::tokens::now_ms;
 use crate::config::GatewayConfig;
 use crate::connection::Protocols;
 use crate::errors::GatewayError;
@@ -66,6 +67,7 @@ impl Gateway {
         )?);
         let agents = Agents::new(
             Arc::clone(&store.registry),
+            scheduler.clone(),
             Arc::clone(&metrics),
             Issuer {
                 origin: config.public_url.clone(),
@@ -101,6 +103,7 @@ impl Gateway {
             filters: Arc::new(filters),
             auth: Auth::new(config.without_tokens, &*store.tokens)?,
             token_changes: Arc::default(),
+            started_ms: now_ms(),
             draining: CancellationToken::new(),
             separate_metrics: false,
             config,

@@ -1,14 +1,18 @@
 //! One call: what it needs and what came of it.
 
+use crate::config::CallLimits;
+use crate::usage::Usage;
 use dormouse_services::Call;
 use dormouse_services::model::{FailureClass, Isolation, Message, Metadata, Outcome};
 use dormouse_store::Digest;
 use serde_json::Value;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// One version of an agent, as far as running it needs to know.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+/// One version of an agent, as far as running it needs to know. Instances are reused between equal ones, so an
+/// instance that was started under other limits is not.
+#[derive(Debug, Clone)]
 pub struct VersionRef {
     pub agent: String,
     /// What the module calls this agent. It differs from `agent` when the module was deployed under another name.
@@ -18,12 +22,39 @@ pub struct VersionRef {
     pub isolation: Isolation,
     /// Calls that may be in one instance at a time; at least 1.
     pub concurrency: u32,
+    pub limits: Arc<CallLimits>,
+    /// Where its agent's calls are summed up.
+    pub usage: Arc<Usage>,
 }
 
 impl VersionRef {
-    /// Whether several calls may be in one instance at a time.
+    /// Whether several calls may be in one instance at a time. Fuel is an instance's, so if a call's is to be
+    /// known, it has to be alone.
     pub(crate) fn is_shared(&self) -> bool {
-        self.concurrency > 1 && self.isolation != Isolation::Call
+        self.concurrency > 1 && self.isolation != Isolation::Call && self.limits.fuel.is_none()
+    }
+}
+
+impl PartialEq for VersionRef {
+    fn eq(&self, other: &Self) -> bool {
+        self.number == other.number
+            && self.agent == other.agent
+            && self.declared == other.declared
+            && self.digest == other.digest
+            && self.isolation == other.isolation
+            && self.concurrency == other.concurrency
+            && self.limits == other.limits
+    }
+}
+
+impl Eq for VersionRef {}
+
+/// Versions with the same number and digest rarely differ, and every call hashes.
+impl Hash for VersionRef {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.agent.hash(state);
+        self.number.hash(state);
+        self.digest.hash(state);
     }
 }
 
@@ -62,6 +93,8 @@ pub struct CallReport {
     pub ran: Duration,
     /// Processor time of the call, its start included.
     pub processor: Duration,
+    /// Units of fuel that the guest function has used, if fuel is counted and the function has ended.
+    pub fuel: Option<u64>,
 }
 
 /// A call that ended without an outcome of its agent.

@@ -10,8 +10,8 @@ use crate::host::wit::AgentPre;
 use crate::host::{GuestState, linker};
 use crate::lane::give_way;
 use crate::metrics::Metrics;
+use crate::popularity::Popularity;
 use crate::shortage::is_shortage;
-use crate::usage::Usage;
 use dormouse_store::{Digest, ModuleStore, StoreError};
 use moka::sync::Cache;
 use std::sync::Arc;
@@ -57,7 +57,7 @@ pub(crate) struct CodeCache {
     linker: Linker<GuestState>,
     files: Arc<CodeFiles>,
     compiler: Compiler,
-    usage: Usage,
+    popularity: Popularity,
     pub(crate) metrics: Arc<Metrics>,
     /// `None` keeps nothing loaded.
     loaded: Option<Cache<Digest, Code>>,
@@ -91,7 +91,7 @@ impl CodeCache {
             engine,
             files,
             compiler: Compiler::new(workshop, config.compile_workers),
-            usage: Usage::new(root.join("usage")),
+            popularity: Popularity::new(root.join("usage")),
             metrics,
             loaded,
         })
@@ -148,19 +148,19 @@ impl CodeCache {
 
     /// Counts a call.
     pub(crate) fn called(&self, digest: &Digest) {
-        self.usage.called(digest);
+        self.popularity.called(digest);
     }
 
     /// Keeps the counts of calls. Blocks on the disk.
-    pub(crate) fn save_usage(&self) {
-        if let Err(error) = self.usage.save(SystemTime::now()) {
+    pub(crate) fn save_popularity(&self) {
+        if let Err(error) = self.popularity.save(SystemTime::now()) {
             tracing::warn!(%error, "how often agents are called could not be written");
         }
     }
 
     /// Those of the modules that have code and those that have none, the most used first. Blocks on the disk.
     fn present_and_missing(&self, mut digests: Vec<Digest>) -> (Vec<Digest>, Vec<Digest>) {
-        self.usage.sort(&mut digests, SystemTime::now());
+        self.popularity.sort(&mut digests, SystemTime::now());
         let there = |digest: &Digest| self.files.exists(digest);
         digests.into_iter().partition(there)
     }

@@ -2,6 +2,7 @@
 
 use crate::machine;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 /// How instances are kept and calls are bounded.
@@ -30,6 +31,9 @@ pub struct SchedulerConfig {
     /// Modules compiled at a time for uploads and calls that wait. All cores share the functions of one, so more
     /// of them take longer each.
     pub compile_workers: usize,
+    /// Event loops that have not run anything for this long stand still; it is logged and counted.
+    pub stall_after: Duration,
+    /// What a call of an agent may use that has no limits of its own.
     pub limits: CallLimits,
 }
 
@@ -45,6 +49,8 @@ pub enum Preset {
 }
 
 impl Preset {
+    pub const ALL: [Self; 3] = [Self::Strict, Self::Default, Self::Generous];
+
     /// The word used in flags and in the API.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -80,8 +86,21 @@ impl Preset {
     }
 }
 
-/// What one call and its instance may use.
-#[derive(Debug, Clone)]
+/// No preset has this name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UnknownPreset;
+
+impl FromStr for Preset {
+    type Err = UnknownPreset;
+
+    fn from_str(word: &str) -> Result<Self, UnknownPreset> {
+        let known = Self::ALL.into_iter().find(|one| one.as_str() == word);
+        known.ok_or(UnknownPreset)
+    }
+}
+
+/// What one call and its instance may use: of every agent the same, unless an agent has limits of its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CallLimits {
     /// What these limits were before single ones were changed.
     pub preset: Preset,
@@ -96,6 +115,12 @@ pub struct CallLimits {
     /// Bytes that may pass from guest to host in one host call: what the host has to allocate for
     /// a guest (messages, artifacts, log records).
     pub host_call_bytes: usize,
+    /// Live instances of the agent. `None`: [`SchedulerConfig::max_instances_per_agent`].
+    pub max_instances: Option<usize>,
+    /// Units of fuel of a call, about one for each instruction of WebAssembly; what it takes to start its instance
+    /// has as much of its own. `None`: nothing is counted. Of all agents the same, because it decides what code
+    /// is compiled to.
+    pub fuel: Option<u64>,
     /// Wall time of `definitions` at deploy.
     pub discovery: Duration,
     /// Processor time of a module's initialisation at deploy.
@@ -113,6 +138,8 @@ impl Default for CallLimits {
             memory_bytes: 64 << 20,
             table_elements: 20_000,
             host_call_bytes: 8 << 20,
+            max_instances: None,
+            fuel: None,
             discovery: Duration::from_secs(2),
             initialisation: Duration::from_secs(5),
             module_bytes: 32 << 20,
@@ -120,7 +147,29 @@ impl Default for CallLimits {
     }
 }
 
+/// What no agent's own limits go beyond.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ceiling {
+    /// Linear memory of an instance, in bytes: what a slot of the engine's pool has.
+    pub memory_bytes: usize,
+    /// Elements of one table, likewise.
+    pub table_elements: usize,
+    /// Live instances of one agent.
+    pub max_instances: usize,
+}
+
 impl SchedulerConfig {
+    /// What single agents may be given. A slot has room for the most generous preset, also when the limits of all
+    /// agents are tighter: room that nobody touches costs addresses, not memory.
+    pub fn ceiling(&self) -> Ceiling {
+        let generous = Preset::Generous.limits();
+        Ceiling {
+            memory_bytes: self.limits.memory_bytes.max(generous.memory_bytes),
+            table_elements: self.limits.table_elements.max(generous.table_elements),
+            max_instances: self.max_instances,
+        }
+    }
+
     /// The defaults, with compiled code in `code_dir`.
     pub fn new(code_dir: PathBuf) -> Self {
         Self {
@@ -134,6 +183,7 @@ impl SchedulerConfig {
             memory_budget: None,
             resident: machine::resident,
             compile_workers: 1,
+            stall_after: Duration::from_secs(2),
             limits: CallLimits::default(),
         }
     }

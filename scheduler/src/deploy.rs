@@ -276,7 +276,9 @@ async fn discover(
         seconds: limits.discovery.as_secs_f32(),
     };
     let asked = async {
-        let mut instance = Instance::start(engine, &code, limits, deadline, Pace::new())
+        // It is nobody's yet, so nobody's usage grows.
+        let usage = Arc::default();
+        let mut instance = Instance::start(engine, &code, limits, usage, deadline, Pace::new())
             .await
             .map_err(|e| unless_short(&e, DeployError::Instantiate))?;
         let mut counted = Counted::start(&metrics);

@@ -2,21 +2,23 @@
 //! code on disk.
 
 mod blame;
+mod shared;
 
 use crate::call::{CallFailure, CallReport, CallRequest, Temperature, VersionRef};
 use crate::code::{Code, CodeCache};
-use crate::config::{CallLimits, SchedulerConfig};
+use crate::config::{CallLimits, Ceiling, SchedulerConfig};
 use crate::deploy::{DeployError, Prepared, describe, prepare};
 use crate::engine::{Engine, TICK};
 use crate::instance::{self, Instance};
 use crate::lane::{Lane, Pace, SlowLane};
-use crate::machine::FILTERS;
+use crate::machine::filter_slots;
 use crate::metrics::Metrics;
 use crate::policy::Caps;
-use crate::pool::{self, Acquired, Found, Lead, Live, Owner, Pool};
+use crate::pool::{self, Acquired, Found, Live, Owner, Pool};
 use crate::pressure::{Relief, relief};
-use crate::shared::{Job, Lost, Message, Reply, Rest};
-use blame::failure;
+use crate::usage::{Book, Usage};
+use crate::watchdog::Watchdog;
+use blame::{failure, too_late};
 use dormouse_filters::config::Limits;
 use dormouse_filters::{WasmAgentConfig, WasmAgentRuntime};
 use dormouse_services::model::{AgentDefinition, FailureClass, Isolation, Outcome};
@@ -24,7 +26,6 @@ use dormouse_store::{Digest, ModuleStore};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use thiserror::Error;
-use tokio::sync::oneshot;
 
 /// Runs calls. Cheap to clone; one per process.
 #[derive(Clone)]
@@ -37,6 +38,9 @@ struct Inner {
     pool: Arc<Pool>,
     slow_lane: SlowLane,
     metrics: Arc<Metrics>,
+    limits: Arc<CallLimits>,
+    usage: Book,
+    _watchdog: Watchdog,
 }
 
 /// A call's place, to be used by [`Scheduler::call_at`]. Dropping it gives it back.
@@ -83,7 +87,15 @@ impl Scheduler {
             queue: config.max_queue,
         };
         let pool = Pool::new(caps, Arc::clone(&metrics));
+        let watchdog = Watchdog::start(config.stall_after, Arc::clone(&metrics))
+            .map_err(SchedulerError::Threads)?;
+        let mut limits = config.limits.clone();
+        let most = config.max_instances_per_agent.min(config.max_instances);
+        limits.max_instances.get_or_insert(most);
         let inner = Arc::new(Inner {
+            limits: Arc::new(limits),
+            usage: Book::default(),
+            _watchdog: watchdog,
             config,
             engine,
             code: Arc::new(code),
@@ -100,7 +112,19 @@ impl Scheduler {
     /// # Errors
     /// Every refusal has a code and a sentence; see [`DeployError`].
     pub async fn prepare(&self, bytes: bytes::Bytes) -> Result<Prepared, DeployError> {
-        prepare(&self.0.engine, &self.0.code, &self.0.config.limits, bytes).await
+        self.prepare_under(&self.0.limits, bytes).await
+    }
+
+    /// As [`Scheduler::prepare`], for agents that are to have limits of their own: they are asked for under these.
+    ///
+    /// # Errors
+    /// The same.
+    pub async fn prepare_under(
+        &self,
+        limits: &CallLimits,
+        bytes: bytes::Bytes,
+    ) -> Result<Prepared, DeployError> {
+        prepare(&self.0.engine, &self.0.code, limits, bytes).await
     }
 
     /// A runtime for filters on this engine (`docs/decisions/0018`). One per process: it has all the slots there are.
@@ -108,18 +132,17 @@ impl Scheduler {
     /// # Errors
     /// When the engine cannot link what a filter may import.
     pub fn filters(&self) -> Result<WasmAgentRuntime, SchedulerError> {
-        let usual = Limits::default();
+        let (usual, ceiling) = (Limits::default(), self.0.config.ceiling());
         let settings = WasmAgentConfig {
-            // Compiled into all code of the engine, it would cost every agent a fifth of its speed and more.
-            fuel_enabled: false,
+            // Compiled into all code of the engine, or into none.
+            fuel_enabled: self.0.config.limits.fuel.is_some(),
             epoch_enabled: true,
             epoch_tick_interval: TICK,
             limits: Limits {
-                max_instances: FILTERS,
-                max_memory: usual.max_memory.min(self.0.config.limits.memory_bytes),
-                max_table_elements: usual
-                    .max_table_elements
-                    .min(self.0.config.limits.table_elements),
+                // Some are left for what takes the place of others.
+                max_instances: filter_slots(self.0.config.max_instances) * 4 / 5,
+                max_memory: usual.max_memory.min(ceiling.memory_bytes),
+                max_table_elements: usual.max_table_elements.min(ceiling.table_elements),
                 ..usual
             },
         };
@@ -134,7 +157,7 @@ impl Scheduler {
     /// As of [`Scheduler::prepare`].
     pub async fn describe(&self, digest: Digest) -> Result<Vec<AgentDefinition>, DeployError> {
         let inner = &self.0;
-        describe(&inner.engine, &inner.code, &inner.config.limits, digest).await
+        describe(&inner.engine, &inner.code, &inner.limits, digest).await
     }
 
     /// Compiles every module of the list that has no compiled code: after an engine upgrade, or when the folder was
@@ -179,6 +202,7 @@ impl Scheduler {
                 start: None,
                 ran: Duration::ZERO,
                 processor: Duration::ZERO,
+                fuel: None,
             },
         }
     }
@@ -189,7 +213,8 @@ impl Scheduler {
         debug_assert_eq!(*place.0.version(), request.version);
         let inner = &self.0;
         let begun = Instant::now();
-        let deadline = begun + inner.config.limits.deadline;
+        let version = Arc::clone(&request.version);
+        let deadline = begun + version.limits.deadline;
         let pace = Pace::new();
         let task = Arc::clone(&request.task);
         let run = Arc::clone(inner).run(place.0, request, deadline, Arc::clone(&pace));
@@ -201,14 +226,18 @@ impl Scheduler {
                 FailureClass::Interrupted,
                 "The call was interrupted: its task was canceled or the server is stopping.",
             )),
-            () = tokio::time::sleep_until(deadline.into()) => Err(inner.too_late()),
+            () = tokio::time::sleep_until(deadline.into()) => Err(too_late(&version.limits)),
         };
         let mut report = CallReport {
             result,
             start: None,
             ran: Duration::ZERO,
             processor: pace.used(),
+            fuel: pace.fuel.get().copied(),
         };
+        version
+            .usage
+            .add(report.processor, begun.elapsed(), report.fuel);
         if let Some((entered, temperature)) = pace.entered.get() {
             let after = *entered - begun;
             inner.metrics.started(*temperature, after);
@@ -223,9 +252,24 @@ impl Scheduler {
         self.0.pool.retire(agent, |number| Some(number) == active);
     }
 
-    /// What a call of any agent may use.
-    pub fn limits(&self) -> &CallLimits {
-        &self.0.config.limits
+    /// What a call of an agent may use that has no limits of its own.
+    pub fn limits(&self) -> &Arc<CallLimits> {
+        &self.0.limits
+    }
+
+    /// What the limits of a single agent do not go beyond.
+    pub fn ceiling(&self) -> Ceiling {
+        self.0.config.ceiling()
+    }
+
+    /// Where an agent's calls are summed up.
+    pub fn usage(&self, agent: &str) -> Arc<Usage> {
+        self.0.usage.of(agent)
+    }
+
+    /// Begins an agent's sums anew: it was deleted.
+    pub fn forget_usage(&self, agent: &str) {
+        self.0.usage.forget(agent);
     }
 
     /// Drops a removed module's code from memory and disk.
@@ -236,7 +280,7 @@ impl Scheduler {
     /// Evicts every parked instance, and keeps what is known of the use of agents. Calls must have ended before.
     pub async fn drain(&self) {
         self.0.pool.evict_all();
-        save_usage(&self.0).await;
+        save_popularity(&self.0).await;
     }
 }
 
@@ -268,11 +312,16 @@ impl Inner {
         let keep = request.version.isolation != Isolation::Call && !bound.is_zero();
         let (mut live, temperature) = self.find(found, &request, deadline, &pace).await?;
         pace.entered.get_or_init(|| (Instant::now(), temperature));
+        let limits = Arc::clone(&request.version.limits);
         let said = live
             .instance
-            .call(&self.engine, request, deadline, pace)
+            .call(&self.engine, request, deadline, Arc::clone(&pace))
             .await;
-        let outcome = instance::outcome(said.map_err(|error| self.explain(&error))?)?;
+        if let Some(fuel) = live.instance.fuel_used() {
+            pace.fuel.get_or_init(|| fuel);
+        }
+        let said = said.map_err(|error| self.explain(&error, &limits))?;
+        let outcome = instance::outcome(said)?;
         if keep {
             let now = tokio::time::Instant::now();
             self.pool.park(live, owner, now, bound);
@@ -295,128 +344,18 @@ impl Inner {
             Found::Room(room) => room.make(),
         };
         let (code, temperature) = self.code(&request.version).await?;
-        let limits = &self.config.limits;
-        let instance = Instance::start(&self.engine, &code, limits, deadline, Arc::clone(pace))
+        let VersionRef { limits, usage, .. } = &*request.version;
+        let usage = Arc::clone(usage);
+        let pace = Arc::clone(pace);
+        let instance = Instance::start(&self.engine, &code, limits, usage, deadline, pace)
             .await
-            .map_err(|error| self.explain(&error))?;
+            .map_err(|error| self.explain(&error, limits))?;
         Ok((slot.hold(instance), temperature))
     }
 
     async fn code(&self, version: &VersionRef) -> Result<(Code, Temperature), CallFailure> {
         let code = self.code.get(version.digest).await;
         code.map_err(|error| self.no_code(&error))
-    }
-
-    /// Sends a call into an instance with others, and runs that instance if nobody does.
-    async fn run_shared(
-        self: Arc<Self>,
-        mut acquired: Acquired,
-        mut request: CallRequest,
-        deadline: Instant,
-        pace: Arc<Pace>,
-    ) -> Result<Outcome, CallFailure> {
-        let _given_up = GiveUp(Arc::clone(&pace));
-        loop {
-            let seat = match acquired {
-                Acquired::Lead(found, lead, seat) => {
-                    self.lead(found, lead, &request, &pace);
-                    seat
-                }
-                Acquired::Seat(seat) => seat,
-                Acquired::Own(found) => {
-                    return self.run_alone(found, request, deadline, pace).await;
-                }
-            };
-            let (reply, replied) = oneshot::channel();
-            let job = Job {
-                request,
-                deadline,
-                pace: Arc::clone(&pace),
-                reply,
-            };
-            if let Err(refused) = seat.send(Message::Call(Box::new(job))) {
-                refused.give_back();
-            }
-            let reply = replied.await;
-            drop(seat);
-            request = match reply {
-                Ok(Reply::Ended(result)) => return result,
-                Ok(Reply::NotBegun(request)) => *request,
-                Err(_died) => {
-                    let sentence = "The platform lost the agent's instance.";
-                    return Err(failure(FailureClass::Platform, sentence));
-                }
-            };
-            let place = self.pool.enter(&request.version, owner(&request));
-            let place = place.map_err(|_full| {
-                failure(FailureClass::Unavailable, &NoPlace::QueueFull.to_string())
-            })?;
-            acquired = place.take().await;
-        }
-    }
-
-    /// Runs a shared instance, in a task of its own, until no call is left in it.
-    fn lead(self: &Arc<Self>, found: Found, lead: Lead, first: &CallRequest, caller: &Arc<Pace>) {
-        let inner = Arc::clone(self);
-        let version = Arc::clone(&first.version);
-        let owner = owner(first);
-        let caller = Arc::clone(caller);
-        let pace = Pace::new();
-        let run = inner.run_lead(found, lead, version, owner, Arc::clone(&pace), caller);
-        tokio::spawn(Lane::new(&self.slow_lane, pace, run));
-    }
-
-    async fn run_lead(
-        self: Arc<Self>,
-        found: Found,
-        mut lead: Lead,
-        version: Arc<VersionRef>,
-        owner: Owner,
-        pace: Arc<Pace>,
-        caller: Arc<Pace>,
-    ) {
-        let mut live = match self.find_shared(found, &version, &pace).await {
-            Ok((live, temperature)) => {
-                caller.temperature.get_or_init(|| temperature);
-                live
-            }
-            Err(failure) => return lead.fail(&failure),
-        };
-        let bound = self.config.idle_timeout;
-        loop {
-            let explain = |error: &wasmtime::Error| self.explain(error);
-            let pace = Arc::clone(&pace);
-            let served = live.instance.serve(&self.engine, &mut lead, pace, explain);
-            match served.await {
-                Ok(Rest::Clean) if !bound.is_zero() => {}
-                Ok(Rest::Clean) => return live.spend(),
-                Ok(Rest::Tainted) | Err(Lost) => return,
-            }
-            let now = tokio::time::Instant::now();
-            match lead.rest(live, owner.clone(), now, bound) {
-                Ok(()) => return,
-                Err(back) => (lead, live) = back,
-            }
-        }
-    }
-
-    async fn find_shared(
-        &self,
-        found: Found,
-        version: &VersionRef,
-        pace: &Arc<Pace>,
-    ) -> Result<(Live, Temperature), CallFailure> {
-        let slot = match found {
-            Found::Parked(live) => return Ok((live, Temperature::Hot)),
-            Found::Room(room) => room.make(),
-        };
-        let (code, temperature) = self.code(version).await?;
-        let limits = &self.config.limits;
-        let instance =
-            Instance::start_shared(&self.engine, &code, limits, version, Arc::clone(pace))
-                .await
-                .map_err(|error| self.explain(&error))?;
-        Ok((slot.hold(instance), temperature))
     }
 
     /// Gives up what is kept for later while memory is over its budget.
@@ -434,15 +373,6 @@ impl Inner {
         if evicted > 0 || dropped {
             tracing::warn!(resident, budget, evicted, "memory is over its budget");
         }
-    }
-}
-
-/// Says when it is dropped that nobody waits for a call any more.
-struct GiveUp(Arc<Pace>);
-
-impl Drop for GiveUp {
-    fn drop(&mut self) {
-        self.0.give_up();
     }
 }
 
@@ -464,9 +394,9 @@ const HOUSE_TICK: Duration = Duration::from_millis(500);
 /// How often the use of agents is written down.
 const USAGE_EVERY: Duration = Duration::from_secs(5 * 60);
 
-async fn save_usage(inner: &Inner) {
+async fn save_popularity(inner: &Inner) {
     let code = Arc::clone(&inner.code);
-    let saving = tokio::task::spawn_blocking(move || code.save_usage());
+    let saving = tokio::task::spawn_blocking(move || code.save_popularity());
     if let Err(error) = saving.await {
         tracing::warn!(%error, "how often agents are called was not written");
     }
@@ -482,7 +412,7 @@ async fn keep_house(inner: std::sync::Weak<Inner>) {
         let Some(inner) = inner.upgrade() else { return };
         if saved.elapsed() >= USAGE_EVERY {
             saved = Instant::now();
-            save_usage(&inner).await;
+            save_popularity(&inner).await;
         }
         inner.pool.evict_idle(tokio::time::Instant::now());
         inner.relieve();

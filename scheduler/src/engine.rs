@@ -1,7 +1,7 @@
 //! The one wasmtime engine of the process, and the clock that lets guests be interrupted.
 
 use crate::config::SchedulerConfig;
-use crate::machine::{RESERVED_SLOTS, stacks};
+use crate::machine::{slots, stacks};
 use dormouse_filters::clock::{Clock, Running};
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
@@ -35,6 +35,8 @@ impl Engine {
             .wasm_component_model(true)
             .wasm_component_model_async(true)
             .epoch_interruption(true)
+            // Counting changes the code, so nobody pays for it who does not ask for it.
+            .consume_fuel(config.limits.fuel.is_some())
             // The youngest and most often repaired parts of the engine; no guest of ours needs them.
             .wasm_gc(false)
             .wasm_function_references(false)
@@ -63,7 +65,8 @@ impl Engine {
 
 fn pool(config: &SchedulerConfig) -> PoolingAllocationConfig {
     let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-    let instances = config.max_instances + RESERVED_SLOTS;
+    let instances = slots(config.max_instances);
+    let ceiling = config.ceiling();
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(count(instances))
         // A lifted module is four core instances: itself, the WASI adapter and two shims.
@@ -74,8 +77,8 @@ fn pool(config: &SchedulerConfig) -> PoolingAllocationConfig {
         .max_core_instances_per_component(32)
         .max_memories_per_component(2)
         .max_tables_per_component(16)
-        .max_memory_size(config.limits.memory_bytes)
-        .table_elements(config.limits.table_elements)
+        .max_memory_size(ceiling.memory_bytes)
+        .table_elements(ceiling.table_elements)
         // Reset only what a guest has touched.
         .pagemap_scan(Enabled::Auto)
         .linear_memory_keep_resident(KEEP_MEMORY)

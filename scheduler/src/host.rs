@@ -4,6 +4,7 @@ use crate::config::CallLimits;
 use crate::convert;
 use crate::lane::Pace;
 use crate::shared::Calls;
+use crate::usage::{Limiter, Usage};
 use bytes::Bytes;
 use dormouse_services::call::StateScope;
 use dormouse_services::logs::{CallLog, Level, LogFlood};
@@ -13,7 +14,6 @@ use std::time::{Duration, Instant};
 use tokio::io::AsyncWrite;
 use wasmtime::AsContextMut;
 use wasmtime::component::{Access, Accessor, HasData, HasSelf, Linker, Resource, ResourceTable};
-use wasmtime::{StoreLimits, StoreLimitsBuilder};
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamError, StreamResult};
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
@@ -51,7 +51,7 @@ impl HostCall {
 /// The data of a store: everything that one instance has on the host.
 pub(crate) struct GuestState {
     pub(crate) table: ResourceTable,
-    pub(crate) limiter: StoreLimits,
+    pub(crate) limiter: Limiter,
     /// The running call must end by then; checked at every tick.
     pub(crate) deadline: Instant,
     /// Processor time that a call may take.
@@ -67,7 +67,12 @@ pub(crate) struct GuestState {
 type SharedLog = Arc<Mutex<Option<CallLog>>>;
 
 impl GuestState {
-    pub(crate) fn new(limits: &CallLimits, deadline: Instant, pace: Arc<Pace>) -> Self {
+    pub(crate) fn new(
+        limits: &CallLimits,
+        usage: Arc<Usage>,
+        deadline: Instant,
+        pace: Arc<Pace>,
+    ) -> Self {
         let log = SharedLog::default();
         let output = |level| GuestOutput {
             log: Arc::clone(&log),
@@ -80,10 +85,7 @@ impl GuestState {
             .allow_udp(false)
             .allow_ip_name_lookup(false)
             .build();
-        let limiter = StoreLimitsBuilder::new()
-            .memory_size(limits.memory_bytes)
-            .table_elements(limits.table_elements)
-            .build();
+        let limiter = Limiter::new(limits.memory_bytes, limits.table_elements, usage);
         Self {
             table: ResourceTable::new(),
             limiter,

@@ -9,6 +9,7 @@ use crate::host::wit::{Agent, AgentPre};
 use crate::host::{GuestState, HostCall};
 use crate::lane::Pace;
 use crate::shared::{self, Skills};
+use crate::usage::Usage;
 use dormouse_services::Call;
 use dormouse_services::logs::{CallLog, LogLimits};
 use dormouse_services::model::{FailureClass, Outcome};
@@ -28,6 +29,8 @@ pub(crate) struct Instance {
     guest: Agent,
     /// Of an instance that several calls may be in.
     pub(crate) skills: Option<Skills>,
+    /// What each call has; `None` if fuel is not counted.
+    fuel: Option<u64>,
 }
 
 /// What the guest is stopped with at the first tick after its deadline.
@@ -47,14 +50,22 @@ pub(crate) fn is_too_much_for_host(error: &wasmtime::Error) -> bool {
     cause.contains("fuel allocated for hostcalls")
 }
 
+/// Whether a guest was stopped because it took more handles than an instance may have, concurrent waits included.
+/// Known by its words, too.
+pub(crate) fn is_too_many_handles(error: &wasmtime::Error) -> bool {
+    let cause = error.root_cause().to_string();
+    cause.contains("store handle limit exceeded")
+}
+
 /// A store with every limit in it.
 fn store(
     engine: &Engine,
     limits: &CallLimits,
+    usage: Arc<Usage>,
     deadline: Instant,
     pace: Arc<Pace>,
-) -> Store<GuestState> {
-    let state = GuestState::new(limits, deadline, pace);
+) -> wasmtime::Result<Store<GuestState>> {
+    let state = GuestState::new(limits, usage, deadline, pace);
     let mut store = Store::new(&engine.wasmtime, state);
     store.limiter(|state| &mut state.limiter);
     store.set_hostcall_fuel(limits.host_call_bytes);
@@ -77,7 +88,10 @@ fn store(
             UpdateDeadline::Continue(1)
         })
     });
-    store
+    if let Some(fuel) = limits.fuel {
+        store.set_fuel(fuel)?;
+    }
+    Ok(store)
 }
 
 impl Instance {
@@ -87,29 +101,37 @@ impl Instance {
         engine: &Engine,
         code: &AgentPre<GuestState>,
         limits: &CallLimits,
+        usage: Arc<Usage>,
         deadline: Instant,
         pace: Arc<Pace>,
     ) -> wasmtime::Result<Self> {
-        let mut store = store(engine, limits, deadline, pace);
+        let mut store = store(engine, limits, usage, deadline, pace)?;
         let _running = engine.enter();
         let guest = code.instantiate_async(&mut store).await?;
         Ok(Self {
             store,
             guest,
             skills: None,
+            fuel: limits.fuel,
         })
+    }
+
+    /// Fuel that the call which has just ended used.
+    pub(crate) fn fuel_used(&self) -> Option<u64> {
+        let left = self.store.get_fuel().ok()?;
+        Some(self.fuel?.saturating_sub(left))
     }
 
     /// Starts an instance that several calls of this version may be in at a time.
     pub(crate) async fn start_shared(
         engine: &Engine,
         code: &AgentPre<GuestState>,
-        limits: &CallLimits,
         version: &VersionRef,
         pace: Arc<Pace>,
     ) -> wasmtime::Result<Self> {
-        let deadline = Instant::now() + limits.deadline;
-        let mut store = store(engine, limits, deadline, pace);
+        let deadline = Instant::now() + version.limits.deadline;
+        let usage = Arc::clone(&version.usage);
+        let mut store = store(engine, &version.limits, usage, deadline, pace)?;
         let calls = version.concurrency as usize;
         store.set_max_component_handles(MAX_HANDLES + calls * HANDLES_PER_CALL);
         let _running = engine.enter();
@@ -117,6 +139,7 @@ impl Instance {
         Ok(Self {
             guest: Agent::new(&mut store, &instance)?,
             skills: Some(Skills::find(&mut store, &instance)?),
+            fuel: None,
             store,
         })
     }
@@ -156,6 +179,9 @@ impl Instance {
         state.set_log(Some(log));
         let handle = state.table.push(HostCall::new(call))?;
         let place = handle.rep();
+        if let Some(fuel) = self.fuel {
+            self.store.set_fuel(fuel)?;
+        }
         self.store.set_epoch_deadline(1);
         let _running = engine.enter();
         let skills = self.guest.dormouse_agent_skills();

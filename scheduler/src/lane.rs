@@ -66,6 +66,8 @@ impl Drop for SlowLane {
 pub(crate) struct Pace {
     /// When the guest function was entered, and how the instance was had.
     pub(crate) entered: OnceLock<(Instant, Temperature)>,
+    /// Fuel that the guest function has used, once it has ended.
+    pub(crate) fuel: OnceLock<u64>,
     /// How the instance was had, when that is known before the guest function is entered.
     pub(crate) temperature: OnceLock<Temperature>,
     epoch: Instant,
@@ -87,6 +89,7 @@ impl Pace {
     pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self {
             entered: OnceLock::new(),
+            fuel: OnceLock::new(),
             temperature: OnceLock::new(),
             epoch: Instant::now(),
             polled_at: AtomicU64::new(0),

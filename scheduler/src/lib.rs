@@ -3,10 +3,10 @@
 //! Reading order: [`config`] (every limit with its reason), [`machine`] (what the machine allows of it),
 //! [`engine`] (one wasmtime engine),
 //! [`deploy`] (check, lift, discover), [`snapshot`] (initialise before that), [`compile`] (who is compiled when),
-//! [`usage`] (who is used most), [`code_files`] (compiled code on disk), [`code`] (loaded), [`host`] (the host side of the WIT), [`instance`] (one live instance), [`policy`] (who starts, waits or
+//! [`popularity`] (who is used most), [`code_files`] (compiled code on disk), [`code`] (loaded), [`host`] (the host side of the WIT), [`instance`] (one live instance), [`policy`] (who starts, waits or
 //! is refused, a pure function), [`queue`] (who is next), [`keep_alive`] and [`pressure`] (how long instances
 //! are kept), [`pool`] (parked instances), [`shared`] (one instance, many calls), [`dispatch`] (a call finds an
-//! instance and runs).
+//! instance and runs), [`usage`] (what calls have used), [`watchdog`] (whether the event loops still turn).
 
 pub mod call;
 mod code;
@@ -25,6 +25,7 @@ pub mod machine;
 mod metrics;
 pub mod policy;
 mod pool;
+mod popularity;
 pub mod pressure;
 pub mod queue;
 mod shared;
@@ -33,8 +34,10 @@ mod snapshot;
 #[doc(hidden)]
 pub mod steps;
 mod usage;
+mod watchdog;
 
 pub use call::{CallFailure, CallReport, CallRequest, Entry, Temperature, VersionRef};
-pub use config::{CallLimits, Preset, SchedulerConfig};
+pub use config::{CallLimits, Ceiling, Preset, SchedulerConfig, UnknownPreset};
 pub use deploy::{DeployError, ModuleKind, Prepared, is_label};
 pub use dispatch::{NoPlace, Place, Scheduler, SchedulerError};
+pub use usage::{Usage, Used};

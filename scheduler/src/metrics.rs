@@ -25,6 +25,7 @@ pub(crate) struct Metrics {
     pub(crate) compiles: IntCounter,
     pub(crate) compile_seconds: Histogram,
     pub(crate) compiles_pending: IntGauge,
+    pub(crate) stalls: IntCounter,
 }
 
 impl Metrics {
@@ -70,6 +71,11 @@ impl Metrics {
             "Modules that are compiled now or wait for it",
         )?;
         registry.register(Box::new(compiles_pending.clone()))?;
+        let stalls = IntCounter::new(
+            "dormouse_stalls_total",
+            "Times that the event loops stood still",
+        )?;
+        registry.register(Box::new(stalls.clone()))?;
         registry.register(Box::new(start_seconds.clone()))?;
         registry.register(Box::new(instances.clone()))?;
         registry.register(Box::new(started.clone()))?;
@@ -92,7 +98,13 @@ impl Metrics {
             compiles,
             compile_seconds,
             compiles_pending,
+            stalls,
         })
+    }
+
+    /// Instances in which a call runs.
+    pub(crate) fn busy(&self) -> i64 {
+        self.busy.get()
     }
 
     pub(crate) fn started(&self, temperature: Temperature, after: Duration) {

@@ -26,6 +26,8 @@ pub struct Load {
     pub waiting: usize,
     /// Waiting calls of the call's agent.
     pub waiting_of_agent: usize,
+    /// Instances that the call's agent may have, if not [`Caps::instances_per_agent`].
+    pub most_of_agent: Option<usize>,
 }
 
 /// What becomes of a call for which no parked instance fits.
@@ -57,7 +59,8 @@ pub fn admit(caps: Caps, load: Load) -> Admission {
     } else {
         Admission::Refuse
     };
-    if load.live_of_agent >= caps.instances_per_agent {
+    let most = load.most_of_agent.unwrap_or(caps.instances_per_agent);
+    if load.live_of_agent >= most {
         return if load.parked_of_agent > 0 {
             Admission::EvictOwn
         } else {

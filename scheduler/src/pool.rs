@@ -58,6 +58,8 @@ struct State<I> {
 struct AgentLoad {
     live: usize,
     parked: usize,
+    /// Instances that its last call allowed it, if it has a limit of its own.
+    most: Option<usize>,
 }
 
 struct Waiter<I> {
@@ -91,6 +93,9 @@ impl<I> Pool<I> {
     ) -> Result<Place<I>, Refused> {
         let mut state = self.lock();
         state.rhythms.called(&version.agent, Instant::now());
+        if state.allow(version) {
+            state.serve_waiters(self);
+        }
         let has = if let Some(acquired) = state.serve(self, version, &owner) {
             Has::Given(acquired)
         } else if admit(self.caps, state.load(&version.agent)) == Admission::Wait {
@@ -128,7 +133,8 @@ impl<I> Pool<I> {
         now: Instant,
         bound: Duration,
     ) {
-        self.lock().park(self, live, owner, now, bound);
+        let over = self.lock().park(self, live, owner, now, bound);
+        drop(over);
     }
 
     /// Evicts what nobody has called for the time that it was to be kept.
@@ -171,9 +177,7 @@ impl<I> Pool<I> {
         let mut evicted = Vec::new();
         let mut state = self.lock();
         while let Some(mut live) = which(&state).and_then(|used| state.take(used)) {
-            if let Some(counted) = &mut live.slot.counted {
-                counted.end = end;
-            }
+            live.end_as(end);
             evicted.push(live);
         }
         drop(state);
@@ -200,6 +204,8 @@ impl<I> State<I> {
         }
     }
 
+    /// Returns the instance if its agent has more than it may have by now: to be dropped outside the lock.
+    #[must_use]
     fn park(
         &mut self,
         pool: &Arc<Pool<I>>,
@@ -207,13 +213,19 @@ impl<I> State<I> {
         owner: Owner,
         now: Instant,
         bound: Duration,
-    ) {
+    ) -> Option<Live<I>> {
+        let load = self.agents.get(&live.slot.version.agent);
+        if load.is_some_and(|load| load.most.is_some_and(|most| load.live > most)) {
+            live.end_as(Ended::Replaced);
+            return Some(live);
+        }
         if let Some(counted) = &mut live.slot.counted {
             counted.park();
         }
         let keep = self.rhythms.rested(&live.slot.version.agent, now, bound);
         self.put(live, owner, now, keep);
         self.serve_waiters(pool);
+        None
     }
 
     /// What a call can have now without waiting: a seat, an instance, or room for one.
@@ -258,7 +270,7 @@ impl<I> State<I> {
         let oldest = match admit(pool.caps, self.load(&version.agent)) {
             Admission::Start => {
                 self.live += 1;
-                self.count(&version.agent);
+                self.count(version);
                 let slot = Slot {
                     pool: Arc::clone(pool),
                     version: Arc::clone(version),
@@ -275,7 +287,7 @@ impl<I> State<I> {
         // The place changes hands with the instance still in it; whoever gets it drops that first.
         let before = mem::replace(&mut slot.version, Arc::clone(version));
         self.uncount(&before.agent);
-        self.count(&version.agent);
+        self.count(version);
         let mut counted = slot.counted.take();
         if let Some(counted) = &mut counted {
             counted.end = Ended::Capacity;
@@ -382,13 +394,23 @@ impl<I> State<I> {
         found.map(|(used, _)| *used)
     }
 
-    fn count(&mut self, agent: &str) {
-        if let Some(load) = self.agents.get_mut(agent) {
+    fn count(&mut self, version: &VersionRef) {
+        if let Some(load) = self.agents.get_mut(&version.agent) {
             load.live += 1;
         } else {
-            let load = AgentLoad { live: 1, parked: 0 };
-            self.agents.insert(agent.to_owned(), load);
+            let most = version.limits.max_instances;
+            let (live, parked) = (1, 0);
+            let load = AgentLoad { live, parked, most };
+            self.agents.insert(version.agent.clone(), load);
         }
+    }
+
+    /// Holds an agent to what its newest call says, and returns whether that is new. One without an instance may
+    /// have one in any case.
+    fn allow(&mut self, version: &VersionRef) -> bool {
+        let most = version.limits.max_instances;
+        let load = self.agents.get_mut(&version.agent);
+        load.is_some_and(|load| mem::replace(&mut load.most, most) != most)
     }
 
     fn uncount(&mut self, agent: &str) {
@@ -409,6 +431,7 @@ impl<I> State<I> {
             parked_of_agent: own.parked,
             waiting: self.waiters.len(),
             waiting_of_agent: self.waiters.len_of(agent),
+            most_of_agent: own.most,
         }
     }
 }

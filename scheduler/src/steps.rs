@@ -66,6 +66,8 @@ impl Steps {
                 digest: prepared.digest,
                 isolation: definition.isolation,
                 concurrency: definition.concurrency,
+                limits: Arc::new(config.limits.clone()),
+                usage: Arc::default(),
             }),
             skill: definition.skills[0].id.clone(),
             engine,
@@ -110,7 +112,9 @@ impl Steps {
     /// When the engine has no room.
     pub async fn start(&self, linked: &Linked) -> Result<Started, Failure> {
         let limits = &self.config.limits;
-        let started = Instance::start(&self.engine, &linked.0, limits, later(), Pace::new());
+        let usage = Arc::clone(&self.version.usage);
+        let pace = Pace::new();
+        let started = Instance::start(&self.engine, &linked.0, limits, usage, later(), pace);
         Ok(Started(started.await?))
     }
 

@@ -11,6 +11,15 @@ const MAX_VALUE_BYTES: usize = 64 << 20;
 /// Most bytes of one write, so that the queue's bound means something.
 const MAX_WRITE_BYTES: usize = 128 << 20;
 
+/// Bytes of the limits that are set for an agent.
+const MAX_LIMITS_BYTES: usize = 4096;
+
+/// Those of an agent.
+pub(crate) fn check_limits(limits: Option<&[u8]>) -> Result<(), StoreError> {
+    let bytes = limits.map_or(0, <[u8]>::len);
+    within("what limits an agent", bytes, MAX_LIMITS_BYTES)
+}
+
 pub(crate) fn check_agent(name: &str) -> Result<(), StoreError> {
     within("the agent name", name.len(), MAX_AGENT_NAME_BYTES)
 }

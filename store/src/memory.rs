@@ -5,7 +5,7 @@ use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::committer::{Apply, Committer, Write};
-use crate::limits::{check_agent, check_records, check_token, check_write};
+use crate::limits::{check_agent, check_limits, check_records, check_token, check_write};
 use crate::{
     AgentRecord, Digest, Done, KeptRecord, ModuleStore, Put, Record, Registry, StoreError,
     StoreMetrics, TaskId, TaskIndex, TaskPage, TaskQuery, TaskStore, TaskWrite, TokenRecord,
@@ -55,6 +55,7 @@ struct Agent {
     highest: u32,
     active: u32,
     versions: BTreeMap<u32, VersionRecord>,
+    limits: Option<Vec<u8>>,
 }
 
 impl Agent {
@@ -68,15 +69,17 @@ impl Agent {
 }
 
 impl Registry for MemoryRegistry {
-    fn deploy(
+    fn deploy_with(
         &self,
         digest: Digest,
         definitions: &[(String, Vec<u8>)],
+        limits: Option<&[u8]>,
         now_ms: u64,
     ) -> Result<Vec<VersionRecord>, StoreError> {
         for (name, _) in definitions {
             check_agent(name)?;
         }
+        check_limits(limits)?;
         let mut agents = lock(&self.0);
         let mut deployed = Vec::with_capacity(definitions.len());
         for (name, definition) in definitions {
@@ -99,9 +102,29 @@ impl Registry for MemoryRegistry {
             agent.highest = agent.highest.max(number);
             agent.active = number;
             agent.versions.insert(number, version.clone());
+            if let Some(limits) = limits {
+                agent.limits = Some(limits.to_vec());
+            }
             deployed.push(version);
         }
         Ok(deployed)
+    }
+
+    fn limits(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        let agents = lock(&self.0);
+        Ok(agents.get(name).and_then(|agent| agent.limits.clone()))
+    }
+
+    fn set_limits(&self, name: &str, limits: Option<&[u8]>) -> Result<bool, StoreError> {
+        check_limits(limits)?;
+        let mut agents = lock(&self.0);
+        match agents.get_mut(name) {
+            Some(agent) if !agent.versions.is_empty() => {
+                agent.limits = limits.map(<[u8]>::to_vec);
+                Ok(true)
+            }
+            _ => Ok(false),
+        }
     }
 
     fn agent(&self, name: &str) -> Result<Option<AgentRecord>, StoreError> {
@@ -155,9 +178,10 @@ impl Registry for MemoryRegistry {
 
     fn delete(&self, name: &str) -> Result<Vec<VersionRecord>, StoreError> {
         let mut agents = lock(&self.0);
-        let versions = agents
-            .get_mut(name)
-            .map(|agent| std::mem::take(&mut agent.versions));
+        let versions = agents.get_mut(name).map(|agent| {
+            agent.limits = None;
+            std::mem::take(&mut agent.versions)
+        });
         Ok(versions.unwrap_or_default().into_values().collect())
     }
 

@@ -6,6 +6,7 @@
 //! | `h` name | highest number ever given; stays when the agent is deleted |
 //! | `v` name, number | digest, creation time, definition |
 //! | `d` digest, name | number: whether an agent has a module, and who refers to it |
+//! | `l` name | limits of the agent, if any were set |
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,13 +16,14 @@ use prometheus::Histogram;
 
 use crate::database::{Changes, Database};
 use crate::keys::Key;
-use crate::limits::check_agent;
+use crate::limits::{check_agent, check_limits};
 use crate::{AgentRecord, Digest, Registry, StoreError, VersionRecord};
 
 const AGENT: u8 = b'a';
 const HIGHEST: u8 = b'h';
 const VERSION: u8 = b'v';
 const DIGEST: u8 = b'd';
+const LIMITS: u8 = b'l';
 /// An agent can be deleted or switched between reading it and reading its version; more often than this in a
 /// row the version is missing for good.
 const READ_ATTEMPTS: u32 = 4;
@@ -155,17 +157,24 @@ impl SledRegistry {
 }
 
 impl Registry for SledRegistry {
-    fn deploy(
+    fn deploy_with(
         &self,
         digest: Digest,
         definitions: &[(String, Vec<u8>)],
+        limits: Option<&[u8]>,
         now_ms: u64,
     ) -> Result<Vec<VersionRecord>, StoreError> {
         for (name, _) in definitions {
             check_agent(name)?;
         }
+        check_limits(limits)?;
         let deployed = self.change(|changes| {
-            let deploy = |definition| self.deploy_one(changes, digest, definition, now_ms);
+            let deploy = |definition: &(String, Vec<u8>)| {
+                if let Some(limits) = limits {
+                    changes.put(limits_key(&definition.0), limits)?;
+                }
+                self.deploy_one(changes, digest, definition, now_ms)
+            };
             definitions
                 .iter()
                 .map(deploy)
@@ -174,6 +183,24 @@ impl Registry for SledRegistry {
         let new = deployed.iter().filter(|(_, new)| *new).count() as u64;
         self.agents.fetch_add(new, Ordering::Relaxed);
         Ok(deployed.into_iter().map(|(version, _)| version).collect())
+    }
+
+    fn limits(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        self.database.get(&limits_key(name))
+    }
+
+    fn set_limits(&self, name: &str, limits: Option<&[u8]>) -> Result<bool, StoreError> {
+        check_limits(limits)?;
+        self.change(|changes| {
+            if changes.get(&agent_key(name))?.is_none() {
+                return Ok(false);
+            }
+            match limits {
+                Some(limits) => changes.put(limits_key(name), limits)?,
+                None => changes.remove(limits_key(name))?,
+            }
+            Ok(true)
+        })
     }
 
     fn agent(&self, name: &str) -> Result<Option<AgentRecord>, StoreError> {
@@ -255,6 +282,7 @@ impl Registry for SledRegistry {
             }
             if !versions.is_empty() {
                 changes.remove(agent_key(name))?;
+                changes.remove(limits_key(name))?;
             }
             Ok(versions)
         })?;
@@ -288,6 +316,10 @@ fn agent_key(name: &str) -> Vec<u8> {
 
 fn highest_key(name: &str) -> Vec<u8> {
     Key::new(HIGHEST).part(name.as_bytes()).done()
+}
+
+fn limits_key(name: &str) -> Vec<u8> {
+    Key::new(LIMITS).raw(name.as_bytes()).done()
 }
 
 fn versions_key(name: &str) -> Key {

@@ -45,7 +45,24 @@ pub trait Registry: Send + Sync {
         digest: Digest,
         definitions: &[(String, Vec<u8>)],
         now_ms: u64,
+    ) -> Result<Vec<VersionRecord>, StoreError> {
+        self.deploy_with(digest, definitions, None, now_ms)
+    }
+    /// As [`deploy`](Registry::deploy), and in the same step gives each of the agents these limits. `None` leaves
+    /// what they have.
+    fn deploy_with(
+        &self,
+        digest: Digest,
+        definitions: &[(String, Vec<u8>)],
+        limits: Option<&[u8]>,
+        now_ms: u64,
     ) -> Result<Vec<VersionRecord>, StoreError>;
+    /// The limits that were set for an agent, opaque to the store; they belong to the agent, not to a version, and
+    /// are forgotten with it. `None` when there are none, or no such agent.
+    fn limits(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError>;
+    /// Sets the limits of an agent, or with `None` forgets them; false, and nothing is changed, when there is no such
+    /// agent.
+    fn set_limits(&self, name: &str, limits: Option<&[u8]>) -> Result<bool, StoreError>;
     fn agent(&self, name: &str) -> Result<Option<AgentRecord>, StoreError>;
     /// Agents in the order of their names, those after `after`, at most `limit`.
     fn agents(&self, after: Option<&str>, limit: usize) -> Result<Vec<AgentRecord>, StoreError>;

@@ -6,3 +6,4 @@ mod calls;
 mod harness;
 mod life;
 mod limits;
+mod policies;

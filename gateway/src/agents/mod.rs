@@ -2,6 +2,7 @@
 
 mod card;
 mod interfaces;
+mod limits;
 mod signing;
 
 pub(crate) use signing::JWKS_PATH;
@@ -15,10 +16,11 @@ use crate::validate;
 use a2a::{AgentCard, AgentInterface};
 pub(crate) use card::Issuer;
 use card::{Cards, Deployed};
-use dormouse_scheduler::VersionRef;
+use dormouse_scheduler::{Scheduler, VersionRef};
 use dormouse_services::model::AgentDefinition;
 use dormouse_store::{Registry, StoreError, VersionRecord};
 use interfaces::Interfaces;
+pub(crate) use limits::Overrides;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use thiserror::Error;
@@ -64,6 +66,12 @@ pub(crate) enum AgentsError {
         #[source]
         source: serde_json::Error,
     },
+    #[error("the limits of {agent} cannot be read")]
+    Limits {
+        agent: String,
+        #[source]
+        source: serde_json::Error,
+    },
     #[error("a thread that read the registry has died")]
     Stopped,
 }
@@ -74,6 +82,7 @@ pub(crate) struct Agents(Arc<Inner>);
 
 struct Inner {
     registry: Arc<dyn Registry>,
+    scheduler: Scheduler,
     /// By [`Base::key`].
     entries: moka::sync::Cache<String, Arc<AgentEntry>>,
     /// Counts changes of the registry, so that a load that overlaps with one is not kept.
@@ -86,6 +95,7 @@ struct Inner {
 impl Agents {
     pub(crate) fn new(
         registry: Arc<dyn Registry>,
+        scheduler: Scheduler,
         metrics: Arc<Metrics>,
         issuer: Issuer,
         max_entries: u64,
@@ -93,6 +103,7 @@ impl Agents {
         let entries = moka::sync::Cache::new(max_entries);
         Self(Arc::new(Inner {
             registry,
+            scheduler,
             entries,
             changes: AtomicU64::new(0),
             metrics,
@@ -179,12 +190,22 @@ impl Inner {
             })?;
         // Deployed under another name, the agent is what it is called here.
         let declared = std::mem::replace(&mut definition.name, record.agent.clone());
+        let overrides = self.registry.limits(&record.agent)?;
+        let overrides =
+            Overrides::kept(overrides.as_deref()).map_err(|source| AgentsError::Limits {
+                agent: record.agent.clone(),
+                source,
+            })?;
+        overrides.change(&mut definition);
+        let limits = overrides.limits(self.scheduler.limits(), self.scheduler.ceiling());
         let version = Arc::new(VersionRef {
             agent: record.agent.clone(),
             declared,
             number: record.number,
             digest: record.digest,
             isolation: definition.isolation,
+            limits: Arc::new(limits),
+            usage: self.scheduler.usage(&record.agent),
             concurrency: definition.concurrency,
         });
         definition.extensions.push(validate::idempotency());

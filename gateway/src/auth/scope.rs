@@ -22,13 +22,16 @@ pub(crate) fn needed(route: &Route<'_>, method: &Method) -> Need {
         Route::A2a { .. } | Route::Grpc(_) => Need::Scope(Scope::Invoke),
         // Who may call agents may also look for them.
         Route::AiCatalog => Need::Token,
-        Route::Agents | Route::Agent(_) | Route::Versions(_) if reads => Need::Token,
+        Route::Agents | Route::Agent(_) | Route::Versions(_) | Route::Limits(_) if reads => {
+            Need::Token
+        }
         Route::Modules
         | Route::Module(_)
         | Route::Agents
         | Route::Agent(_)
         | Route::Versions(_)
         | Route::Active(_)
+        | Route::Limits(_)
         | Route::Metrics => Need::Scope(Scope::Deploy),
         // Whoever changes them opens what they keep shut.
         Route::Tokens | Route::Token(_) | Route::Filters | Route::Filter(_) => {
@@ -74,6 +77,8 @@ mod tests {
             (&delete, "/v1/agents/a", Need::Scope(Scope::Deploy)),
             (&put, "/v1/agents/a", Need::Scope(Scope::Deploy)),
             (&post, "/v1/agents/a/active", Need::Scope(Scope::Deploy)),
+            (&get, "/v1/agents/a/limits", Need::Token),
+            (&delete, "/v1/agents/a/limits", Need::Scope(Scope::Deploy)),
             (&post, "/v1/modules", Need::Scope(Scope::Deploy)),
             (&get, "/v1/modules/blake3:0", Need::Scope(Scope::Deploy)),
             (&get, "/metrics", Need::Scope(Scope::Deploy)),

@@ -431,7 +431,7 @@ impl Ready {
             }
         };
         if let Some((temperature, _)) = report.start {
-            metrics.observe_call(temperature, report.ran);
+            metrics.observe_call(temperature, report.ran, report.processor);
         }
         settle(&task, report.result).await
     }

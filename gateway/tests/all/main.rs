@@ -13,6 +13,7 @@ mod grpc;
 mod grpc_client;
 mod http2;
 mod isolation;
+mod limits;
 mod platform;
 mod push;
 mod stall;

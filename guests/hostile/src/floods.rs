@@ -39,6 +39,27 @@ skill!(
 );
 
 skill!(
+    "huge-update",
+    HugeUpdate,
+    "Sends an update of 12 MiB.",
+    |_state, progress, content| {
+        progress.send_update("x".repeat(size(&content)?)).await?;
+        Ok(OnRequestResult::completed("sent"))
+    }
+);
+
+skill!(
+    "huge-state",
+    HugeState,
+    "Saves a value of 12 MiB.",
+    |state, _progress, content| {
+        let value = "x".repeat(size(&content)?);
+        state.task().save("huge", &value)?;
+        Ok(OnRequestResult::completed("saved"))
+    }
+);
+
+skill!(
     "update-flood",
     UpdateFlood,
     "Sends a million updates.",
@@ -75,6 +96,26 @@ skill!(
         })
     }
 );
+
+#[dormouse_sdk::skill(
+    id = "huge-log",
+    name = "huge-log",
+    description = "Writes a log record of 12 MiB."
+)]
+pub struct HugeLog;
+
+impl dormouse_sdk::SkillHandler for HugeLog {
+    async fn on_request(
+        &self,
+        _state: &mut dormouse_sdk::State,
+        _progress: &dormouse_sdk::ProgressSender,
+        runtime: &dormouse_sdk::Runtime,
+        content: Content,
+    ) -> Result<OnRequestResult, AgentError> {
+        runtime.log(dormouse_sdk::Level::Info, &"x".repeat(size(&content)?), &[]);
+        Ok(OnRequestResult::completed("written"))
+    }
+}
 
 #[dormouse_sdk::skill(
     id = "log-flood",

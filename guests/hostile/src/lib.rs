@@ -4,6 +4,7 @@
 
 mod behaved;
 mod floods;
+mod hoards;
 mod multi_turn;
 mod stuck;
 mod traps;
@@ -20,11 +21,18 @@ fn configure_agents() -> Vec<AgentDefinition> {
             .with_skill(traps::Unreachable)
             .with_skill(traps::Recurse)
             .with_skill(traps::MemoryBomb)
+            .with_skill(traps::TableBomb)
+            .with_skill(traps::RecurseInHost)
+            .with_skill(hoards::HandleLeak)
+            .with_skill(hoards::ManyWaits)
             .with_skill(stuck::Loop)
             .with_skill(stuck::Pending)
             .with_skill(stuck::Sleep)
             .with_skill(floods::HugeOutput)
             .with_skill(floods::HugeArtifact)
+            .with_skill(floods::HugeUpdate)
+            .with_skill(floods::HugeState)
+            .with_skill(floods::HugeLog)
             .with_skill(floods::LogFlood)
             .with_skill(floods::UpdateFlood)
             .with_skill(floods::StateFlood)

@@ -96,8 +96,14 @@ async fn a_burst_is_due_at_once() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_neighbour_spins_beside_the_victim() {
-    let (finding, report) = assert_measured("neighbour", &["p99_ratio", "server_cores"]).await;
-    assert_eq!(finding["phases"].as_array().unwrap().len(), 3);
+    let figures = [
+        "p99_ratio",
+        "bomb_p99_ratio",
+        "flood_p99_ratio",
+        "server_cores",
+    ];
+    let (finding, report) = assert_measured("neighbour", &figures).await;
+    assert_eq!(finding["phases"].as_array().unwrap().len(), 5);
     assert_eq!(report["verdicts"][0]["workload"], "neighbour");
 }
 

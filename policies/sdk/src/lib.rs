@@ -137,3 +137,34 @@ macro_rules! filter {
         };
     };
 }
+
+/// For the tests of filters.
+pub mod testing {
+    use super::{Header, RequestMetadata};
+
+    /// Of a request from 192.0.2.1 at this time.
+    pub fn metadata(timestamp_ms: u64) -> RequestMetadata {
+        RequestMetadata {
+            correlation_id: "c".into(),
+            request_id: "r".into(),
+            client_ip: "192.0.2.1".into(),
+            client_port: 4711,
+            server_name: None,
+            protocol: "HTTP/1.1".into(),
+            tls_version: None,
+            route_id: Some("echo".into()),
+            upstream_id: None,
+            timestamp_ms,
+            traceparent: None,
+        }
+    }
+
+    /// Headers of these names and values.
+    pub fn headers(pairs: &[(&str, &str)]) -> Vec<Header> {
+        let header = |(name, value): &(&str, &str)| Header {
+            name: (*name).to_owned(),
+            value: (*value).to_owned(),
+        };
+        pairs.iter().map(header).collect()
+    }
+}

@@ -3,19 +3,16 @@
 use super::Inner;
 use crate::call::CallFailure;
 use crate::code::CodeError;
-use crate::instance::{DeadlinePassed, ProcessorTimeSpent, is_too_much_for_host};
+use crate::config::CallLimits;
+use crate::instance::{
+    DeadlinePassed, ProcessorTimeSpent, is_too_many_handles, is_too_much_for_host,
+};
 use crate::shortage::is_shortage;
 use dormouse_services::logs::LogFlood;
 use dormouse_services::model::FailureClass;
 use wasmtime::Trap;
 
 impl Inner {
-    pub(super) fn too_late(&self) -> CallFailure {
-        let seconds = self.config.limits.deadline.as_secs_f32();
-        let sentence = format!("The agent did not finish within {seconds} seconds.");
-        failure(FailureClass::Deadline, &sentence)
-    }
-
     pub(super) fn no_code(&self, error: &CodeError) -> CallFailure {
         if error.is_shortage() {
             return self.shortage(error);
@@ -45,12 +42,12 @@ impl Inner {
     }
 
     /// Whose fault a failed call is, and what to tell its user.
-    pub(super) fn explain(&self, error: &wasmtime::Error) -> CallFailure {
+    pub(super) fn explain(&self, error: &wasmtime::Error, limits: &CallLimits) -> CallFailure {
         if error.is::<DeadlinePassed>() {
-            return self.too_late();
+            return too_late(limits);
         }
         if error.is::<ProcessorTimeSpent>() {
-            let seconds = self.config.limits.processor.as_secs_f32();
+            let seconds = limits.processor.as_secs_f32();
             let sentence = format!("The agent used up its {seconds} seconds of processor time.");
             return failure(FailureClass::Limit, &sentence);
         }
@@ -65,13 +62,22 @@ impl Inner {
         }
         let root = error.root_cause();
         match error.downcast_ref::<Trap>() {
+            Some(Trap::OutOfFuel) => {
+                let fuel = limits.fuel.unwrap_or_default();
+                let sentence = format!("The agent used up its {fuel} units of fuel.");
+                failure(FailureClass::Limit, &sentence)
+            }
             Some(trap) => failure(FailureClass::Trap, &format!("The agent trapped: {trap}.")),
             None if is_too_much_for_host(error) => failure(
                 FailureClass::Limit,
                 &format!(
                     "The agent passed more than {} bytes to the host at once.",
-                    self.config.limits.host_call_bytes
+                    limits.host_call_bytes
                 ),
+            ),
+            None if is_too_many_handles(error) => failure(
+                FailureClass::Limit,
+                "The agent took more handles from the host than an instance may have.",
             ),
             None => failure(
                 FailureClass::Trap,
@@ -79,6 +85,12 @@ impl Inner {
             ),
         }
     }
+}
+
+pub(super) fn too_late(limits: &CallLimits) -> CallFailure {
+    let seconds = limits.deadline.as_secs_f32();
+    let sentence = format!("The agent did not finish within {seconds} seconds.");
+    failure(FailureClass::Deadline, &sentence)
 }
 
 pub(super) fn failure(class: FailureClass, sentence: &str) -> CallFailure {

@@ -152,8 +152,13 @@ impl<I> Slot<I> {
 impl<I> Live<I> {
     /// Ends an instance whose only call is over.
     pub(crate) fn spend(mut self) {
+        self.end_as(Ended::Spent);
+    }
+
+    /// Says what it will have ended for when it is dropped.
+    pub(super) fn end_as(&mut self, end: Ended) {
         if let Some(counted) = &mut self.slot.counted {
-            counted.end = Ended::Spent;
+            counted.end = end;
         }
     }
 }
@@ -186,7 +191,9 @@ impl<I> Lead<I> {
             return Err((self, live));
         }
         state.seats.remove(&self.version, self.number);
-        state.park(&self.pool, live, owner, now, bound);
+        let over = state.park(&self.pool, live, owner, now, bound);
+        drop(state);
+        drop(over);
         Ok(())
     }
 

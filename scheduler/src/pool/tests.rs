@@ -34,6 +34,8 @@ fn version(agent: u8, number: u32) -> Arc<VersionRef> {
         number,
         digest: Digest::of(b"module"),
         isolation: Isolation::Principal,
+        limits: Arc::default(),
+        usage: Arc::default(),
         // Of two agents up to three calls may be in an instance.
         concurrency: if agent.is_multiple_of(2) { 1 } else { 3 },
     })

@@ -1,7 +1,8 @@
 //! A scheduler over an in-memory store, and agents in it.
 
 use dormouse_scheduler::{
-    CallReport, CallRequest, DeployError, Entry, Prepared, Scheduler, SchedulerConfig, VersionRef,
+    CallLimits, CallReport, CallRequest, DeployError, Entry, Prepared, Scheduler, SchedulerConfig,
+    VersionRef,
 };
 use dormouse_services::model::{AgentDefinition, Isolation, Message, Part, Role, Task};
 use dormouse_services::{NewTask, Settled, TaskEngine, TaskLimits, TaskScope};
@@ -60,7 +61,10 @@ impl Platform {
 
     /// Deploys a guest that declares one agent.
     pub(crate) async fn deploy(&self, guest: &str) -> Deployed {
-        let wasm = guest_wasm(guest);
+        self.deploy_wasm(guest_wasm(guest)).await
+    }
+
+    pub(crate) async fn deploy_wasm(&self, wasm: Vec<u8>) -> Deployed {
         self.store.modules.put(&wasm).unwrap();
         let prepared = self.prepare(wasm).await.unwrap();
         let definition = prepared.definitions[0].clone();
@@ -71,6 +75,8 @@ impl Platform {
             digest: prepared.digest,
             isolation: definition.isolation,
             concurrency: definition.concurrency,
+            limits: Arc::clone(self.scheduler.limits()),
+            usage: self.scheduler.usage(&definition.name),
         });
         Deployed {
             definition,
@@ -174,6 +180,20 @@ impl Platform {
 }
 
 impl Deployed {
+    /// The same version under other limits.
+    pub(crate) fn limited(&self, change: impl FnOnce(&mut CallLimits)) -> Self {
+        let mut limits = (*self.version.limits).clone();
+        change(&mut limits);
+        let version = VersionRef {
+            limits: Arc::new(limits),
+            ..(*self.version).clone()
+        };
+        Self {
+            definition: self.definition.clone(),
+            version: Arc::new(version),
+        }
+    }
+
     /// The same with another number of calls per instance.
     pub(crate) fn with_concurrency(&self, concurrency: u32) -> Self {
         let version = VersionRef {

@@ -1,7 +1,7 @@
 //! Every way in which a guest can go wrong: its own call fails with a class, the same agent
 //! answers its next call, and a neighbour answers all the while.
 
-use crate::harness::{Platform, answer, data, task, text};
+use crate::harness::{Platform, answer, data, guest_wasm, task, text};
 use dormouse_services::model::TaskState;
 use serde_json::json;
 use std::time::Duration;
@@ -12,7 +12,7 @@ async fn failing(skill: &str) -> (String, String) {
         config.limits.deadline = Duration::from_secs(2);
     })
     .await;
-    let hostile = platform.deploy("hostile").await;
+    let hostile = platform.deploy_wasm(armed()).await;
     let neighbour = platform.deploy("echo").await;
     let bad = platform.call(&hostile, skill, text("go"));
     let good = async {
@@ -35,6 +35,25 @@ async fn failing(skill: &str) -> (String, String) {
     (class, sentence)
 }
 
+/// The guest `hostile` with an instruction that Rust does not have: its `grow_table` is `table.grow` of 63
+/// elements, as many bytes as what it replaces.
+fn armed() -> Vec<u8> {
+    const CONSTANT: i64 = -0x7ab1_eb0b_ab1e_b0b5;
+    let mut constant = vec![0x42];
+    // Signed LEB128: all of its ten bytes but the last have the high bit.
+    constant.extend((0..9).map(|byte| (CONSTANT >> (7 * byte)) as u8 | 0x80));
+    constant.push((CONSTANT >> 63) as u8 & 0x7f);
+    // ref.null func, i32.const 63, table.grow 0, i64.extend_i32_s, and nops.
+    let mut grow = vec![0xd0, 0x70, 0x41, 0x3f, 0xfc, 0x0f, 0x00, 0xac];
+    grow.resize(constant.len(), 0x01);
+    let mut wasm = guest_wasm("hostile");
+    let mut places = (0..wasm.len() - grow.len()).filter(|at| wasm[*at..].starts_with(&constant));
+    let (place, other) = (places.next().unwrap(), places.next());
+    assert_eq!(other, None, "the constant is there once");
+    wasm[place..place + grow.len()].copy_from_slice(&grow);
+    wasm
+}
+
 macro_rules! fails {
     ($($name:ident: $skill:literal => $class:literal, $word:literal;)*) => {
         $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -51,10 +70,18 @@ fails! {
     an_unreachable_is_a_trap: "unreachable" => "trap", "unreachable";
     a_deep_recursion_is_a_trap: "recurse" => "trap", "trapped";
     a_memory_bomb_is_a_trap: "memory-bomb" => "trap", "trapped";
+    a_table_bomb_is_refused_at_its_limit: "table-bomb" => "agent", "refused after 19";
+    a_recursion_inside_a_host_call_is_a_trap: "recurse-in-host" => "trap", "trapped";
+    a_hoard_of_handles_is_a_limit: "handle-leak" => "limit", "more handles";
+    ten_thousand_waits_at_once_are_a_limit: "many-waits" => "limit", "more handles";
     a_loop_ends_at_the_deadline: "loop" => "deadline", "2 seconds";
     an_endless_wait_ends_at_the_deadline: "pending" => "deadline", "2 seconds";
     an_endless_sleep_ends_at_the_deadline: "sleep" => "deadline", "2 seconds";
     too_much_output_is_a_limit: "huge-output" => "limit", "bytes";
+    too_much_of_an_artifact_is_a_limit: "huge-artifact" => "limit", "bytes";
+    too_much_of_an_update_is_a_limit: "huge-update" => "limit", "bytes";
+    too_much_of_a_value_is_a_limit: "huge-state" => "limit", "bytes";
+    too_much_of_a_log_record_is_a_limit: "huge-log" => "limit", "bytes";
     a_log_flood_is_a_limit: "log-flood" => "limit", "log";
 }
 
@@ -114,4 +141,50 @@ async fn a_cancelled_call_stops_at_once() {
         .expect("the call is interrupted");
     let failed = task(settled);
     assert_eq!(failed.status.state, TaskState::Failed);
+}
+
+/// Calls of another agent, until the work is done: every one is answered.
+async fn beside<T>(platform: &Platform, work: impl Future<Output = T>) -> (T, usize) {
+    let echo = platform.deploy("echo").await;
+    let mut work = std::pin::pin!(work);
+    let mut answers = 0;
+    loop {
+        let asking = platform.call(&echo, "echo", text("still here"));
+        tokio::select! {
+            biased;
+            done = &mut work => return (done, answers),
+            (report, said) = asking => {
+                assert!(report.start.is_some(), "{said:?}");
+                answers += 1;
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_entrypoint_that_never_yields_holds_up_nobody() {
+    let platform = Platform::new(|_| {}).await;
+    let (refused, answers) = beside(&platform, platform.prepare(guest_wasm("lying_loop"))).await;
+    assert_eq!(refused.unwrap_err().code(), "entrypoint_timeout");
+    assert!(answers > 5, "{answers}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_thousand_calls_that_wait_leave_room_for_others() {
+    let platform = Platform::new(|config| {
+        config.limits.deadline = Duration::from_secs(2);
+        config.max_instances_per_agent = config.max_instances / 2;
+    })
+    .await;
+    let hostile = platform.deploy("hostile").await;
+    let waits = (0..1_000).map(|_| platform.call(&hostile, "sleep", text("go")));
+    let waits = futures_util::future::join_all(waits);
+    let (waits, answers) = beside(&platform, waits).await;
+    for (_, settled) in waits {
+        let failed = task(settled).status.message.unwrap();
+        assert_eq!(failed.metadata.as_ref().unwrap()["errorClass"], "deadline");
+    }
+    assert!(answers > 20, "{answers}");
+    let (_, said) = platform.call(&hostile, "echo", text("again")).await;
+    assert_eq!(answer(&said), "again");
 }

@@ -7,6 +7,7 @@ mod harness;
 mod hostile;
 mod keep_alive;
 mod life;
+mod limits;
 mod machine;
 mod policy;
 mod pressure;

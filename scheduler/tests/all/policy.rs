@@ -21,8 +21,9 @@ fn load() -> impl Strategy<Value = Load> {
         0..60usize,
         0..15usize,
         0..15usize,
+        proptest::option::of(1..50usize),
     )
-        .prop_map(|(a, b, c, d, waiting, own)| {
+        .prop_map(|(a, b, c, d, waiting, own, most_of_agent)| {
             let live_of_agent = a;
             let parked_of_agent = b.min(live_of_agent);
             let others = c;
@@ -34,6 +35,7 @@ fn load() -> impl Strategy<Value = Load> {
                 parked_of_agent,
                 waiting,
                 waiting_of_agent: own.min(waiting),
+                most_of_agent,
             }
         })
 }
@@ -41,15 +43,16 @@ fn load() -> impl Strategy<Value = Load> {
 proptest! {
     #[test]
     fn never_over_a_cap(caps in caps(), load in load()) {
+        let most = load.most_of_agent.unwrap_or(caps.instances_per_agent);
         match admit(caps, load) {
             Admission::Start => {
                 prop_assert!(load.live < caps.instances);
-                prop_assert!(load.live_of_agent < caps.instances_per_agent);
+                prop_assert!(load.live_of_agent < most);
             }
             // One goes, one comes: the count does not grow.
             Admission::EvictAny => {
                 prop_assert!(load.parked > 0);
-                prop_assert!(load.live_of_agent < caps.instances_per_agent);
+                prop_assert!(load.live_of_agent < most);
             }
             Admission::EvictOwn => prop_assert!(load.parked_of_agent > 0),
             Admission::Wait => prop_assert!(load.waiting < caps.queue),
@@ -62,8 +65,8 @@ proptest! {
     #[test]
     fn nobody_waits_while_there_is_room(caps in caps(), load in load()) {
         let room = load.live < caps.instances || load.parked > 0;
-        let room_for_agent =
-            load.live_of_agent < caps.instances_per_agent || load.parked_of_agent > 0;
+        let most = load.most_of_agent.unwrap_or(caps.instances_per_agent);
+        let room_for_agent = load.live_of_agent < most || load.parked_of_agent > 0;
         if room && room_for_agent {
             prop_assert!(!matches!(admit(caps, load), Admission::Wait | Admission::Refuse));
         }

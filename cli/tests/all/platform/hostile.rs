@@ -40,6 +40,13 @@ fn every_hostile_skill_fails_alone() {
             ("sleep", "deadline"),
             ("huge-output", "limit"),
             ("log-flood", "limit"),
+            ("huge-artifact", "limit"),
+            ("huge-update", "limit"),
+            ("huge-state", "limit"),
+            ("huge-log", "limit"),
+            ("recurse-in-host", "trap"),
+            ("handle-leak", "limit"),
+            ("many-waits", "limit"),
         ];
         for (skill, class) in expected {
             let answer = server.send("hostile", text("x").skill(skill));
@@ -59,7 +66,7 @@ fn every_hostile_skill_fails_alone() {
     });
     // What ends in the slow lane ends a moment after its task.
     server.until("their instances have ended", |server| {
-        server.metric("dormouse_evictions_total", &["reason=\"failed\""]) == 9.0
+        server.metric("dormouse_evictions_total", &["reason=\"failed\""]) == 16.0
     });
 }
 
@@ -101,6 +108,9 @@ fn limits_are_those_of_the_preset_and_flags_over_it() {
         "memory_bytes": 16 << 20,
         "table_elements": 10_000,
         "host_call_bytes": 1 << 20,
+        "max_instances": 256,
+        "concurrency": 1,
+        "isolation": "shared",
     });
     assert_eq!(agent["limits"], expected, "{agent}");
     assert_eq!(

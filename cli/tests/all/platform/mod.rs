@@ -6,6 +6,7 @@ mod crash;
 mod extensions;
 mod filters;
 mod hostile;
+mod limits;
 mod lives;
 mod names;
 mod push;

@@ -57,6 +57,7 @@ backends! {
         agents_are_listed_by_name_in_pages
         large_definitions_come_back_whole
         a_name_too_long_changes_nothing
+        limits_belong_to_their_agent
         names_that_begin_alike_stay_apart;
     tasks:
         a_write_is_visible_when_done

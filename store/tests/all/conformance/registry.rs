@@ -170,3 +170,35 @@ pub(super) fn names_that_begin_alike_stay_apart(store: &Store) {
     assert_eq!(store.registry.count(), 4);
     assert_eq!(store.registry.references(&Digest::of(&[0])).unwrap(), 4);
 }
+
+pub(super) fn limits_belong_to_their_agent(store: &Store) {
+    let limits = |name: &str| store.registry.limits(name).unwrap();
+    let set = |name: &str, limits| store.registry.set_limits(name, limits).unwrap();
+    assert!(!set("csv", Some(b"tight")), "there is no such agent");
+    assert_eq!(limits("csv"), None);
+    deploy(store, b"1", &["csv", "cs"], 10);
+    assert!(set("csv", Some(b"tight")));
+    assert_eq!(limits("csv").as_deref(), Some(&b"tight"[..]));
+    assert_eq!(limits("cs"), None);
+    // A deploy leaves them, unless it brings its own.
+    deploy(store, b"2", &["csv"], 20);
+    assert_eq!(limits("csv").as_deref(), Some(&b"tight"[..]));
+    let definitions = ["csv", "cs"].map(|name| (name.to_owned(), b"{}".to_vec()));
+    let module = Digest::of(b"3");
+    let deployed = store
+        .registry
+        .deploy_with(module, &definitions, Some(b"wide"), 30)
+        .unwrap();
+    assert_eq!(numbers(&deployed), [3, 2]);
+    for name in ["csv", "cs"] {
+        assert_eq!(limits(name).as_deref(), Some(&b"wide"[..]));
+    }
+    assert!(set("csv", None));
+    assert_eq!(limits("csv"), None);
+    // They go with their agent, and do not come back with its name.
+    store.registry.delete("cs").unwrap();
+    deploy(store, b"4", &["cs"], 40);
+    assert_eq!(limits("cs"), None);
+    assert!(store.registry.set_limits("cs", Some(&[0; 5000])).is_err());
+    assert_eq!(limits("cs"), None);
+}

@@ -1,0 +1,89 @@
+//! The limits that `dormouse deploy` sets for the agents of a module.
+
+use clap::{Args, ValueEnum};
+use serde_json::{Map, Value, json};
+
+use crate::config::{LimitsPreset, Size, Span};
+
+#[derive(Debug, Args)]
+pub(crate) struct LimitArgs {
+    /// What calls of its agents may use, in place of what the server says
+    #[arg(long, value_name = "PRESET")]
+    limits: Option<LimitsPreset>,
+
+    /// A call may take this long, its waits included
+    #[arg(long, value_name = "DURATION")]
+    call_timeout: Option<Span>,
+
+    /// A call may use a processor for this long
+    #[arg(long, value_name = "DURATION")]
+    cpu_limit: Option<Span>,
+
+    /// Linear memory of an instance
+    #[arg(long, value_name = "SIZE")]
+    memory_limit: Option<Size>,
+
+    /// Elements of one table of an instance
+    #[arg(long, value_name = "N")]
+    table_limit: Option<u64>,
+
+    /// Bytes that an agent may pass to its host at once
+    #[arg(long, value_name = "SIZE")]
+    host_call_limit: Option<Size>,
+
+    /// Instances of one agent that may live at a time
+    #[arg(long, value_name = "N")]
+    max_instances: Option<u64>,
+
+    /// Calls in one instance at a time, in place of what the agent says
+    #[arg(long, value_name = "N")]
+    concurrency: Option<u64>,
+
+    /// Whose memory a call may meet, in place of what the agent says
+    #[arg(long, value_name = "ISOLATION")]
+    isolation: Option<Isolation>,
+}
+
+/// Who may meet the memory of an instance that has served a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Isolation {
+    /// Any caller
+    Shared,
+    /// The principal that it served before
+    Principal,
+    /// The same principal in the same context
+    Context,
+    /// Nobody: every call has a fresh instance
+    Call,
+}
+
+impl LimitArgs {
+    /// What the server takes; `None` if nothing is set.
+    pub(crate) fn json(&self) -> Option<Value> {
+        let seconds = |span: &Option<Span>| span.map(|span| json!(span.0.as_secs_f64()));
+        let bytes = |size: &Option<Size>| size.map(|size| json!(size.0));
+        let number = |number: &Option<u64>| number.map(|number| json!(number));
+        let members = [
+            ("preset", self.limits.map(word)),
+            ("call_seconds", seconds(&self.call_timeout)),
+            ("processor_seconds", seconds(&self.cpu_limit)),
+            ("memory_bytes", bytes(&self.memory_limit)),
+            ("table_elements", number(&self.table_limit)),
+            ("host_call_bytes", bytes(&self.host_call_limit)),
+            ("max_instances", number(&self.max_instances)),
+            ("concurrency", number(&self.concurrency)),
+            ("isolation", self.isolation.map(word)),
+        ];
+        let set: Map<String, Value> = members
+            .into_iter()
+            .filter_map(|(name, value)| Some((name.to_owned(), value?)))
+            .collect();
+        (!set.is_empty()).then_some(Value::Object(set))
+    }
+}
+
+/// The word that stands for it on the command line, which is the server's, too.
+fn word(value: impl ValueEnum) -> Value {
+    let known = value.to_possible_value();
+    known.map_or(Value::Null, |known| json!(known.get_name()))
+}

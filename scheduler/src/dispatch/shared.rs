@@ -1,0 +1,134 @@
+//! A call that goes into an instance with others, and the task that runs that instance.
+
+use super::blame::failure;
+use super::{Inner, NoPlace, owner};
+use crate::call::{CallFailure, CallRequest, Temperature, VersionRef};
+use crate::instance::Instance;
+use crate::lane::{Lane, Pace};
+use crate::pool::{Acquired, Found, Lead, Live, Owner};
+use crate::shared::{Job, Lost, Message, Reply, Rest};
+use dormouse_services::model::{FailureClass, Outcome};
+use std::sync::Arc;
+use std::time::Instant;
+use tokio::sync::oneshot;
+
+impl Inner {
+    /// Sends a call into an instance with others, and runs that instance if nobody does.
+    pub(super) async fn run_shared(
+        self: Arc<Self>,
+        mut acquired: Acquired,
+        mut request: CallRequest,
+        deadline: Instant,
+        pace: Arc<Pace>,
+    ) -> Result<Outcome, CallFailure> {
+        let _given_up = GiveUp(Arc::clone(&pace));
+        loop {
+            let seat = match acquired {
+                Acquired::Lead(found, lead, seat) => {
+                    self.lead(found, lead, &request, &pace);
+                    seat
+                }
+                Acquired::Seat(seat) => seat,
+                Acquired::Own(found) => {
+                    return self.run_alone(found, request, deadline, pace).await;
+                }
+            };
+            let (reply, replied) = oneshot::channel();
+            let job = Job {
+                request,
+                deadline,
+                pace: Arc::clone(&pace),
+                reply,
+            };
+            if let Err(refused) = seat.send(Message::Call(Box::new(job))) {
+                refused.give_back();
+            }
+            let reply = replied.await;
+            drop(seat);
+            request = match reply {
+                Ok(Reply::Ended(result)) => return result,
+                Ok(Reply::NotBegun(request)) => *request,
+                Err(_died) => {
+                    let sentence = "The platform lost the agent's instance.";
+                    return Err(failure(FailureClass::Platform, sentence));
+                }
+            };
+            let place = self.pool.enter(&request.version, owner(&request));
+            let place = place.map_err(|_full| {
+                failure(FailureClass::Unavailable, &NoPlace::QueueFull.to_string())
+            })?;
+            acquired = place.take().await;
+        }
+    }
+
+    /// Runs a shared instance, in a task of its own, until no call is left in it.
+    fn lead(self: &Arc<Self>, found: Found, lead: Lead, first: &CallRequest, caller: &Arc<Pace>) {
+        let inner = Arc::clone(self);
+        let version = Arc::clone(&first.version);
+        let owner = owner(first);
+        let caller = Arc::clone(caller);
+        let pace = Pace::new();
+        let run = inner.run_lead(found, lead, version, owner, Arc::clone(&pace), caller);
+        tokio::spawn(Lane::new(&self.slow_lane, pace, run));
+    }
+
+    async fn run_lead(
+        self: Arc<Self>,
+        found: Found,
+        mut lead: Lead,
+        version: Arc<VersionRef>,
+        owner: Owner,
+        pace: Arc<Pace>,
+        caller: Arc<Pace>,
+    ) {
+        let mut live = match self.find_shared(found, &version, &pace).await {
+            Ok((live, temperature)) => {
+                caller.temperature.get_or_init(|| temperature);
+                live
+            }
+            Err(failure) => return lead.fail(&failure),
+        };
+        let bound = self.config.idle_timeout;
+        loop {
+            let explain = |error: &wasmtime::Error| self.explain(error, &version.limits);
+            let pace = Arc::clone(&pace);
+            let served = live.instance.serve(&self.engine, &mut lead, pace, explain);
+            match served.await {
+                Ok(Rest::Clean) if !bound.is_zero() => {}
+                Ok(Rest::Clean) => return live.spend(),
+                Ok(Rest::Tainted) | Err(Lost) => return,
+            }
+            let now = tokio::time::Instant::now();
+            match lead.rest(live, owner.clone(), now, bound) {
+                Ok(()) => return,
+                Err(back) => (lead, live) = back,
+            }
+        }
+    }
+
+    async fn find_shared(
+        &self,
+        found: Found,
+        version: &VersionRef,
+        pace: &Arc<Pace>,
+    ) -> Result<(Live, Temperature), CallFailure> {
+        let slot = match found {
+            Found::Parked(live) => return Ok((live, Temperature::Hot)),
+            Found::Room(room) => room.make(),
+        };
+        let (code, temperature) = self.code(version).await?;
+        let instance = Instance::start_shared(&self.engine, &code, version, Arc::clone(pace))
+            .await
+            .map_err(|error| self.explain(&error, &version.limits))?;
+        Ok((slot.hold(instance), temperature))
+    }
+}
+
+/// Says when it is dropped that nobody waits for a call any more.
+struct GiveUp(Arc<Pace>);
+
+impl Drop for GiveUp {
+    fn drop(&mut self) {
+        self.0.give_up();
+    }
+}
