@@ -8,8 +8,10 @@ use dormouse_gateway::tokens::Scope;
 use serde_json::Value;
 
 mod activity;
+mod filters;
 
 pub(crate) use activity::{CancelArgs, LogsArgs, TaskArgs, TasksArgs};
+pub(crate) use filters::{FilterCommand, FilterPutArgs};
 
 use crate::config::{LogFormat, Settings, Span};
 use crate::limits::LimitArgs;
@@ -68,6 +70,9 @@ pub(crate) enum Command {
     Dev(DevArgs),
     /// Show what a module is: digest, kind, imports, exports, agents
     Inspect(InspectArgs),
+    /// Put filters before agents, list and delete them
+    #[command(subcommand)]
+    Filters(FilterCommand),
     /// Make, list and revoke API tokens
     #[command(subcommand)]
     Token(TokenCommand),

@@ -81,6 +81,10 @@ impl Client {
         read_json(self.send(self.request(Method::POST, path)?.json(body))?)
     }
 
+    pub(crate) fn put(&self, path: &[&str], body: &Value) -> anyhow::Result<Value> {
+        read_json(self.send(self.request(Method::PUT, path)?.json(body))?)
+    }
+
     /// Uploads a module; its one agent is called `name`, if that is given, and its agents get these limits.
     pub(crate) fn upload(
         &self,

@@ -23,6 +23,7 @@ mod sse;
 mod activity;
 mod dev;
 mod doctor;
+mod filters;
 mod inspect;
 mod registry;
 mod token;
@@ -69,6 +70,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Dev(args) => dev::dev(&args),
         Command::Inspect(args) => inspect::inspect(&args),
         Command::Completions(args) => args.write(),
+        Command::Filters(command) => filters::filters(command),
         Command::Token(command) => token::token(command),
     };
     done.map(|()| ExitCode::SUCCESS)

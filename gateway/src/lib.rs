@@ -16,6 +16,7 @@ pub mod config;
 mod connection;
 mod document;
 mod errors;
+mod filters;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzz;

@@ -6,6 +6,7 @@ use crate::auth;
 use crate::body;
 use crate::catalog;
 use crate::errors::ApiError;
+use crate::filters::{self, Filters};
 use crate::handle::{Shared, method_not_allowed};
 use crate::limits::{self, Brought};
 use crate::metrics::Operation;
@@ -89,6 +90,9 @@ async fn serve(
             activity::logs(shared, name, parts.uri.query()).await
         }
         Route::Versions(name) if is_read(method) => versions(shared, name).await,
+        route @ (Route::Filters | Route::Filter(_)) => {
+            filters::answer(shared, route, parts, body).await
+        }
         route @ (Route::Tokens | Route::Token(_)) => auth::answer(shared, route, parts, body).await,
         Route::Agents if is_read(method) => catalog::agents(shared, parts.uri.query()).await,
         Route::AiCatalog if is_read(method) => catalog::ai_catalog(shared, parts).await,
@@ -388,10 +392,10 @@ async fn delete(shared: &Arc<Shared>, name: &str) -> Result<Reply, ApiError> {
 async fn delete_agent(shared: Arc<Shared>, name: String) -> Result<Reply, ApiError> {
     let _changing = shared.changes.lock().await;
     let (modules, registry) = (Arc::clone(&shared.modules), Arc::clone(&shared.registry));
-    let owned = name.clone();
+    let (owned, filters) = (name.clone(), Arc::clone(&shared.filters));
     let (versions, removed) = blocking(move || {
         let versions = registry.delete(&owned)?;
-        let removed = remove_unreferenced(&*modules, &*registry, &versions)?;
+        let removed = remove_unreferenced(&*modules, &*registry, &filters, &versions)?;
         Ok((versions, removed))
     })
     .await?;
@@ -419,15 +423,17 @@ async fn delete_agent(shared: Arc<Shared>, name: String) -> Result<Reply, ApiErr
     ))
 }
 
-/// Removes the modules that no version of any agent names any more.
+/// Removes the modules that no version of any agent, and no filter, names any more.
 fn remove_unreferenced(
     modules: &dyn ModuleStore,
     registry: &dyn Registry,
+    filters: &Filters,
     versions: &[VersionRecord],
 ) -> Result<Vec<Digest>, ApiError> {
     let mut removed = Vec::new();
     for version in versions {
-        if registry.references(&version.digest)? == 0 && modules.remove(&version.digest)? {
+        let is_used = registry.references(&version.digest)? > 0 || filters.uses(&version.digest);
+        if !is_used && modules.remove(&version.digest)? {
             removed.push(version.digest);
         }
     }

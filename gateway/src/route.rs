@@ -17,6 +17,8 @@ pub(crate) enum Route<'a> {
     AnyTask(&'a str),
     Tokens,
     Token(&'a str),
+    Filters,
+    Filter(&'a str),
     Metrics,
     Healthz,
     Readyz,
@@ -73,6 +75,7 @@ pub(crate) fn route(path: &str) -> Route<'_> {
         "/v1/modules" => Route::Modules,
         "/v1/agents" => Route::Agents,
         "/v1/tokens" => Route::Tokens,
+        "/v1/filters" => Route::Filters,
         "/metrics" => Route::Metrics,
         "/healthz" => Route::Healthz,
         "/readyz" => Route::Readyz,
@@ -110,6 +113,9 @@ fn platform(path: &str) -> Route<'_> {
     }
     if let Some(name) = path.strip_prefix("/v1/tokens/") {
         return Route::Token(name);
+    }
+    if let Some(name) = path.strip_prefix("/v1/filters/") {
+        return Route::Filter(name);
     }
     let Some(rest) = path.strip_prefix("/v1/agents/") else {
         return Route::Unknown;
@@ -237,6 +243,8 @@ mod tests {
             ("/v1/tasks/7", Route::AnyTask("7")),
             ("/v1/agents/calc/other", Route::Unknown),
             ("/v1/tokens", Route::Tokens),
+            ("/v1/filters", Route::Filters),
+            ("/v1/filters/jwt", Route::Filter("jwt")),
             (
                 "/v1/tokens/ann@example.com",
                 Route::Token("ann@example.com"),

@@ -35,7 +35,10 @@ pub(crate) fn needed(route: &Route<'_>, method: &Method) -> Need {
         // They may hold what anybody has said to the agent.
         | Route::Logs(_)
         | Route::Metrics => Need::Scope(Scope::Deploy),
-        Route::Tokens | Route::Token(_) => Need::Scope(Scope::Admin),
+        // Whoever changes them opens what they keep shut.
+        Route::Tokens | Route::Token(_) | Route::Filters | Route::Filter(_) => {
+            Need::Scope(Scope::Admin)
+        }
         Route::Unknown => Need::Token,
     }
 }
@@ -85,6 +88,8 @@ mod tests {
             (&get, "/metrics", Need::Scope(Scope::Deploy)),
             (&get, "/v1/tokens", Need::Scope(Scope::Admin)),
             (&delete, "/v1/tokens/a", Need::Scope(Scope::Admin)),
+            (&get, "/v1/filters", Need::Scope(Scope::Admin)),
+            (&put, "/v1/filters/a", Need::Scope(Scope::Admin)),
             (&get, "/", Need::Token),
         ] {
             assert_eq!(needed(&route(path), method), expected, "{method} {path}");

@@ -5,6 +5,7 @@ mod auth;
 mod bad_requests;
 mod crash;
 mod extensions;
+mod filters;
 mod hostile;
 mod limits;
 mod lives;
