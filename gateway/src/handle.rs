@@ -1,5 +1,6 @@
 //! From a request's path to whoever answers it.
 
+use crate::activity;
 use crate::agents::{AgentEntry, Agents, AgentsError};
 use crate::auth::{self, Auth, Caller, Denied};
 use crate::body::{self, Payload};
@@ -93,6 +94,7 @@ pub(crate) async fn handle(
         }
         _ if face == Face::Metrics => not_found(&path),
         Route::Jwks => jwks(&shared, &parts),
+        Route::AnyTask(id) => activity::task(&shared, &caller, id, &parts).await,
         route @ (Route::A2a { .. } | Route::Grpc(_) | Route::RootCard) => {
             agents(&shared, &caller, route, &parts, Payload::Arriving(body)).await
         }

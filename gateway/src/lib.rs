@@ -7,6 +7,7 @@
 //! `rest`, `sse` and `grpc` (how they look on the wire), `negotiate` and `validate` (what is let in), `errors` (what a
 //! refusal looks like everywhere), `metrics`, `fuzz` (the doors of the fuzz targets).
 
+mod activity;
 mod agents;
 mod auth;
 mod body;

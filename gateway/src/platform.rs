@@ -1,5 +1,6 @@
 //! The platform API: modules, agents, versions.
 
+use crate::activity;
 use crate::agents::Agents;
 use crate::auth;
 use crate::body;
@@ -85,6 +86,9 @@ async fn serve(
         Route::Limits(name) if method == Method::DELETE => limits::delete(shared, name).await,
         Route::Limits(name) if is_read(method) => limits::get(shared, name).await,
         Route::Limits(_) => Ok(method_not_allowed("GET, HEAD, PUT, DELETE")),
+        Route::Logs(name) if is_read(method) => {
+            activity::logs(shared, name, parts.uri.query()).await
+        }
         Route::Versions(name) if is_read(method) => versions(shared, name).await,
         route @ (Route::Filters | Route::Filter(_)) => {
             filters::answer(shared, route, parts, body).await
@@ -403,6 +407,7 @@ async fn delete_agent(shared: Arc<Shared>, name: String) -> Result<Reply, ApiErr
         .changed(&name, versions.iter().map(|version| version.number));
     shared.operations.scheduler.retire(&name, None);
     shared.operations.scheduler.forget_usage(&name);
+    shared.operations.scheduler.logs().forget(&name);
     for digest in &removed {
         shared.operations.scheduler.forget(digest);
     }
@@ -443,7 +448,7 @@ pub(crate) fn no_agent(name: &str) -> ApiError {
     )
 }
 
-fn is_read(method: &Method) -> bool {
+pub(crate) fn is_read(method: &Method) -> bool {
     method == Method::GET || method == Method::HEAD
 }
 

@@ -12,6 +12,9 @@ pub(crate) enum Route<'a> {
     Versions(&'a str),
     Active(&'a str),
     Limits(&'a str),
+    Logs(&'a str),
+    /// A task of any agent.
+    AnyTask(&'a str),
     Tokens,
     Token(&'a str),
     Filters,
@@ -105,6 +108,9 @@ fn platform(path: &str) -> Route<'_> {
             Route::Module(digest)
         };
     }
+    if let Some(id) = path.strip_prefix("/v1/tasks/") {
+        return Route::AnyTask(id);
+    }
     if let Some(name) = path.strip_prefix("/v1/tokens/") {
         return Route::Token(name);
     }
@@ -119,6 +125,7 @@ fn platform(path: &str) -> Route<'_> {
         Some((name, "versions")) => Route::Versions(name),
         Some((name, "active")) => Route::Active(name),
         Some((name, "limits")) => Route::Limits(name),
+        Some((name, "logs")) => Route::Logs(name),
         _ => Route::Unknown,
     }
 }
@@ -232,6 +239,8 @@ mod tests {
             ("/v1/agents/calc/versions", Route::Versions("calc")),
             ("/v1/agents/calc/active", Route::Active("calc")),
             ("/v1/agents/calc/limits", Route::Limits("calc")),
+            ("/v1/agents/calc/logs", Route::Logs("calc")),
+            ("/v1/tasks/7", Route::AnyTask("7")),
             ("/v1/agents/calc/other", Route::Unknown),
             ("/v1/tokens", Route::Tokens),
             ("/v1/filters", Route::Filters),

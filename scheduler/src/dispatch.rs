@@ -21,6 +21,7 @@ use crate::watchdog::Watchdog;
 use blame::{failure, too_late};
 use dormouse_filters::config::Limits;
 use dormouse_filters::{WasmAgentConfig, WasmAgentRuntime};
+use dormouse_services::LogBook;
 use dormouse_services::model::{AgentDefinition, FailureClass, Isolation, Outcome};
 use dormouse_store::{Digest, ModuleStore};
 use std::sync::Arc;
@@ -238,6 +239,9 @@ impl Scheduler {
         version
             .usage
             .add(report.processor, begun.elapsed(), report.fuel);
+        if let Err(failure) = &report.result {
+            inner.log(&version, &task, failure);
+        }
         if let Some((entered, temperature)) = pace.entered.get() {
             let after = *entered - begun;
             inner.metrics.started(*temperature, after);
@@ -260,6 +264,11 @@ impl Scheduler {
     /// What the limits of a single agent do not go beyond.
     pub fn ceiling(&self) -> Ceiling {
         self.0.config.ceiling()
+    }
+
+    /// What agents have logged lately, and how their calls failed.
+    pub fn logs(&self) -> &Arc<LogBook> {
+        &self.0.engine.logs
     }
 
     /// Where an agent's calls are summed up.

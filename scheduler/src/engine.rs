@@ -3,6 +3,7 @@
 use crate::config::SchedulerConfig;
 use crate::machine::{slots, stacks};
 use dormouse_filters::clock::{Clock, Running};
+use dormouse_services::LogBook;
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
@@ -25,6 +26,8 @@ const KEEP_TABLE: usize = 4 << 10;
 
 pub(crate) struct Engine {
     pub(crate) wasmtime: wasmtime::Engine,
+    /// What its guests log.
+    pub(crate) logs: Arc<LogBook>,
     pub(crate) clock: Arc<Clock>,
 }
 
@@ -45,7 +48,11 @@ impl Engine {
             .allocation_strategy(InstanceAllocationStrategy::Pooling(pool(config)));
         let wasmtime = wasmtime::Engine::new(&settings)?;
         let clock = Arc::new(Clock::start(wasmtime.clone(), TICK));
-        Ok(Self { wasmtime, clock })
+        Ok(Self {
+            wasmtime,
+            logs: Arc::default(),
+            clock,
+        })
     }
 
     /// What compiled code depends on besides its module: another name, other code.

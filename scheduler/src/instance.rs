@@ -11,6 +11,7 @@ use crate::lane::Pace;
 use crate::shared::{self, Skills};
 use crate::usage::Usage;
 use dormouse_services::Call;
+use dormouse_services::log_book::LogBook;
 use dormouse_services::logs::{CallLog, LogLimits};
 use dormouse_services::model::{FailureClass, Outcome};
 use std::sync::Arc;
@@ -172,7 +173,7 @@ impl Instance {
             skill,
             entry,
             message,
-        } = Lowered::new(request, deadline);
+        } = Lowered::new(request, deadline, Arc::clone(&engine.logs));
         let state = self.store.data_mut();
         state.deadline = deadline;
         state.pace = pace;
@@ -223,7 +224,7 @@ pub(crate) struct Lowered {
 }
 
 impl Lowered {
-    pub(crate) fn new(request: CallRequest, deadline: Instant) -> Self {
+    pub(crate) fn new(request: CallRequest, deadline: Instant, book: Arc<LogBook>) -> Self {
         let CallRequest {
             version,
             entry,
@@ -240,6 +241,7 @@ impl Lowered {
             version.number,
             task.clone(),
             LogLimits::default(),
+            book,
         );
         let context = wit::CallContext {
             agent: version.declared.clone(),

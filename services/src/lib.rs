@@ -11,7 +11,9 @@
 pub mod call;
 pub mod engine;
 pub mod error;
+mod find;
 mod live;
+pub mod log_book;
 pub mod logs;
 pub mod model;
 pub mod net;
@@ -25,5 +27,6 @@ pub use engine::{
     Along, Continuation, Listing, NewTask, TaskEngine, TaskFilter, TaskLimits, TaskScope,
 };
 pub use error::TaskError;
+pub use log_book::{LogBook, LogPage, LogRecord};
 pub use once::{Attempt, Once};
 pub use reader::{TaskEvent, TaskReader};
