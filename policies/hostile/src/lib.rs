@@ -51,8 +51,11 @@ impl Hostile {
             "pages" => Answer::allow().tag(&pages().to_string()),
             "grow" => Answer::allow().tag(if grow(number) { "grown" } else { "refused" }),
             "allocate" => {
-                let held: Vec<Vec<u8>> = (0..).map(|_| vec![1; PAGE]).collect();
-                Answer::allow().tag(&held.len().to_string())
+                let mut held = Vec::new();
+                loop {
+                    held.push(vec![1; PAGE]);
+                    std::hint::black_box(&held);
+                }
             }
             "print" => {
                 println!("{}", "x".repeat(number));

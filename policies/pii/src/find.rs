@@ -97,7 +97,7 @@ fn luhn(digits: &str) -> bool {
             digit / 10 + digit % 10
         })
         .sum();
-    sum % 10 == 0
+    sum.is_multiple_of(10)
 }
 
 /// Two letters, two check digits, up to 30 more (ISO 13616), and a remainder of 1 by 97. Words beside it run into
