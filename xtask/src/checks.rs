@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use crate::clients;
 use crate::guests;
+use crate::languages;
 use crate::setup;
 use crate::step::{self, Count, cargo, root, run_tests};
 
@@ -31,7 +32,8 @@ fn run_all(install: bool, count: &mut Count) -> anyhow::Result<()> {
     native_agents(count)?;
     workspace(count)?;
     dependencies(install)?;
-    clients::run(count)
+    clients::run(count)?;
+    languages::run(count)
 }
 
 fn format_and_lints() -> anyhow::Result<()> {

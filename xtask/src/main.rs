@@ -2,7 +2,7 @@
 //! binary, Python.
 //!
 //! Reading order: [`demo`] (the platform with the examples, answering), [`checks`] (everything that
-//! CI runs), [`bench`] (the load generator), [`instructions`] (what a hot call takes), [`fuzz`] (the parsers' fuzz targets), [`guests`] (agents for WebAssembly) and [`setup`] (what
+//! CI runs), [`bench`] (the load generator), [`instructions`] (what a hot call takes), [`fuzz`] (the parsers' fuzz targets), [`languages`] (agents that are not in Rust), [`guests`] (agents for WebAssembly) and [`setup`] (what
 //! all of them need), [`server`] and [`metrics`] (the running platform), [`step`] (how a command is
 //! run and told).
 
@@ -14,6 +14,7 @@ mod demo;
 mod fuzz;
 mod guests;
 mod instructions;
+mod languages;
 mod metrics;
 mod server;
 mod setup;
@@ -73,6 +74,8 @@ enum Task {
         #[arg(long, default_value_t = 600, value_name = "N")]
         seconds: u64,
     },
+    /// Build the example agents in Python and JavaScript, deploy and call them; part of `test`
+    Languages,
     /// Count the instructions of a hot call with valgrind, and compare with what is kept
     Instructions {
         /// Keep what is counted
@@ -101,6 +104,7 @@ fn main() -> ExitCode {
         Task::Test { install } => return checks::run(install),
         Task::Conformance { kit } => conformance::conformance(&kit),
         Task::Fuzz { target, seconds } => fuzz::fuzz(target.as_deref(), seconds),
+        Task::Languages => languages::languages(),
         Task::Instructions { keep } => instructions::instructions(keep),
         Task::Bench { flags } => bench::bench(&flags),
     };
