@@ -18,6 +18,7 @@ use crate::pressure::{Relief, relief};
 use crate::usage::{Book, Usage};
 use crate::watchdog::Watchdog;
 use blame::{failure, too_late};
+use dormouse_services::Grants;
 use dormouse_services::model::{AgentDefinition, FailureClass, Isolation, Outcome};
 use dormouse_store::{Digest, ModuleStore};
 use std::sync::Arc;
@@ -223,6 +224,11 @@ impl Scheduler {
     /// Evicts the parked instances of an agent's other versions; all of them if none is active.
     pub fn retire(&self, agent: &str, active: Option<u32>) {
         self.0.pool.retire(agent, |number| Some(number) == active);
+    }
+
+    /// Services that every agent gets which needs them.
+    pub fn grants(&self) -> Grants {
+        self.0.config.grants
     }
 
     /// What a call of an agent may use that has no limits of its own.
