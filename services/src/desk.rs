@@ -9,6 +9,7 @@ use crate::memory::Memory;
 use prometheus::{IntCounterVec, Opts};
 use std::sync::Arc;
 use thiserror::Error;
+use tokio::sync::Semaphore;
 
 /// Why a service did not do what a guest asked it for. The texts are for the agent's author.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -58,7 +59,11 @@ impl Default for Services {
 pub struct Desk {
     call: Arc<Call>,
     grants: Grants,
+    requests: Semaphore,
 }
+
+/// Requests of one call that may be at models at a time: each is held in memory.
+const MAX_REQUESTS: usize = 16;
 
 /// Whose call it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,7 +75,11 @@ pub(crate) struct Asker {
 
 impl Desk {
     pub fn new(call: Arc<Call>, grants: Grants) -> Self {
-        Self { call, grants }
+        Self {
+            call,
+            grants,
+            requests: Semaphore::new(MAX_REQUESTS),
+        }
     }
 
     pub fn call(&self) -> &Arc<Call> {
@@ -84,7 +93,7 @@ impl Desk {
     /// Has a language model answer.
     ///
     /// # Errors
-    /// Denied without the grant, or if the platform has no model; else what [`Llm::generate`] says.
+    /// Denied without the grant, Unavailable if the platform has no model, Limit with too many at a time; else what [`Llm::generate`] says.
     pub async fn generate(&self, request: llm::Request) -> Result<llm::Response, ServiceError> {
         self.check(Service::Llm)?;
         let Some(llm) = &self.inner().services.llm else {
@@ -92,6 +101,11 @@ impl Desk {
                 "this platform has no language model; its operator configures one (serve --config, [llm.NAME])"
                     .to_owned(),
             ));
+        };
+        let Ok(_turn) = self.requests.try_acquire() else {
+            return Err(ServiceError::Limit(format!(
+                "a call has at most {MAX_REQUESTS} requests at models at a time"
+            )));
         };
         llm.generate(&self.call.asker(), request).await
     }

@@ -4,7 +4,7 @@ use crate::call::Call;
 use crate::desk::Services;
 use crate::error::{TaskError, state_word};
 use crate::live::{Change, LiveTask, Shelf};
-use crate::memory::Writers;
+use crate::memory;
 use crate::model::{
     AgentMessage, FailureClass, Message, Role, Task, TaskState, TaskStatus, is_interrupted,
 };
@@ -40,7 +40,7 @@ pub(crate) struct Inner {
     /// Ends every call, for drain.
     pub(crate) stopping: CancellationToken,
     pub(crate) turns: Turns,
-    pub(crate) writers: Writers,
+    pub(crate) memory: memory::Turns,
     pub(crate) services: Services,
 }
 
@@ -154,7 +154,7 @@ impl TaskEngine {
             book: Book::default(),
             stopping: CancellationToken::new(),
             turns: Turns::default(),
-            writers: Writers::default(),
+            memory: memory::Turns::default(),
             services,
         }));
         let open = engine.0.store.open_tasks()?;

@@ -36,7 +36,8 @@ pub(super) fn read<T: DeserializeOwned>(text: &str, wrapped: bool) -> Result<T, 
         return json.deserialize();
     }
     let mut value: Value = json.deserialize()?;
-    Json::from(value[VALUE].take()).deserialize()
+    let held = value.get_mut(VALUE).map(Value::take);
+    Json::from(held.unwrap_or_default()).deserialize()
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use dormouse_store::Record;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::sync::Arc;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Semaphore};
 
 const ENTRIES: &[u8] = b"me";
 const USAGE: &[u8] = b"mu";
@@ -83,12 +83,21 @@ struct Usage {
     bytes: u64,
 }
 
-/// Writers of one scope take turns, so that its usage adds up. Scopes share a few places.
-pub(crate) struct Writers([Mutex<()>; 64]);
+/// Searches at a time, over all agents: each has a whole scope in memory. More of them wait.
+const MAX_SEARCHES: usize = 16;
 
-impl Default for Writers {
+/// Who may write and search. Writers of one scope take turns, so that its usage adds up; scopes share a few places.
+pub(crate) struct Turns {
+    writers: [Mutex<()>; 64],
+    searches: Semaphore,
+}
+
+impl Default for Turns {
     fn default() -> Self {
-        Self(std::array::from_fn(|_| Mutex::default()))
+        Self {
+            writers: std::array::from_fn(|_| Mutex::default()),
+            searches: Semaphore::new(MAX_SEARCHES),
+        }
     }
 }
 
@@ -155,7 +164,7 @@ impl Memory {
         let whole = self.entry_key(scope, prefix);
         let after = after.map(|after| self.entry_key(scope, after));
         // One before the prefix is no place to begin: the store takes records from there on.
-        let after = after.filter(|after| *after > whole);
+        let after = after.filter(|after| *after >= whole);
         let found = self.read(whole, after, limit.min(MAX_ANSWER)).await?;
         found
             .iter()
@@ -171,6 +180,7 @@ impl Memory {
                 "a question has at most {MAX_VALUE_BYTES} bytes"
             )));
         }
+        let _turn = self.inner.memory.searches.acquire().await;
         let all = self
             .read(self.entry_key(scope, ""), None, MAX_ENTRIES as usize)
             .await?;
@@ -192,7 +202,7 @@ impl Memory {
         let id = self.scope_id(scope);
         let entry_key = self.entry_key(scope, key);
         let usage_key = [USAGE, &id].concat();
-        let _turn = self.inner.writers.0[id[0] as usize % 64].lock().await;
+        let _turn = self.inner.memory.writers[id[0] as usize % 64].lock().await;
         let before = self.read(entry_key.clone(), None, 1).await?;
         let before = before.into_iter().find(|(found, _)| *found == entry_key);
         let usage = self.read(usage_key.clone(), None, 1).await?;

@@ -4,6 +4,7 @@ use super::client::{CONNECT_TIMEOUT, HttpClient, NetError};
 use super::dial::Target;
 use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt, Full};
+use hyper::body::Body as _;
 use hyper::header::HOST;
 use hyper::{HeaderMap, Method, Request, StatusCode};
 use tokio::time::{Instant, timeout, timeout_at};
@@ -46,6 +47,9 @@ impl HttpClient {
             sender.ready().await.map_err(NetError::Broken)?;
             let answer = sender.send_request(request).await;
             let (head, mut body) = answer.map_err(NetError::Broken)?.into_parts();
+            if body.size_hint().lower() > max_bytes as u64 {
+                return Err(NetError::TooLarge(max_bytes));
+            }
             let mut bytes = BytesMut::new();
             while let Some(frame) = body.frame().await {
                 let frame = frame.map_err(NetError::Broken)?;

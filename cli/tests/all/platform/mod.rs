@@ -9,6 +9,7 @@ mod limits;
 mod lives;
 mod names;
 mod push;
+mod services;
 mod serving;
 mod streams;
 mod tasks;
