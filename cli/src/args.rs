@@ -1,10 +1,17 @@
 //! Every command and flag. The doc comments are the `--help` texts.
 
+use std::io::Write;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 use dormouse_gateway::tokens::Scope;
 use serde_json::Value;
+
+mod activity;
+mod filters;
+
+pub(crate) use activity::{CancelArgs, LogsArgs, TaskArgs, TasksArgs};
+pub(crate) use filters::{FilterCommand, FilterPutArgs};
 
 use crate::config::{LogFormat, Settings, Span};
 use crate::limits::LimitArgs;
@@ -51,9 +58,26 @@ pub(crate) enum Command {
     Rollback(RollbackArgs),
     /// Delete an agent with all its versions
     Delete(DeleteArgs),
+    /// List your latest tasks, of one agent or of all
+    Tasks(TasksArgs),
+    /// Show a task: what was said, its artifacts and its state
+    Task(TaskArgs),
+    /// Cancel a task
+    Cancel(CancelArgs),
+    /// Show what an agent has logged lately, and how its calls failed
+    Logs(LogsArgs),
+    /// Work on an agent: a platform of its own, built and deployed again after every change
+    Dev(DevArgs),
+    /// Show what a module is: digest, kind, imports, exports, agents
+    Inspect(InspectArgs),
+    /// Put filters before agents, list and delete them
+    #[command(subcommand)]
+    Filters(FilterCommand),
     /// Make, list and revoke API tokens
     #[command(subcommand)]
     Token(TokenCommand),
+    /// Print a script that completes commands in your shell
+    Completions(CompletionsArgs),
     /// Check this machine and say how to mend what is wrong
     Doctor(DoctorArgs),
 }
@@ -101,6 +125,19 @@ pub(crate) struct ServerArgs {
         value_name = "TOKEN"
     )]
     pub(crate) token: Option<String>,
+}
+
+impl ServerArgs {
+    /// How a command that is proposed names the same server; empty if it would find it anyway.
+    pub(crate) fn flag(&self) -> String {
+        let found_anyway =
+            std::env::var("DORMOUSE_SERVER").unwrap_or_else(|_| DEFAULT_SERVER.to_owned());
+        if self.server == found_anyway {
+            String::new()
+        } else {
+            format!(" --server {}", self.server)
+        }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -378,4 +415,67 @@ pub(crate) struct DoctorArgs {
 
 fn parse_json(text: &str) -> Result<Value, String> {
     serde_json::from_str(text).map_err(|error| format!("not JSON: {error}"))
+}
+
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "\
+Builds the crate, serves it, shows what it logs, and does it again whenever a file changes. What the
+platform keeps is thrown away at the end, unless --data-dir says where it belongs.
+
+Examples:
+  dormouse dev
+  dormouse dev agents/greeter --listen 127.0.0.1:9000")]
+pub(crate) struct DevArgs {
+    /// A crate folder
+    #[arg(value_name = "PATH", default_value = ".")]
+    pub(crate) path: PathBuf,
+
+    /// Which crate of a workspace
+    #[arg(long, short, value_name = "NAME")]
+    pub(crate) package: Option<String>,
+
+    /// Where the platform listens; port 0 picks a free one
+    #[arg(long, default_value = "127.0.0.1:8080", value_name = "ADDR:PORT")]
+    pub(crate) listen: String,
+
+    /// Keep tasks and modules in this folder
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  dormouse inspect target/wasm32-wasip1/release/greeter.wasm
+  dormouse inspect blake3:8f3a…                    a module that is stored on the server
+
+Exit code: 0 it can be deployed, 1 it would be refused.")]
+pub(crate) struct InspectArgs {
+    /// A .wasm file, or the digest of a stored module
+    pub(crate) module: String,
+
+    /// Print it as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  dormouse completions bash > /etc/bash_completion.d/dormouse
+  dormouse completions zsh > ~/.zfunc/_dormouse")]
+pub(crate) struct CompletionsArgs {
+    pub(crate) shell: clap_complete::Shell,
+}
+
+impl CompletionsArgs {
+    /// Prints the script.
+    pub(crate) fn write(&self) -> anyhow::Result<()> {
+        let mut script = Vec::new();
+        clap_complete::generate(self.shell, &mut Cli::command(), "dormouse", &mut script);
+        Ok(std::io::stdout().lock().write_all(&script)?)
+    }
 }

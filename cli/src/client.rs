@@ -54,6 +54,24 @@ impl Client {
         read_json(self.send(self.request(Method::GET, path)?)?)
     }
 
+    /// The same, with parameters.
+    pub(crate) fn get_with(&self, path: &[&str], query: &[(&str, &str)]) -> anyhow::Result<Value> {
+        let mut url = self.url(path)?;
+        url.query_pairs_mut().extend_pairs(query);
+        read_json(self.send(self.authorized(self.http.get(url)))?)
+    }
+
+    /// The bytes of a stored module.
+    pub(crate) fn module(&self, digest: &str) -> anyhow::Result<Vec<u8>> {
+        let response = self.send(self.request(Method::GET, &["v1", "modules", digest])?)?;
+        let mut bytes = Vec::new();
+        response
+            .take(MAX_ANSWER_BYTES)
+            .read_to_end(&mut bytes)
+            .context("the connection broke in the middle of the module")?;
+        Ok(bytes)
+    }
+
     pub(crate) fn delete(&self, path: &[&str]) -> anyhow::Result<()> {
         self.send(self.request(Method::DELETE, path)?)?;
         Ok(())
@@ -61,6 +79,10 @@ impl Client {
 
     pub(crate) fn post(&self, path: &[&str], body: &Value) -> anyhow::Result<Value> {
         read_json(self.send(self.request(Method::POST, path)?.json(body))?)
+    }
+
+    pub(crate) fn put(&self, path: &[&str], body: &Value) -> anyhow::Result<Value> {
+        read_json(self.send(self.request(Method::PUT, path)?.json(body))?)
     }
 
     /// Uploads a module; its one agent is called `name`, if that is given, and its agents get these limits.

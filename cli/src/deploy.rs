@@ -9,7 +9,7 @@ use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 use reqwest::blocking::Body;
 use serde_json::Value;
 
-use crate::args::DeployArgs;
+use crate::args::{DeployArgs, ServerArgs};
 use crate::cargo;
 use crate::client::Client;
 use crate::registry::{shown, skills};
@@ -26,7 +26,7 @@ pub(crate) fn deploy(args: &DeployArgs) -> anyhow::Result<()> {
     if args.json {
         return Ok(writeln!(out, "{answer:#}")?);
     }
-    Ok(report(out, &answer, size)?)
+    Ok(report(out, &answer, size, &args.server)?)
 }
 
 /// The file to upload; compiled first if a folder was named.
@@ -63,7 +63,12 @@ fn upload(
     answer
 }
 
-fn report(out: &mut impl Write, answer: &Value, size: u64) -> io::Result<()> {
+pub(crate) fn report(
+    out: &mut impl Write,
+    answer: &Value,
+    size: u64,
+    server: &ServerArgs,
+) -> io::Result<()> {
     writeln!(out, "{} ({})", shown(&answer["digest"]), HumanBytes(size))?;
     for agent in answer["agents"].as_array().into_iter().flatten() {
         let name = shown(&agent["name"]);
@@ -72,7 +77,8 @@ fn report(out: &mut impl Write, answer: &Value, size: u64) -> io::Result<()> {
         writeln!(out, "  card    {}", shown(&agent["card_url"]))?;
         writeln!(out, "  skills  {}", skills(agent))?;
         services(out, agent)?;
-        writeln!(out, "  try     dormouse send {name} \"…\"")?;
+        let server = server.flag();
+        writeln!(out, "  try     dormouse send {name} \"…\"{server}")?;
     }
     Ok(())
 }

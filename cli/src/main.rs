@@ -2,7 +2,7 @@
 //!
 //! Reading order: [`args`] (every command and flag), [`serve`] with [`config`] (the platform),
 //! [`new`] (a project), [`deploy`] with [`cargo`] and [`limits`] (from a crate to an agent), [`send`] with
-//! [`render`] and [`sse`] (talking to an agent), [`registry`] (agents and versions), [`token`] (who is let in), [`doctor`]
+//! [`render`] and [`sse`] (talking to an agent), [`registry`] (agents and versions), [`activity`] (tasks and logs), [`dev`] (all of it again after a change), [`inspect`] (a module), [`token`] (who is let in), [`doctor`]
 //! (checking the machine), [`client`] (how all of them reach a server).
 
 mod args;
@@ -21,7 +21,11 @@ mod render;
 mod send;
 mod sse;
 
+mod activity;
+mod dev;
 mod doctor;
+mod filters;
+mod inspect;
 mod registry;
 mod token;
 
@@ -60,6 +64,14 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Versions(args) => registry::versions(&args),
         Command::Rollback(args) => registry::rollback(&args),
         Command::Delete(args) => registry::delete(&args),
+        Command::Tasks(args) => activity::tasks(&args),
+        Command::Task(args) => activity::task(&args),
+        Command::Cancel(args) => activity::cancel(&args),
+        Command::Logs(args) => activity::logs(&args),
+        Command::Dev(args) => dev::dev(&args),
+        Command::Inspect(args) => inspect::inspect(&args),
+        Command::Completions(args) => args.write(),
+        Command::Filters(command) => filters::filters(command),
         Command::Token(command) => token::token(command),
     };
     done.map(|()| ExitCode::SUCCESS)

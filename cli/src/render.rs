@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use serde_json::Value;
 
-use crate::args::{DEFAULT_SERVER, ServerArgs};
+use crate::args::ServerArgs;
 
 /// How a task stands, as far as the command line cares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -159,14 +159,8 @@ pub(crate) struct Continue<'a> {
 
 impl Continue<'_> {
     fn command(&self, task: &str) -> String {
-        let mut command = format!("dormouse send {} \"…\" --task {task}", self.agent);
-        let found_anyway =
-            std::env::var("DORMOUSE_SERVER").unwrap_or_else(|_| DEFAULT_SERVER.to_owned());
-        if self.server.server != found_anyway {
-            command.push_str(" --server ");
-            command.push_str(&self.server.server);
-        }
-        command
+        let server = self.server.flag();
+        format!("dormouse send {} \"…\" --task {task}{server}", self.agent)
     }
 }
 

@@ -25,6 +25,45 @@ pub(crate) enum BodyError {
     Broken,
 }
 
+/// A request's body: still arriving, or whole already, because a filter had to see it.
+pub(crate) enum Payload {
+    Arriving(Incoming),
+    Whole(Bytes),
+}
+
+impl Payload {
+    /// [`read`], unless it has been.
+    pub(crate) async fn read(
+        self,
+        config: &GatewayConfig,
+        limit: usize,
+    ) -> Result<Bytes, BodyError> {
+        match self {
+            Self::Arriving(body) => read(body, config, limit).await,
+            Self::Whole(bytes) => within(bytes, limit),
+        }
+    }
+
+    /// [`read_in_stream`], unless it has been.
+    pub(crate) async fn read_in_stream(
+        self,
+        config: &GatewayConfig,
+        limit: usize,
+    ) -> Result<Bytes, BodyError> {
+        match self {
+            Self::Arriving(body) => read_in_stream(body, config, limit).await,
+            Self::Whole(bytes) => within(bytes, limit),
+        }
+    }
+}
+
+fn within(bytes: Bytes, limit: usize) -> Result<Bytes, BodyError> {
+    if bytes.len() > limit {
+        return Err(BodyError::TooLarge { limit });
+    }
+    Ok(bytes)
+}
+
 /// The whole body, at most `limit` bytes.
 pub(crate) async fn read(
     mut body: Incoming,
@@ -40,7 +79,7 @@ pub(crate) async fn read(
 
 /// The same of a body that is a stream of its connection: what is left of it is reset, and the client
 /// sees the answer all the same.
-pub(crate) async fn read_in_stream(
+async fn read_in_stream(
     mut body: Incoming,
     config: &GatewayConfig,
     limit: usize,

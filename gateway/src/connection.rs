@@ -129,9 +129,10 @@ impl Protocols {
         face: Face,
         draining: CancellationToken,
     ) -> hyper::Result<()> {
+        let peer = stream.peer_addr().ok();
         let service = service_fn(move |request| {
             let shared = Arc::clone(&shared);
-            async move { Ok::<_, Infallible>(handle(shared, face, request).await) }
+            async move { Ok::<_, Infallible>(handle(shared, face, peer, request).await) }
         });
         let mut http1 = self.http1.clone();
         http1.timer(ConnectionTimer::default());
@@ -148,13 +149,14 @@ impl Protocols {
         draining: CancellationToken,
     ) -> hyper::Result<()> {
         let activity = Arc::new(Activity::default());
+        let peer = stream.peer_addr().ok();
         let (streams, requests) = (Arc::clone(&self.streams), Arc::clone(&activity));
         let service = service_fn(move |request| {
             let held = Held::new(&requests, &streams);
             let shared = Arc::clone(&shared);
             async move {
                 let reply = match held.permit {
-                    Some(_) => handle(shared, face, request).await,
+                    Some(_) => handle(shared, face, peer, request).await,
                     None => too_many(&request),
                 };
                 Ok::<_, Infallible>(reply.map(|body| HeldBody {

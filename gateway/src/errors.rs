@@ -23,6 +23,8 @@ pub enum GatewayError {
     Metrics(#[from] prometheus::Error),
     #[error("the tokens could not be read")]
     Tokens(#[from] StoreError),
+    #[error("the filters could not be started: {0}")]
+    Filters(String),
 }
 
 /// `ErrorInfo.domain` (A2A 1.0 §9.5).

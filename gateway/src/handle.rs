@@ -1,11 +1,13 @@
 //! From a request's path to whoever answers it.
 
+use crate::activity;
 use crate::agents::{AgentEntry, Agents, AgentsError};
 use crate::auth::{self, Auth, Caller, Denied};
-use crate::body;
+use crate::body::{self, Payload};
 use crate::config::GatewayConfig;
 use crate::document::Document;
 use crate::errors::{A2aError, ApiError, Kind};
+use crate::filters::{Ask, Filters, Pipeline};
 use crate::grpc;
 use crate::jsonrpc;
 use crate::metrics::{Metrics, Operation};
@@ -21,6 +23,7 @@ use hyper::body::Incoming;
 use hyper::header::{EXPECT, HeaderValue, WWW_AUTHENTICATE};
 use hyper::http::request::Parts;
 use hyper::{Method, Request, StatusCode};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 use tokio::sync::{Mutex, Semaphore};
@@ -41,6 +44,7 @@ pub(crate) struct Shared {
     /// Held while modules and registry change together, so that a deletion never takes the module
     /// from under a deployment.
     pub(crate) changes: Mutex<()>,
+    pub(crate) filters: Arc<Filters>,
     pub(crate) auth: Auth,
     /// Held while tokens change and are read again.
     pub(crate) token_changes: Arc<Mutex<()>>,
@@ -59,7 +63,12 @@ pub(crate) enum Face {
     Metrics,
 }
 
-pub(crate) async fn handle(shared: Arc<Shared>, face: Face, request: Request<Incoming>) -> Reply {
+pub(crate) async fn handle(
+    shared: Arc<Shared>,
+    face: Face,
+    peer: Option<SocketAddr>,
+    request: Request<Incoming>,
+) -> Reply {
     let (parts, body) = request.into_parts();
     let path = uri::decode(parts.uri.path());
     let route = route(&path);
@@ -70,6 +79,13 @@ pub(crate) async fn handle(shared: Arc<Shared>, face: Face, request: Request<Inc
         Ok(caller) => caller,
         Err(denied) => return refuse(&shared, &route, denied, &parts, body).await,
     };
+    if face == Face::Public
+        && matches!(route, Route::A2a { .. } | Route::Grpc(_) | Route::RootCard)
+        && let Some(filters) = shared.filters.active()
+    {
+        let path = path.into_owned();
+        return filtered(&shared, &filters, &caller, peer, &path, parts, body).await;
+    }
     match route {
         Route::Healthz => only_get(&parts, || respond::text(StatusCode::OK, "ok\n")),
         Route::Readyz => only_get(&parts, || ready(&shared)),
@@ -77,13 +93,59 @@ pub(crate) async fn handle(shared: Arc<Shared>, face: Face, request: Request<Inc
             only_get(&parts, || metrics(&shared))
         }
         _ if face == Face::Metrics => not_found(&path),
-        Route::RootCard => root_card(&shared, &parts).await,
         Route::Jwks => jwks(&shared, &parts),
-        Route::A2a { base, what } => a2a(&shared, &caller, base, what, &parts, body).await,
-        Route::Grpc(method) => grpc::answer(&shared, &caller, method, &parts, body).await,
+        Route::AnyTask(id) => activity::task(&shared, &caller, id, &parts).await,
+        route @ (Route::A2a { .. } | Route::Grpc(_) | Route::RootCard) => {
+            agents(&shared, &caller, route, &parts, Payload::Arriving(body)).await
+        }
         Route::Unknown if grpc::is_grpc(&parts.headers) => grpc::unknown(&path),
         Route::Metrics | Route::Unknown => not_found(&path),
         route => platform::answer(shared.clone(), route, &parts, body).await,
+    }
+}
+
+/// What agents answer, themselves or the platform for them.
+async fn agents(
+    shared: &Shared,
+    caller: &Caller,
+    route: Route<'_>,
+    parts: &Parts,
+    body: Payload,
+) -> Reply {
+    match route {
+        Route::A2a { base, what } => a2a(shared, caller, base, what, parts, body).await,
+        Route::Grpc(method) => grpc::answer(shared, caller, method, parts, body).await,
+        Route::RootCard => root_card(shared, parts).await,
+        _ => not_found(parts.uri.path()),
+    }
+}
+
+/// The same with filters before it and after. Which agent gRPC means is in the message, and that of the root card
+/// in the registry, so filters that stand before some agents only are asked about all of them.
+async fn filtered(
+    shared: &Shared,
+    filters: &Pipeline,
+    caller: &Caller,
+    peer: Option<SocketAddr>,
+    path: &str,
+    mut parts: Parts,
+    body: Incoming,
+) -> Reply {
+    let route = route(path);
+    let ask = Ask {
+        agent: match &route {
+            Route::A2a { base, .. } => Some(base.name),
+            _ => None,
+        },
+        peer,
+        config: &shared.config,
+    };
+    match filters.enter(ask, &mut parts, body).await {
+        Ok((passage, body)) => {
+            let reply = agents(shared, caller, route, &parts, body).await;
+            passage.leave(reply).await
+        }
+        Err(answered) => *answered,
     }
 }
 
@@ -128,7 +190,7 @@ async fn a2a(
     base: Base<'_>,
     path: A2aPath<'_>,
     parts: &Parts,
-    body: Incoming,
+    body: Payload,
 ) -> Reply {
     // Each binding is refused in its own form.
     let is_rpc = is_rpc(path, parts);

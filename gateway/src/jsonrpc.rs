@@ -3,7 +3,7 @@
 
 use crate::agents::AgentEntry;
 use crate::auth::Caller;
-use crate::body;
+use crate::body::Payload;
 use crate::errors::{A2aError, Kind};
 use crate::handle::Shared;
 use crate::metrics::Operation;
@@ -14,7 +14,6 @@ use crate::sse::{self, Framing};
 use crate::validate::{self, GetParameters, ListParameters};
 use a2a::methods;
 use a2a::{CancelTaskRequest, SubscribeToTaskRequest};
-use hyper::body::Incoming;
 use hyper::http::request::Parts;
 use serde::Deserialize;
 use serde_json::Value;
@@ -45,7 +44,7 @@ pub(crate) async fn answer(
     caller: &Caller,
     agent: &Arc<AgentEntry>,
     parts: &Parts,
-    body: Incoming,
+    body: Payload,
 ) -> Reply {
     let started = Instant::now();
     let mut operation = Operation::Unknown;
@@ -72,7 +71,7 @@ async fn serve(
     caller: &Caller,
     agent: &Arc<AgentEntry>,
     parts: &Parts,
-    body: Incoming,
+    body: Payload,
     operation: &mut Operation,
 ) -> Result<Reply, (String, A2aError)> {
     let nameless = |error: A2aError| (NULL.to_owned(), error);
@@ -84,7 +83,8 @@ async fn serve(
         return Err(nameless(error));
     }
     let limit = shared.config.max_request_bytes;
-    let body = body::read(body, &shared.config, limit)
+    let body = body
+        .read(&shared.config, limit)
         .await
         .map_err(|error| nameless(error.into()))?;
     let envelope = envelope(&body)?;

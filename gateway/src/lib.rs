@@ -7,6 +7,7 @@
 //! `rest`, `sse` and `grpc` (how they look on the wire), `negotiate` and `validate` (what is let in), `errors` (what a
 //! refusal looks like everywhere), `metrics`, `fuzz` (the doors of the fuzz targets).
 
+mod activity;
 mod agents;
 mod auth;
 mod body;
@@ -15,6 +16,7 @@ pub mod config;
 mod connection;
 mod document;
 mod errors;
+mod filters;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzz;

@@ -1,10 +1,12 @@
 //! The platform API: modules, agents, versions.
 
+use crate::activity;
 use crate::agents::Agents;
 use crate::auth;
 use crate::body;
 use crate::catalog;
 use crate::errors::ApiError;
+use crate::filters::{self, Filters};
 use crate::handle::{Shared, method_not_allowed};
 use crate::limits::{self, Brought};
 use crate::metrics::Operation;
@@ -84,7 +86,13 @@ async fn serve(
         Route::Limits(name) if method == Method::DELETE => limits::delete(shared, name).await,
         Route::Limits(name) if is_read(method) => limits::get(shared, name).await,
         Route::Limits(_) => Ok(method_not_allowed("GET, HEAD, PUT, DELETE")),
+        Route::Logs(name) if is_read(method) => {
+            activity::logs(shared, name, parts.uri.query()).await
+        }
         Route::Versions(name) if is_read(method) => versions(shared, name).await,
+        route @ (Route::Filters | Route::Filter(_)) => {
+            filters::answer(shared, route, parts, body).await
+        }
         route @ (Route::Tokens | Route::Token(_)) => auth::answer(shared, route, parts, body).await,
         Route::Agents if is_read(method) => catalog::agents(shared, parts.uri.query()).await,
         Route::AiCatalog if is_read(method) => catalog::ai_catalog(shared, parts).await,
@@ -387,10 +395,10 @@ async fn delete(shared: &Arc<Shared>, name: &str) -> Result<Reply, ApiError> {
 async fn delete_agent(shared: Arc<Shared>, name: String) -> Result<Reply, ApiError> {
     let _changing = shared.changes.lock().await;
     let (modules, registry) = (Arc::clone(&shared.modules), Arc::clone(&shared.registry));
-    let owned = name.clone();
+    let (owned, filters) = (name.clone(), Arc::clone(&shared.filters));
     let (versions, removed) = blocking(move || {
         let versions = registry.delete(&owned)?;
-        let removed = remove_unreferenced(&*modules, &*registry, &versions)?;
+        let removed = remove_unreferenced(&*modules, &*registry, &filters, &versions)?;
         Ok((versions, removed))
     })
     .await?;
@@ -402,6 +410,7 @@ async fn delete_agent(shared: Arc<Shared>, name: String) -> Result<Reply, ApiErr
         .changed(&name, versions.iter().map(|version| version.number));
     shared.operations.scheduler.retire(&name, None);
     shared.operations.scheduler.forget_usage(&name);
+    shared.operations.scheduler.logs().forget(&name);
     for digest in &removed {
         shared.operations.scheduler.forget(digest);
     }
@@ -417,15 +426,17 @@ async fn delete_agent(shared: Arc<Shared>, name: String) -> Result<Reply, ApiErr
     ))
 }
 
-/// Removes the modules that no version of any agent names any more.
+/// Removes the modules that no version of any agent, and no filter, names any more.
 fn remove_unreferenced(
     modules: &dyn ModuleStore,
     registry: &dyn Registry,
+    filters: &Filters,
     versions: &[VersionRecord],
 ) -> Result<Vec<Digest>, ApiError> {
     let mut removed = Vec::new();
     for version in versions {
-        if registry.references(&version.digest)? == 0 && modules.remove(&version.digest)? {
+        let is_used = registry.references(&version.digest)? > 0 || filters.uses(&version.digest);
+        if !is_used && modules.remove(&version.digest)? {
             removed.push(version.digest);
         }
     }
@@ -440,7 +451,7 @@ pub(crate) fn no_agent(name: &str) -> ApiError {
     )
 }
 
-fn is_read(method: &Method) -> bool {
+pub(crate) fn is_read(method: &Method) -> bool {
     method == Method::GET || method == Method::HEAD
 }
 

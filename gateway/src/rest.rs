@@ -2,7 +2,7 @@
 
 use crate::agents::AgentEntry;
 use crate::auth::Caller;
-use crate::body;
+use crate::body::Payload;
 use crate::errors::{A2aError, Kind};
 use crate::handle::Shared;
 use crate::metrics::Operation;
@@ -14,7 +14,6 @@ use crate::sse::{self, Framing};
 use crate::uri;
 use crate::validate::{self, ListParameters};
 use bytes::Bytes;
-use hyper::body::Incoming;
 use hyper::header::{HeaderValue, RETRY_AFTER};
 use hyper::http::request::Parts;
 use hyper::{HeaderMap, Method, StatusCode};
@@ -29,7 +28,7 @@ pub(crate) async fn answer(
     agent: &Arc<AgentEntry>,
     path: A2aPath<'_>,
     parts: &Parts,
-    body: Incoming,
+    body: Payload,
 ) -> Reply {
     let started = Instant::now();
     let mut operation = Operation::Unknown;
@@ -67,7 +66,7 @@ async fn serve(
     agent: &Arc<AgentEntry>,
     path: A2aPath<'_>,
     parts: &Parts,
-    body: Incoming,
+    body: Payload,
     operation: &mut Operation,
 ) -> Result<Reply, A2aError> {
     check_method(path, &parts.method, parts.uri.path())?;
@@ -75,7 +74,8 @@ async fn serve(
     let extensions = negotiate::extensions(&parts.headers, &agent.definition.extensions)?;
     let seen = validate::last_event_id(&parts.headers)?;
     let body = if has_body(path, &parts.method) {
-        body::read(body, &shared.config, shared.config.max_request_bytes).await?
+        body.read(&shared.config, shared.config.max_request_bytes)
+            .await?
     } else {
         Bytes::new()
     };

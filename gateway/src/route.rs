@@ -12,8 +12,13 @@ pub(crate) enum Route<'a> {
     Versions(&'a str),
     Active(&'a str),
     Limits(&'a str),
+    Logs(&'a str),
+    /// A task of any agent.
+    AnyTask(&'a str),
     Tokens,
     Token(&'a str),
+    Filters,
+    Filter(&'a str),
     Metrics,
     Healthz,
     Readyz,
@@ -70,6 +75,7 @@ pub(crate) fn route(path: &str) -> Route<'_> {
         "/v1/modules" => Route::Modules,
         "/v1/agents" => Route::Agents,
         "/v1/tokens" => Route::Tokens,
+        "/v1/filters" => Route::Filters,
         "/metrics" => Route::Metrics,
         "/healthz" => Route::Healthz,
         "/readyz" => Route::Readyz,
@@ -102,8 +108,14 @@ fn platform(path: &str) -> Route<'_> {
             Route::Module(digest)
         };
     }
+    if let Some(id) = path.strip_prefix("/v1/tasks/") {
+        return Route::AnyTask(id);
+    }
     if let Some(name) = path.strip_prefix("/v1/tokens/") {
         return Route::Token(name);
+    }
+    if let Some(name) = path.strip_prefix("/v1/filters/") {
+        return Route::Filter(name);
     }
     let Some(rest) = path.strip_prefix("/v1/agents/") else {
         return Route::Unknown;
@@ -113,6 +125,7 @@ fn platform(path: &str) -> Route<'_> {
         Some((name, "versions")) => Route::Versions(name),
         Some((name, "active")) => Route::Active(name),
         Some((name, "limits")) => Route::Limits(name),
+        Some((name, "logs")) => Route::Logs(name),
         _ => Route::Unknown,
     }
 }
@@ -226,8 +239,12 @@ mod tests {
             ("/v1/agents/calc/versions", Route::Versions("calc")),
             ("/v1/agents/calc/active", Route::Active("calc")),
             ("/v1/agents/calc/limits", Route::Limits("calc")),
+            ("/v1/agents/calc/logs", Route::Logs("calc")),
+            ("/v1/tasks/7", Route::AnyTask("7")),
             ("/v1/agents/calc/other", Route::Unknown),
             ("/v1/tokens", Route::Tokens),
+            ("/v1/filters", Route::Filters),
+            ("/v1/filters/jwt", Route::Filter("jwt")),
             (
                 "/v1/tokens/ann@example.com",
                 Route::Token("ann@example.com"),

@@ -6,6 +6,7 @@ use crate::auth::tokens::now_ms;
 use crate::config::GatewayConfig;
 use crate::connection::Protocols;
 use crate::errors::GatewayError;
+use crate::filters::Filters;
 use crate::handle::{Face, Shared};
 use crate::metrics::Metrics;
 use crate::ops::Operations;
@@ -51,6 +52,14 @@ impl Gateway {
         scheduler: Scheduler,
         registry: prometheus::Registry,
     ) -> Result<Self, GatewayError> {
+        let filters = Filters::open(
+            scheduler
+                .filters()
+                .map_err(|error| GatewayError::Filters(error.to_string()))?,
+            Arc::clone(&store.modules),
+            Arc::clone(&store.tasks),
+            &registry,
+        )?;
         let metrics = Arc::new(Metrics::new(
             registry,
             &store.metrics,
@@ -91,6 +100,7 @@ impl Gateway {
         let shared = Shared {
             uploads: Semaphore::new(config.max_uploads),
             changes: Mutex::new(()),
+            filters: Arc::new(filters),
             auth: Auth::new(config.without_tokens, &*store.tokens)?,
             token_changes: Arc::default(),
             started_ms: now_ms(),
@@ -142,6 +152,7 @@ impl Gateway {
         tokio::select! {
             () = public.accept(listener) => {}
             () = serving_metrics.as_mut() => {}
+            () = shared.filters.keep_healthy() => {}
             () = shutdown => {}
         }
         // Whoever watches the drain does so here.
@@ -196,6 +207,7 @@ async fn drain(shared: &Shared, server: &Server) {
     // Requests that were still arriving may have begun calls meanwhile.
     engine.interrupt_all();
     let _ = timeout(LAST_WORDS, calls.wait()).await;
+    shared.filters.close().await;
     scheduler.drain().await;
     info!("drained");
 }

@@ -178,7 +178,7 @@ pub(crate) async fn describe(
 }
 
 /// Tells the kind of a binary and validates it as a whole.
-fn check(bytes: &[u8]) -> Result<ModuleKind, DeployError> {
+pub(crate) fn check(bytes: &[u8]) -> Result<ModuleKind, DeployError> {
     if !bytes.starts_with(b"\0asm") {
         return Err(DeployError::NotWasm);
     }

@@ -8,9 +8,10 @@ use crate::call::{CallFailure, CallReport, CallRequest, Temperature, VersionRef}
 use crate::code::{Code, CodeCache};
 use crate::config::{CallLimits, Ceiling, SchedulerConfig};
 use crate::deploy::{DeployError, Prepared, describe, prepare};
-use crate::engine::Engine;
+use crate::engine::{Engine, TICK};
 use crate::instance::{self, Instance};
 use crate::lane::{Lane, Pace, SlowLane};
+use crate::machine::filter_slots;
 use crate::metrics::Metrics;
 use crate::policy::Caps;
 use crate::pool::{self, Acquired, Found, Live, Owner, Pool};
@@ -18,8 +19,10 @@ use crate::pressure::{Relief, relief};
 use crate::usage::{Book, Usage};
 use crate::watchdog::Watchdog;
 use blame::{failure, too_late};
-use dormouse_services::Grants;
+use dormouse_filters::config::Limits;
+use dormouse_filters::{WasmAgentConfig, WasmAgentRuntime};
 use dormouse_services::model::{AgentDefinition, FailureClass, Isolation, Outcome};
+use dormouse_services::{Grants, LogBook};
 use dormouse_store::{Digest, ModuleStore};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -125,6 +128,30 @@ impl Scheduler {
         prepare(&self.0.engine, &self.0.code, limits, bytes).await
     }
 
+    /// A runtime for filters on this engine (`docs/decisions/0018`). One per process: it has all the slots there are.
+    ///
+    /// # Errors
+    /// When the engine cannot link what a filter may import.
+    pub fn filters(&self) -> Result<WasmAgentRuntime, SchedulerError> {
+        let (usual, ceiling) = (Limits::default(), self.0.config.ceiling());
+        let settings = WasmAgentConfig {
+            // Compiled into all code of the engine, or into none.
+            fuel_enabled: self.0.config.limits.fuel.is_some(),
+            epoch_enabled: true,
+            epoch_tick_interval: TICK,
+            limits: Limits {
+                // Some are left for what takes the place of others.
+                max_instances: filter_slots(self.0.config.max_instances) * 4 / 5,
+                max_memory: usual.max_memory.min(ceiling.memory_bytes),
+                max_table_elements: usual.max_table_elements.min(ceiling.table_elements),
+                ..usual
+            },
+        };
+        let engine = &self.0.engine;
+        WasmAgentRuntime::on_engine(engine.wasmtime.clone(), Arc::clone(&engine.clock), settings)
+            .map_err(|error| SchedulerError::Engine(error.into()))
+    }
+
     /// Asks a stored module which agents it declares.
     ///
     /// # Errors
@@ -212,6 +239,9 @@ impl Scheduler {
         version
             .usage
             .add(report.processor, begun.elapsed(), report.fuel);
+        if let Err(failure) = &report.result {
+            inner.log(&version, &task, failure);
+        }
         if let Some((entered, temperature)) = pace.entered.get() {
             let after = *entered - begun;
             inner.metrics.started(*temperature, after);
@@ -239,6 +269,11 @@ impl Scheduler {
     /// What the limits of a single agent do not go beyond.
     pub fn ceiling(&self) -> Ceiling {
         self.0.config.ceiling()
+    }
+
+    /// What agents have logged lately, and how their calls failed.
+    pub fn logs(&self) -> &Arc<LogBook> {
+        &self.0.engine.logs
     }
 
     /// Where an agent's calls are summed up.

@@ -1,12 +1,12 @@
 //! The one wasmtime engine of the process, and the clock that lets guests be interrupted.
 
 use crate::config::SchedulerConfig;
-use crate::machine::{DISCOVERY_SLOTS, stacks};
+use crate::machine::{slots, stacks};
+use dormouse_filters::clock::{Clock, Running};
+use dormouse_services::LogBook;
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::thread::JoinHandle;
 use std::time::Duration;
 use wasmtime::{Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig};
 
@@ -26,7 +26,9 @@ const KEEP_TABLE: usize = 4 << 10;
 
 pub(crate) struct Engine {
     pub(crate) wasmtime: wasmtime::Engine,
-    ticker: Ticker,
+    /// What its guests log.
+    pub(crate) logs: Arc<LogBook>,
+    pub(crate) clock: Arc<Clock>,
 }
 
 impl Engine {
@@ -45,8 +47,12 @@ impl Engine {
             .wasm_threads(false)
             .allocation_strategy(InstanceAllocationStrategy::Pooling(pool(config)));
         let wasmtime = wasmtime::Engine::new(&settings)?;
-        let ticker = Ticker::start(wasmtime.clone());
-        Ok(Self { wasmtime, ticker })
+        let clock = Arc::new(Clock::start(wasmtime.clone(), TICK));
+        Ok(Self {
+            wasmtime,
+            logs: Arc::default(),
+            clock,
+        })
     }
 
     /// What compiled code depends on besides its module: another name, other code.
@@ -60,13 +66,13 @@ impl Engine {
 
     /// Must be held while guest code may run: the clock rests while nobody holds one.
     pub(crate) fn enter(&self) -> Running<'_> {
-        self.ticker.enter()
+        self.clock.enter()
     }
 }
 
 fn pool(config: &SchedulerConfig) -> PoolingAllocationConfig {
     let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-    let instances = config.max_instances + DISCOVERY_SLOTS;
+    let instances = slots(config.max_instances);
     let ceiling = config.ceiling();
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(count(instances))
@@ -87,101 +93,4 @@ fn pool(config: &SchedulerConfig) -> PoolingAllocationConfig {
         .max_unused_warm_slots(64)
         .decommit_batch_size(16);
     pool
-}
-
-/// Counts the engine's epochs while guests run. It is a thread of its own, so a guest that holds
-/// up every event loop is still interrupted; and it rests when nothing has run for a while, so
-/// that an idle platform costs no wake-ups.
-struct Ticker {
-    shared: Arc<TickerState>,
-    thread: Option<JoinHandle<()>>,
-}
-
-struct TickerState {
-    /// Guests that run or wait inside a call at this moment.
-    running: AtomicUsize,
-    asleep: AtomicBool,
-    stop: AtomicBool,
-}
-
-/// Ticks without a running guest after which the clock rests. Longer than the pause between two
-/// calls of a busy agent, so that they do not pay for waking it.
-const REST_AFTER: u32 = 200;
-
-/// Keeps the clock ticking.
-pub(crate) struct Running<'a>(&'a AtomicUsize);
-
-impl Drop for Running<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::SeqCst);
-    }
-}
-
-impl Ticker {
-    fn start(engine: wasmtime::Engine) -> Self {
-        let shared = Arc::new(TickerState {
-            running: AtomicUsize::new(0),
-            asleep: AtomicBool::new(false),
-            stop: AtomicBool::new(false),
-        });
-        let state = Arc::clone(&shared);
-        let thread = std::thread::Builder::new()
-            .name("epoch".into())
-            .spawn(move || state.run(&engine))
-            .expect("a process that cannot start one thread cannot serve");
-        Self {
-            shared,
-            thread: Some(thread),
-        }
-    }
-
-    fn enter(&self) -> Running<'_> {
-        self.shared.running.fetch_add(1, Ordering::SeqCst);
-        if self.shared.asleep.load(Ordering::SeqCst)
-            && let Some(thread) = &self.thread
-        {
-            thread.thread().unpark();
-        }
-        Running(&self.shared.running)
-    }
-}
-
-impl TickerState {
-    fn run(&self, engine: &wasmtime::Engine) {
-        let mut quiet = 0;
-        while !self.stop.load(Ordering::SeqCst) {
-            std::thread::sleep(TICK);
-            engine.increment_epoch();
-            if self.running.load(Ordering::SeqCst) > 0 {
-                quiet = 0;
-                continue;
-            }
-            quiet += 1;
-            if quiet >= REST_AFTER {
-                self.rest();
-                quiet = 0;
-            }
-        }
-    }
-
-    /// Sleeps until a guest runs. One that enters before `asleep` is set is seen by the loop, a
-    /// later one sees `asleep` and unparks.
-    fn rest(&self) {
-        self.asleep.store(true, Ordering::SeqCst);
-        while self.running.load(Ordering::SeqCst) == 0 && !self.stop.load(Ordering::SeqCst) {
-            std::thread::park();
-        }
-        self.asleep.store(false, Ordering::SeqCst);
-    }
-}
-
-impl Drop for Ticker {
-    fn drop(&mut self) {
-        self.shared.stop.store(true, Ordering::SeqCst);
-        if let Some(thread) = self.thread.take() {
-            thread.thread().unpark();
-            // The thread sleeps for one tick at most, and does not panic.
-            let _ended = thread.join();
-        }
-    }
 }

@@ -10,6 +10,7 @@ use crate::host::{GuestState, HostCall};
 use crate::lane::Pace;
 use crate::shared::{self, Skills};
 use crate::usage::Usage;
+use dormouse_services::log_book::LogBook;
 use dormouse_services::logs::{CallLog, LogLimits};
 use dormouse_services::model::{FailureClass, Outcome};
 use dormouse_services::{Call, Grants};
@@ -216,7 +217,7 @@ impl Instance {
             skill,
             entry,
             message,
-        } = Lowered::new(request, deadline);
+        } = Lowered::new(request, deadline, Arc::clone(&engine.logs));
         let state = self.store.data_mut();
         state.deadline = deadline;
         state.pace = pace;
@@ -268,7 +269,7 @@ pub(crate) struct Lowered {
 }
 
 impl Lowered {
-    pub(crate) fn new(request: CallRequest, deadline: Instant) -> Self {
+    pub(crate) fn new(request: CallRequest, deadline: Instant, book: Arc<LogBook>) -> Self {
         let CallRequest {
             version,
             entry,
@@ -285,6 +286,7 @@ impl Lowered {
             version.number,
             task.clone(),
             LogLimits::default(),
+            book,
         );
         let context = wit::CallContext {
             agent: version.declared.clone(),

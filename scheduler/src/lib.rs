@@ -18,6 +18,7 @@ pub mod deploy;
 mod dispatch;
 mod engine;
 mod host;
+mod inspect;
 mod instance;
 pub mod keep_alive;
 mod lane;
@@ -40,4 +41,5 @@ pub use call::{CallFailure, CallReport, CallRequest, Entry, Temperature, Version
 pub use config::{CallLimits, Ceiling, Preset, SchedulerConfig, UnknownPreset};
 pub use deploy::{DeployError, ModuleKind, Prepared, is_label};
 pub use dispatch::{NoPlace, Place, Scheduler, SchedulerError};
+pub use inspect::{Inspection, inspect};
 pub use usage::{Usage, Used};

@@ -40,7 +40,22 @@ const BYTES_PER_INSTANCE: u64 = 80 << 10;
 const BYTES_RESERVE: u64 = 96 << 20;
 
 /// Instances that deploys may hold while they ask a module for its definitions.
-pub(crate) const DISCOVERY_SLOTS: usize = 8;
+const DISCOVERY_SLOTS: usize = 8;
+/// Slots for filters (`docs/decisions/0018`) where there is room: sixteen filters with two instances each, and what
+/// takes the place of one of them.
+const FILTER_SLOTS: usize = 40;
+/// Small machines have a slot for filters for so many instances of agents.
+const INSTANCES_PER_FILTER: usize = 8;
+
+/// Slots of the pool that are for filters, beside so many instances.
+pub(crate) fn filter_slots(instances: usize) -> usize {
+    FILTER_SLOTS.min(instances / INSTANCES_PER_FILTER)
+}
+
+/// All slots of the pool: also those that are not for calls of agents.
+pub(crate) fn slots(instances: usize) -> usize {
+    instances + DISCOVERY_SLOTS + filter_slots(instances)
+}
 
 /// Stacks for so many instances. An instance that is parked or runs holds one fiber: wasmtime 48 keeps the
 /// worker on which guest code ran (`concurrent_state.worker` in `run_on_worker`, concurrent.rs), and a new
@@ -131,11 +146,9 @@ impl Machine {
             .maps
             .map(|maps| room(Bound::Maps, most(|n| maps_needed(n, loaded_code) <= maps)));
         let addresses = self.address_space.unwrap_or(ADDRESSES).min(ADDRESSES);
-        let addresses = room(
-            Bound::AddressSpace,
-            (addresses.saturating_sub(ADDRESSES_RESERVE) / ADDRESSES_PER_INSTANCE)
-                .saturating_sub(DISCOVERY_SLOTS as u64),
-        );
+        let fit = addresses.saturating_sub(ADDRESSES_RESERVE) / ADDRESSES_PER_INSTANCE;
+        let fits = |n: u64| usize::try_from(n).is_ok_and(|n| slots(n) as u64 <= fit);
+        let addresses = room(Bound::AddressSpace, most(fits));
         let memory = [self.cgroup_memory, self.physical_memory];
         let memory = memory.into_iter().flatten().min().map(|bytes| {
             let instances = bytes.saturating_sub(BYTES_RESERVE) / BYTES_PER_INSTANCE;
@@ -179,7 +192,7 @@ impl Machine {
 /// Mappings that a server with so many live instances and so much loaded code has. The code of what is live
 /// is loaded too: at worst each instance has code of its own.
 pub fn maps_needed(instances: u64, loaded_code: u64) -> u64 {
-    let slots = usize::try_from(instances).unwrap_or(usize::MAX / 2) + DISCOVERY_SLOTS;
+    let slots = slots(usize::try_from(instances).unwrap_or(usize::MAX / 2));
     MAPS_RESERVE
         + loaded_code.max(instances) * MAPS_PER_CODE
         + slots as u64 * MAPS_PER_INSTANCE

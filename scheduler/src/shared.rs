@@ -12,6 +12,7 @@ use crate::instance::{self, Instance, Lowered};
 use crate::lane::Pace;
 use crate::pool::Lead;
 pub(crate) use calls::{Calls, tick};
+use dormouse_services::LogBook;
 use dormouse_services::model::{FailureClass, Outcome};
 use futures_util::StreamExt;
 use futures_util::future::Either;
@@ -169,10 +170,11 @@ impl Instance {
         state.calls = Some(Box::default());
         self.store.set_epoch_deadline(1);
         let cut_off = CutOff::default();
+        let book = &engine.logs;
         let _running = engine.enter();
         let served = self
             .store
-            .run_concurrent(async |store| serve(store, skills, lead, &pace, &cut_off).await)
+            .run_concurrent(async |store| serve(store, skills, lead, &pace, &cut_off, book).await)
             .await;
         match served {
             Ok(Ok(rest)) => {
@@ -226,6 +228,7 @@ async fn serve(
     lead: &mut Lead,
     pace: &Pace,
     cut_off: &CutOff,
+    book: &Arc<LogBook>,
 ) -> wasmtime::Result<Rest> {
     let mut rest = Rest::Clean;
     let mut calls = FuturesUnordered::new();
@@ -242,7 +245,7 @@ async fn serve(
             message = next(lead, pace) => match message {
                 Some(Message::Call(job)) => {
                     is_idle = false;
-                    calls.push(run(store, skills, job, cut_off));
+                    calls.push(run(store, skills, job, cut_off, book));
                 }
                 Some(Message::Idle) | None => is_idle = true,
             },
@@ -270,6 +273,7 @@ async fn run(
     skills: &Skills,
     job: Box<Job>,
     cut_off: &CutOff,
+    book: &Arc<LogBook>,
 ) -> wasmtime::Result<Rest> {
     let Job {
         request,
@@ -282,7 +286,7 @@ async fn run(
         reply: Some(reply),
         cut_off: Arc::clone(cut_off),
     };
-    let lowered = Lowered::new(request, deadline);
+    let lowered = Lowered::new(request, deadline, Arc::clone(book));
     let (task, place, answer) = start(store, skills, lowered, &pace)?;
     owed.task = Some(task);
     // Only of the first call something else is known.

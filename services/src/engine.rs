@@ -10,7 +10,7 @@ use crate::model::{
 };
 use crate::once::{Once, Turns};
 use crate::push::{Book, PushConfig};
-use crate::record::{Encoded, LogEntry, TaskHead, blank, fold, millis, now, state_byte};
+use crate::record::{LogEntry, TaskHead, blank, millis, now, state_byte};
 use chrono::{DateTime, Utc};
 use dormouse_store::{TaskId, TaskQuery, TaskStore};
 use serde_json::{Map, Value};
@@ -302,6 +302,14 @@ impl TaskEngine {
         Ok(live.snapshot().await?.0)
     }
 
+    /// The agent of one of a principal's tasks.
+    ///
+    /// # Errors
+    /// NotFound, also when it is somebody else's.
+    pub async fn agent_of(&self, principal: &str, id: &str) -> Result<String, TaskError> {
+        self.0.agent_of(principal, id).await
+    }
+
     /// Ends a task at its user's wish and interrupts its call. Durable when it returns.
     ///
     /// # Errors
@@ -364,89 +372,6 @@ impl TaskEngine {
     /// with class `interrupted`.
     pub fn interrupt_all(&self) {
         self.0.stopping.cancel();
-    }
-}
-
-impl Inner {
-    /// The scope's task, in memory or from the store.
-    pub(crate) async fn find(
-        self: &Arc<Self>,
-        scope: &TaskScope,
-        id: &str,
-    ) -> Result<Arc<LiveTask>, TaskError> {
-        let not_found = || TaskError::NotFound(id.to_owned());
-        let uuid = Uuid::try_parse(id).map_err(|_not_ours| not_found())?;
-        let inner = Arc::clone(self);
-        let live = blocking(move || inner.load(uuid, LOST))
-            .await?
-            .ok_or_else(not_found)?;
-        let ours = {
-            let head = &live.log().head;
-            head.agent == scope.agent && head.principal == scope.principal
-        };
-        if ours { Ok(live) } else { Err(not_found()) }
-    }
-
-    /// The task in memory, or from the store. A task that comes from the store as running has no
-    /// call, since a call keeps its task in memory: it is failed because of `loss`.
-    fn load(&self, id: TaskId, loss: Loss) -> Result<Option<Arc<LiveTask>>, TaskError> {
-        let mut lost = false;
-        let found = self.shelf.find_or_load(id, || {
-            let Some(head) = self.store.head(id)? else {
-                return Ok(None);
-            };
-            let head: TaskHead = serde_json::from_slice(&head)?;
-            let mut task = blank(id.to_string(), head.context.clone(), now());
-            let mut bytes = 0;
-            let mut from = 1;
-            while from <= head.last_seq {
-                let page = self.store.events(id, from, 256)?;
-                let Some((last, _)) = page.last() else { break };
-                from = last + 1;
-                for (_, stored) in page {
-                    bytes += stored.len() as u64;
-                    fold(&mut task, Encoded::from_store(stored).decode()?);
-                }
-            }
-            lost = head.is_open();
-            Ok(Some(LiveTask::loaded(
-                id,
-                head,
-                task,
-                Arc::clone(&self.shelf),
-                bytes,
-            )))
-        })?;
-        if let Some(live) = found.as_ref().filter(|_| lost) {
-            self.lose(live, loss)?;
-        }
-        Ok(found)
-    }
-
-    /// Ends a task whose call is gone, unless it has ended already.
-    pub(crate) fn lose(
-        &self,
-        live: &Arc<LiveTask>,
-        (class, sentence): Loss,
-    ) -> Result<(), TaskError> {
-        let failed = live.write(&*self.store, &self.limits, |log| {
-            if !log.head.is_open() {
-                return Err(TaskError::Ended);
-            }
-            let message = failure_message(&log.task, class, sentence);
-            Ok(Change {
-                entries: vec![status(TaskState::Failed, Some(message))],
-                ..Change::default()
-            })
-        });
-        match failed {
-            Ok(_) if class == FailureClass::Platform => {
-                error!(task = %live.id, "a task lost its call");
-                Ok(())
-            }
-            Ok(_) | Err(TaskError::Ended) => Ok(()),
-            Err(error) => Err(error),
-        }
     }
 }
 

@@ -13,9 +13,11 @@ pub mod call;
 pub mod desk;
 pub mod engine;
 pub mod error;
+mod find;
 pub mod grants;
 mod live;
 pub mod llm;
+pub mod log_book;
 pub mod logs;
 pub mod memory;
 pub mod model;
@@ -32,5 +34,6 @@ pub use engine::{
 };
 pub use error::TaskError;
 pub use grants::{Grants, Service};
+pub use log_book::{LogBook, LogPage, LogRecord};
 pub use once::{Attempt, Once};
 pub use reader::{TaskEvent, TaskReader};

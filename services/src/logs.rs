@@ -1,5 +1,8 @@
 //! What agents log: structured records with the agent, version and task they came from.
 
+use crate::log_book::{LogBook, LogRecord};
+use serde::Serialize;
+use std::sync::Arc;
 use thiserror::Error;
 use tracing::{debug, error, info, trace, warn};
 
@@ -21,7 +24,8 @@ impl Default for LogLimits {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Level {
     Trace,
     Debug,
@@ -46,14 +50,22 @@ pub struct CallLog {
     version: u32,
     task: String,
     limits: LogLimits,
+    book: Arc<LogBook>,
     records: u32,
     bytes: u64,
     dropped: u64,
 }
 
 impl CallLog {
-    pub fn new(agent: String, version: u32, task: String, limits: LogLimits) -> Self {
+    pub fn new(
+        agent: String,
+        version: u32,
+        task: String,
+        limits: LogLimits,
+        book: Arc<LogBook>,
+    ) -> Self {
         Self {
+            book,
             agent,
             version,
             task,
@@ -67,7 +79,14 @@ impl CallLog {
     /// A log of its own for what the same agent says of no call in particular.
     pub fn of_agent(&self) -> Self {
         let limits = self.limits.clone();
-        Self::new(self.agent.clone(), self.version, String::new(), limits)
+        let book = Arc::clone(&self.book);
+        Self::new(
+            self.agent.clone(),
+            self.version,
+            String::new(),
+            limits,
+            book,
+        )
     }
 
     /// Writes one record, or drops it over the limit.
@@ -107,7 +126,22 @@ impl CallLog {
             Level::Warn => record!(warn),
             Level::Error => record!(error),
         }
+        self.keep(level, message.to_owned(), fields);
         Ok(())
+    }
+
+    /// Adds a record to the book.
+    fn keep(&self, level: Level, message: String, fields: &[(String, String)]) {
+        self.book.add(LogRecord {
+            number: 0,
+            time_ms: 0,
+            level,
+            agent: self.agent.clone(),
+            version: self.version,
+            task: self.task.clone(),
+            message,
+            fields: fields.to_vec(),
+        });
     }
 }
 
@@ -122,6 +156,9 @@ impl Drop for CallLog {
                 ..
             } = &*self;
             warn!(target: "agent", agent, version, task, dropped, "log limit of the call reached");
+            let message =
+                format!("{dropped} records were dropped: the log limit of the call was reached");
+            self.keep(Level::Warn, message, &[]);
         }
     }
 }

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use crate::clients;
 use crate::guests;
-use crate::setup::{self, TARGET};
+use crate::setup;
 use crate::step::{self, Count, cargo, root, run_tests};
 
 /// Runs until the first failure, and ends with a line `N passed, N failed`.
@@ -35,7 +35,7 @@ fn run_all(install: bool, count: &mut Count) -> anyhow::Result<()> {
 }
 
 fn format_and_lints() -> anyhow::Result<()> {
-    for folder in ["", "examples", "fuzz", "guests"] {
+    for folder in ["", "examples", "fuzz", "guests", "policies"] {
         let name = format!("format {folder}");
         step::run(
             name.trim_end(),
@@ -55,20 +55,23 @@ fn format_and_lints() -> anyhow::Result<()> {
         "lints of the examples",
         &mut cargo(root().join("examples"), &lint),
     )?;
-    let lint = [
-        "clippy",
-        "--workspace",
-        "--lib",
-        "--target",
-        TARGET,
-        "--",
-        "-D",
-        "warnings",
-    ];
-    step::run(
-        "lints of the guests",
-        &mut cargo(root().join("guests"), &lint),
-    )
+    for folder in ["guests", "policies"] {
+        let lint = [
+            "clippy",
+            "--workspace",
+            "--lib",
+            "--target",
+            guests::target(folder),
+            "--",
+            "-D",
+            "warnings",
+        ];
+        step::run(
+            &format!("lints of the {folder}"),
+            &mut cargo(root().join(folder), &lint),
+        )?;
+    }
+    Ok(())
 }
 
 /// Agents are ordinary crates, too, with tests of their own.

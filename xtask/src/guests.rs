@@ -1,12 +1,20 @@
-//! Agents for WebAssembly: the examples, which are for people, and the test guests.
+//! What is built for WebAssembly: the examples, which are for people, the test guests, and the filters.
 
 use std::path::PathBuf;
 
-use crate::setup::{self, TARGET};
+use crate::setup::{self, COMPONENT_TARGET, TARGET};
 use crate::step::{self, cargo, root};
 
 /// Workspaces of their own.
-pub(crate) const FOLDERS: [&str; 2] = ["examples", "guests"];
+pub(crate) const FOLDERS: [&str; 3] = ["examples", "guests", "policies"];
+
+/// Agents are modules that the platform lifts; filters are components.
+pub(crate) fn target(folder: &str) -> &'static str {
+    match folder {
+        "policies" => COMPONENT_TARGET,
+        _ => TARGET,
+    }
+}
 
 pub(crate) fn guests() -> anyhow::Result<()> {
     setup::setup()?;
@@ -20,7 +28,13 @@ pub(crate) fn build_all() -> anyhow::Result<()> {
 pub(crate) fn build(folder: &str) -> anyhow::Result<()> {
     let mut build = cargo(
         root().join(folder),
-        &["build", "--workspace", "--release", "--target", TARGET],
+        &[
+            "build",
+            "--workspace",
+            "--release",
+            "--target",
+            target(folder),
+        ],
     );
     // Tests look for the modules there, whatever CARGO_TARGET_DIR says.
     build.args(["--target-dir", "target"]);
@@ -32,6 +46,6 @@ pub(crate) fn modules(folder: &str) -> PathBuf {
     root()
         .join(folder)
         .join("target")
-        .join(TARGET)
+        .join(target(folder))
         .join("release")
 }

@@ -52,8 +52,8 @@ fn build() -> anyhow::Result<PathBuf> {
     let arguments = [
         "build",
         "--release",
-        "--package",
-        "dormouse-scheduler",
+        // Of the whole workspace, or the engine would be built once more with other features.
+        "--workspace",
         "--bench",
         "hot_path",
         "--message-format=json-render-diagnostics",

@@ -6,27 +6,18 @@ use anyhow::bail;
 
 use crate::step;
 
+/// Of agents.
 pub(crate) const TARGET: &str = "wasm32-wasip1";
+/// Of filters.
+pub(crate) const COMPONENT_TARGET: &str = "wasm32-wasip2";
 
 pub(crate) const NO_DENY: &str =
     "not there; `cargo xtask test --install` or `cargo install cargo-deny --locked` installs it";
 
-/// Installs the WebAssembly target if it is missing, and says what else is there.
+/// Installs the WebAssembly targets if they are missing, and says what else is there.
 pub(crate) fn setup() -> anyhow::Result<()> {
-    if has_target() {
-        println!("{TARGET}: installed");
-    } else {
-        let installed = step::run(
-            &format!("install the target {TARGET}"),
-            Command::new("rustup").args(["target", "add", TARGET]),
-        );
-        if installed.is_err() || !has_target() {
-            bail!(
-                "agents need the Rust target {TARGET}, and it could not be installed. With rustup (https://rustup.rs): \
-                 `rustup target add {TARGET}`; without: your distribution's package of Rust's standard library for it"
-            );
-        }
-    }
+    install_target(TARGET)?;
+    install_target(COMPONENT_TARGET)?;
     report(
         "cargo-nextest",
         has_nextest(),
@@ -46,6 +37,25 @@ pub(crate) fn setup() -> anyhow::Result<()> {
     Ok(())
 }
 
+fn install_target(target: &str) -> anyhow::Result<()> {
+    if has_target(target) {
+        println!("{target}: installed");
+        return Ok(());
+    }
+    let installed = step::run(
+        &format!("install the target {target}"),
+        Command::new("rustup").args(["target", "add", target]),
+    );
+    if installed.is_err() || !has_target(target) {
+        bail!(
+            "agents and filters need the Rust target {target}, and it could not be installed. With rustup \
+             (https://rustup.rs): `rustup target add {target}`; without: your distribution's package of Rust's \
+             standard library for it"
+        );
+    }
+    Ok(())
+}
+
 pub(crate) fn has_nextest() -> bool {
     runs("cargo", &["nextest", "--version"])
 }
@@ -58,9 +68,9 @@ fn report(name: &str, there: bool, otherwise: &str) {
     println!("{name}: {}", if there { "installed" } else { otherwise });
 }
 
-fn has_target() -> bool {
+fn has_target(target: &str) -> bool {
     let printed = Command::new("rustc")
-        .args(["--print", "target-libdir", "--target", TARGET])
+        .args(["--print", "target-libdir", "--target", target])
         .current_dir(step::root())
         .stderr(Stdio::null())
         .output();

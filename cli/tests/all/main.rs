@@ -3,6 +3,7 @@
 
 mod deploy;
 mod doctor;
+mod filters;
 mod new;
 mod platform;
 mod registry;

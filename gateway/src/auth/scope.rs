@@ -19,7 +19,7 @@ pub(crate) fn needed(route: &Route<'_>, method: &Method) -> Need {
     match route {
         Route::Healthz | Route::Readyz | Route::RootCard | Route::Jwks => Need::Nothing,
         Route::A2a { what, .. } if *what == A2aPath::Card => Need::Nothing,
-        Route::A2a { .. } | Route::Grpc(_) => Need::Scope(Scope::Invoke),
+        Route::A2a { .. } | Route::Grpc(_) | Route::AnyTask(_) => Need::Scope(Scope::Invoke),
         // Who may call agents may also look for them.
         Route::AiCatalog => Need::Token,
         Route::Agents | Route::Agent(_) | Route::Versions(_) | Route::Limits(_) if reads => {
@@ -32,8 +32,13 @@ pub(crate) fn needed(route: &Route<'_>, method: &Method) -> Need {
         | Route::Versions(_)
         | Route::Active(_)
         | Route::Limits(_)
+        // They may hold what anybody has said to the agent.
+        | Route::Logs(_)
         | Route::Metrics => Need::Scope(Scope::Deploy),
-        Route::Tokens | Route::Token(_) => Need::Scope(Scope::Admin),
+        // Whoever changes them opens what they keep shut.
+        Route::Tokens | Route::Token(_) | Route::Filters | Route::Filter(_) => {
+            Need::Scope(Scope::Admin)
+        }
         Route::Unknown => Need::Token,
     }
 }
@@ -76,11 +81,15 @@ mod tests {
             (&post, "/v1/agents/a/active", Need::Scope(Scope::Deploy)),
             (&get, "/v1/agents/a/limits", Need::Token),
             (&delete, "/v1/agents/a/limits", Need::Scope(Scope::Deploy)),
+            (&get, "/v1/agents/a/logs", Need::Scope(Scope::Deploy)),
+            (&get, "/v1/tasks/7", Need::Scope(Scope::Invoke)),
             (&post, "/v1/modules", Need::Scope(Scope::Deploy)),
             (&get, "/v1/modules/blake3:0", Need::Scope(Scope::Deploy)),
             (&get, "/metrics", Need::Scope(Scope::Deploy)),
             (&get, "/v1/tokens", Need::Scope(Scope::Admin)),
             (&delete, "/v1/tokens/a", Need::Scope(Scope::Admin)),
+            (&get, "/v1/filters", Need::Scope(Scope::Admin)),
+            (&put, "/v1/filters/a", Need::Scope(Scope::Admin)),
             (&get, "/", Need::Token),
         ] {
             assert_eq!(needed(&route(path), method), expected, "{method} {path}");

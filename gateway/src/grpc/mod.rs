@@ -28,6 +28,7 @@ mod pb {
 
 use crate::agents::AgentEntry;
 use crate::auth::Caller;
+use crate::body::Payload;
 use crate::errors::{A2aError, ApiError, Kind};
 use crate::handle::{Shared, root_agent};
 use crate::metrics::{AgentMetrics, Operation};
@@ -35,7 +36,6 @@ use crate::negotiate;
 use crate::ops::Answer;
 use crate::respond::Reply;
 use crate::route;
-use hyper::body::Incoming;
 use hyper::http::request::Parts;
 use hyper::{StatusCode, Version};
 use requests::Decoded;
@@ -65,7 +65,7 @@ pub(crate) async fn answer(
     caller: &Caller,
     method: &str,
     parts: &Parts,
-    body: Incoming,
+    body: Payload,
 ) -> Reply {
     if let Err(error) = speaks_grpc(parts) {
         return error.reply();
@@ -112,7 +112,7 @@ async fn serve(
     caller: &Caller,
     method: &str,
     parts: &Parts,
-    body: Incoming,
+    body: Payload,
     progress: &mut Progress,
 ) -> Result<Reply, A2aError> {
     let deadline = wire::deadline(&parts.headers)?;

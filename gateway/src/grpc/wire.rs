@@ -1,13 +1,13 @@
 //! gRPC over HTTP/2: every message has a prefix of five bytes, every answer ends with a status.
 
 use super::status;
-use crate::body;
+use crate::body::{self, Payload};
 use crate::config::GatewayConfig;
 use crate::errors::{A2aError, Kind};
 use crate::respond::{Body, Reply};
 use bytes::{BufMut, Bytes, BytesMut};
 use futures_util::stream;
-use hyper::body::{Frame, Incoming};
+use hyper::body::Frame;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::{HeaderMap, Response};
 use prost::Message;
@@ -70,12 +70,13 @@ pub(super) fn too_late() -> A2aError {
 
 /// The one message of a request. The limit is that of the other bindings' bodies.
 pub(super) async fn read(
-    body: Incoming,
+    body: Payload,
     headers: &HeaderMap,
     config: &GatewayConfig,
 ) -> Result<Bytes, A2aError> {
     let limit = config.max_request_bytes;
-    let mut message = body::read_in_stream(body, config, limit.saturating_add(PREFIX_BYTES))
+    let mut message = body
+        .read_in_stream(config, limit.saturating_add(PREFIX_BYTES))
         .await
         .map_err(|error| match error {
             body::BodyError::TooLarge { .. } => body::BodyError::TooLarge { limit },

@@ -1,18 +1,33 @@
 //! Whose fault a failed call is, and what its user is told.
 
 use super::Inner;
-use crate::call::CallFailure;
+use crate::call::{CallFailure, VersionRef};
 use crate::code::CodeError;
 use crate::config::CallLimits;
 use crate::instance::{
     DeadlinePassed, ProcessorTimeSpent, is_too_many_handles, is_too_much_for_host,
 };
 use crate::shortage::is_shortage;
-use dormouse_services::logs::LogFlood;
+use dormouse_services::logs::{Level, LogFlood};
 use dormouse_services::model::FailureClass;
+use dormouse_services::{Call, LogRecord};
 use wasmtime::Trap;
 
 impl Inner {
+    /// Tells an agent's author how a call ended. What the agent itself has logged stands before it.
+    pub(super) fn log(&self, version: &VersionRef, task: &Call, failure: &CallFailure) {
+        self.engine.logs.add(LogRecord {
+            number: 0,
+            time_ms: 0,
+            level: Level::Error,
+            agent: version.agent.clone(),
+            version: version.number,
+            task: task.task_id(),
+            message: failure.sentence.clone(),
+            fields: vec![("class".to_owned(), failure.class.as_str().to_owned())],
+        });
+    }
+
     pub(super) fn no_code(&self, error: &CodeError) -> CallFailure {
         if error.is_shortage() {
             return self.shortage(error);

@@ -30,7 +30,7 @@ fn logged(limits: LogLimits, call: impl FnOnce(&mut CallLog)) -> Vec<Value> {
         .with_writer(move || writer.clone())
         .finish();
     let _default = subscriber.set_default();
-    let mut log = CallLog::new("calc".into(), 3, "task-1".into(), limits);
+    let mut log = CallLog::new("calc".into(), 3, "task-1".into(), limits, Arc::default());
     call(&mut log);
     drop(log);
     let bytes = lines.0.lock().unwrap().clone();

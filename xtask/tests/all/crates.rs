@@ -7,8 +7,8 @@ use serde_json::Value;
 use crate::{files, none, packages, read};
 
 /// The crates of this workspace that each of them names: `cli -> gateway -> scheduler -> services ->
-/// store`, and `sdk -> sdk/macros`. Load generator and xtask are strangers to all.
-const EDGES: [(&str, &[&str]); 9] = [
+/// store`, `scheduler -> filters`, and `sdk -> sdk/macros`. Load generator and xtask are strangers to all.
+const EDGES: [(&str, &[&str]); 10] = [
     (
         "dormouse",
         &[
@@ -20,12 +20,18 @@ const EDGES: [(&str, &[&str]); 9] = [
     ),
     (
         "dormouse-gateway",
-        &["dormouse-scheduler", "dormouse-services", "dormouse-store"],
+        &[
+            "dormouse-filters",
+            "dormouse-scheduler",
+            "dormouse-services",
+            "dormouse-store",
+        ],
     ),
     (
         "dormouse-scheduler",
-        &["dormouse-services", "dormouse-store"],
+        &["dormouse-filters", "dormouse-services", "dormouse-store"],
     ),
+    ("dormouse-filters", &[]),
     ("dormouse-services", &["dormouse-store"]),
     ("dormouse-store", &[]),
     ("dormouse-sdk", &["dormouse-sdk-macros"]),
@@ -89,10 +95,12 @@ fn crates_name_only_those_below_them() {
 #[test]
 fn agents_depend_on_the_sdk_only() {
     let mut problems = Vec::new();
-    for folder in ["examples", "guests"] {
+    for folder in ["examples", "guests", "policies"] {
         for package in packages(folder) {
             let others = neighbours(&package);
-            let others = others.iter().filter(|to| **to != "dormouse-sdk");
+            let others = others
+                .iter()
+                .filter(|to| **to != "dormouse-sdk" && **to != "dormouse-filter-sdk");
             problems.extend(others.map(|to| {
                 format!(
                     "{folder}/{} names {to}: an agent's author has the SDK only, and so has it",
@@ -116,7 +124,8 @@ fn locked_packages_come_from_crates_io() {
             "Cargo.lock",
             "examples/Cargo.lock",
             "fuzz/Cargo.lock",
-            "guests/Cargo.lock"
+            "guests/Cargo.lock",
+            "policies/Cargo.lock"
         ]
     );
     let mut problems = Vec::new();

@@ -1,9 +1,11 @@
 //! The whole platform as its users meet it: the real binary, real guests, real sockets, kill -9.
 
+mod activity;
 mod auth;
 mod bad_requests;
 mod crash;
 mod extensions;
+mod filters;
 mod hostile;
 mod limits;
 mod lives;

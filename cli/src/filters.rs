@@ -1,0 +1,93 @@
+//! `dormouse filters`: what stands before the agents.
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::Path;
+
+use anyhow::{Context, anyhow};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+
+use crate::args::{FilterCommand, FilterPutArgs, ListArgs};
+use crate::client::Client;
+use crate::registry::{list, shown, table};
+
+pub(crate) fn filters(command: FilterCommand) -> anyhow::Result<()> {
+    match command {
+        FilterCommand::List(args) => show(&args),
+        FilterCommand::Put(args) => put(&args),
+        FilterCommand::Delete(args) => {
+            let client = Client::new(&args.server)?;
+            client.delete(&["v1", "filters", &args.name])?;
+            Ok(writeln!(io::stdout().lock(), "{} is deleted", args.name)?)
+        }
+    }
+}
+
+fn show(args: &ListArgs) -> anyhow::Result<()> {
+    let answer = Client::new(&args.server)?.get(&["v1", "filters"])?;
+    let out = &mut io::stdout().lock();
+    if args.json {
+        return Ok(writeln!(out, "{answer:#}")?);
+    }
+    let filters = list(&answer, "filters");
+    if filters.is_empty() {
+        return Ok(writeln!(
+            out,
+            "no filters; `dormouse filters put` adds one"
+        )?);
+    }
+    let rows = filters.iter().map(|filter| {
+        let agents: Vec<String> = list(filter, "agents").iter().map(shown).collect();
+        let agents = match filter["agents"] {
+            Value::Null => "all".to_owned(),
+            _ => agents.join(", "),
+        };
+        [
+            shown(&filter["order"]),
+            shown(&filter["name"]),
+            shown(&filter["component"]["id"]),
+            shown(&filter["fail"]),
+            shown(&filter["breaker"]),
+            agents,
+        ]
+    });
+    let head = ["ORDER", "FILTER", "COMPONENT", "FAILS", "BREAKER", "AGENTS"];
+    Ok(table(out, head, rows)?)
+}
+
+fn put(args: &FilterPutArgs) -> anyhow::Result<()> {
+    let mut body = json!({
+        "order": args.order,
+        "fail": if args.fail_open { "open" } else { "closed" },
+        "instances": args.instances,
+    });
+    if let Some(file) = &args.component {
+        body["wasm"] = STANDARD.encode(read(file)?).into();
+    }
+    if let Some(file) = &args.config {
+        body["config"] = serde_json::from_slice(&read(file)?)
+            .with_context(|| format!("{} is not JSON", file.display()))?;
+    }
+    if !args.agents.is_empty() {
+        body["agents"] = json!(args.agents);
+    }
+    let client = Client::new(&args.server)?;
+    let answer = client.put(&["v1", "filters", &args.name], &body)?;
+    let out = &mut io::stdout().lock();
+    if args.json {
+        return Ok(writeln!(out, "{answer:#}")?);
+    }
+    let component = shown(&answer["component"]["id"]);
+    Ok(writeln!(
+        out,
+        "{} is {component} {}",
+        args.name,
+        shown(&answer["component"]["version"])
+    )?)
+}
+
+fn read(file: &Path) -> anyhow::Result<Vec<u8>> {
+    fs::read(file).map_err(|error| anyhow!("cannot read {}: {error}", file.display()))
+}

@@ -1,0 +1,290 @@
+//! Filters before real agents.
+
+use super::*;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+/// A component of `policies/`.
+fn policy(name: &str) -> Vec<u8> {
+    let file = format!("{}.wasm", name.replace('-', "_"));
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../policies/target/wasm32-wasip2/release")
+        .join(file);
+    std::fs::read(&path).unwrap_or_else(|error| {
+        panic!(
+            "{}: {error}; `cargo xtask guests` builds it",
+            path.display()
+        )
+    })
+}
+
+impl Server {
+    fn put_filter(&self, name: &str, body: &Value) -> Answer {
+        let path = format!("/v1/filters/{name}");
+        answer(self.request("PUT", &path).body(body.to_string()))
+    }
+
+    /// Puts a component of `policies/` before the agents.
+    fn filter(&self, name: &str, component: &[u8], mut settings: Value) -> Answer {
+        settings["wasm"] = STANDARD.encode(component).into();
+        let answer = self.put_filter(name, &settings);
+        assert!([200, 201].contains(&answer.status), "{answer:?}");
+        answer
+    }
+
+    /// A message to the agent `echo`, with a header that tells the hostile filter what to do.
+    fn told(&self, what: &str) -> Answer {
+        let message = text("hello").params();
+        let request = self.rpc_request("echo", "SendMessage", &message);
+        answer(request.header("x-do", what))
+    }
+
+    fn code(&self, what: &str) -> (u16, String) {
+        let answer = self.told(what);
+        let code = answer.json()["error"]["code"].as_str().map(str::to_owned);
+        (answer.status, code.unwrap_or_default())
+    }
+
+    fn decisions(&self, decision: &str) -> f64 {
+        let label = format!("decision=\"{decision}\"");
+        self.metric("dormouse_filter_decisions_total", &[&label])
+    }
+}
+
+fn with_echo(data: &Path) -> Server {
+    let server = Server::start(data, &[]);
+    server.deploy(&guest("echo"));
+    server
+}
+
+/// `fail open` or closed, for the hostile filter.
+fn hostile(fail: &str) -> Value {
+    json!({"fail": fail, "instances": 1})
+}
+
+#[test]
+fn decisions_and_edits_reach_the_client() {
+    let data = data_dir();
+    let server = with_echo(data.path());
+    assert_eq!(server.told("block").status, 200, "there is no filter yet");
+    server.filter("guard", &policy("hostile"), hostile("closed"));
+
+    let allowed = server.told("");
+    assert_eq!(allowed.status, 200);
+    assert_eq!(reply(&allowed.json()["result"]), "hello");
+    assert_eq!(allowed.headers["x-count"], "1");
+    assert_eq!(allowed.headers["x-status-seen"], "200");
+
+    let blocked = server.told("block");
+    assert_eq!((blocked.status, &*blocked.body), (403, &b"as asked"[..]));
+    let cookies: Vec<_> = blocked.headers.get_all("set-cookie").iter().collect();
+    assert_eq!(cookies, ["a=1", "b=2"]);
+
+    let redirecting = reqwest::blocking::Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
+        .build()
+        .unwrap();
+    let redirected = redirecting
+        .post(format!("{}/agents/echo", server.url))
+        .header("x-do", "redirect 307")
+        .send()
+        .unwrap();
+    assert_eq!(redirected.status(), 307);
+    let to = &redirected.headers()["location"];
+    assert_eq!(to, "https://elsewhere.example/");
+
+    let said = server.rpc("echo", "SendMessage", &text("a BLOCK! b").params());
+    assert_eq!(said.status, 422);
+    let card = answer(
+        server
+            .request("GET", "/agents/echo/.well-known/agent-card.json")
+            .header("x-do", "block"),
+    );
+    assert_eq!(card.status, 403);
+    assert_eq!(server.decisions("block"), 3.0);
+    assert_eq!(server.decisions("redirect"), 1.0);
+    let phases = server.metric(
+        "dormouse_filter_seconds_count",
+        &["filter=\"guard\"", "phase=\"response_headers\""],
+    );
+    assert_eq!(phases, 1.0);
+    // It has not declared this one.
+    let undeclared = ["phase=\"response_body\""];
+    assert_eq!(
+        server.metric("dormouse_filter_seconds_count", &undeclared),
+        0.0
+    );
+    assert!(server.stop().success());
+}
+
+#[test]
+fn what_goes_wrong_fails_closed_or_open_as_configured() {
+    let data = data_dir();
+    let server = with_echo(data.path());
+    let wrong = [
+        ("trap", 503, "filter_failed"),
+        ("loop", 504, "filter_timeout"),
+        ("sleep 60000", 504, "filter_timeout"),
+        ("allocate", 503, "filter_failed"),
+        ("print 10000000", 503, "filter_failed"),
+        ("flood 10000000", 503, "filter_failed"),
+        ("status 9999", 503, "filter_answer_invalid"),
+        ("hop-by-hop", 503, "filter_answer_invalid"),
+        ("newline", 503, "filter_answer_invalid"),
+    ];
+    server.filter("guard", &policy("hostile"), hostile("closed"));
+    for (what, status, code) in wrong {
+        assert_eq!(server.code(what), (status, code.to_owned()), "{what}");
+        // So that the breaker stays closed.
+        assert_eq!(server.told("").status, 200, "after {what}");
+    }
+    server.filter("guard", &policy("hostile"), hostile("open"));
+    for (what, _, _) in wrong {
+        assert_eq!(server.told(what).status, 200, "{what}");
+        assert_eq!(server.told("").status, 200, "after {what}");
+    }
+    assert_eq!(server.decisions("failed_open"), wrong.len() as f64);
+    assert_eq!(server.decisions("failed_closed"), wrong.len() as f64);
+}
+
+#[test]
+fn a_filter_that_goes_on_failing_is_not_asked_any_more() {
+    let data = data_dir();
+    let server = with_echo(data.path());
+    server.filter("guard", &policy("hostile"), hostile("closed"));
+    for _ in 0..5 {
+        assert_eq!(server.code("trap").1, "filter_failed");
+    }
+    assert_eq!(server.code(""), (503, "filter_breaker_open".to_owned()));
+    assert_eq!(server.get("/v1/filters/guard").json()["breaker"], "open");
+    // A new configuration is a new beginning.
+    server.filter("guard", &policy("hostile"), hostile("closed"));
+    assert_eq!(server.told("").status, 200);
+}
+
+#[test]
+fn filters_are_asked_in_order_and_only_for_their_agents() {
+    let data = data_dir();
+    let server = with_echo(data.path());
+    let list = policy("allow-list");
+    let deny = |status: u16| json!({"deny": {"methods": ["POST"]}, "status": status});
+    let settings = |order, status| json!({"order": order, "config": deny(status)});
+    server.filter("late", &list, settings(2, 404));
+    server.filter("early", &list, settings(1, 403));
+    assert_eq!(server.told("").status, 403);
+    server.filter("early", &list, settings(3, 403));
+    assert_eq!(server.told("").status, 404);
+    let names = server.get("/v1/filters").json()["filters"].clone();
+    let names: Vec<_> = names
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|filter| filter["name"].clone())
+        .collect();
+    assert_eq!(names, ["late", "early"]);
+    for name in ["late", "early"] {
+        let mut others = settings(1, 403);
+        others["agents"] = json!(["somebody-else"]);
+        server.filter(name, &list, others);
+    }
+    assert_eq!(server.told("").status, 200);
+}
+
+#[test]
+fn filters_survive_a_kill_and_a_refused_configuration() {
+    let data = data_dir();
+    let server = with_echo(data.path());
+    let deny = json!({"config": {"deny": {"methods": ["POST"]}}});
+    let deployed = server.filter("list", &policy("allow-list"), deny).json();
+    let wrong = json!({"config": {"dney": {}}});
+    let refused = server.put_filter("list", &wrong);
+    assert_eq!(refused.status, 422);
+    assert_eq!(refused.json()["error"]["code"], "configuration_refused");
+    let sentence = refused.json()["error"]["message"].to_string();
+    assert!(sentence.contains("dney"), "{sentence}");
+    assert_eq!(server.told("").status, 403);
+    server.kill();
+
+    let server = Server::start(data.path(), &[]);
+    assert_eq!(server.told("").status, 403);
+    assert_eq!(
+        server.get("/v1/filters/list").json()["digest"],
+        deployed["digest"]
+    );
+    // Without bytes, those that are there.
+    let changed = server.put_filter("list", &json!({"config": {}}));
+    assert_eq!(changed.status, 200, "{changed:?}");
+    assert_eq!(server.told("").status, 200);
+    let module = format!("/v1/modules/{}", deployed["digest"].as_str().unwrap());
+    assert_eq!(server.get(&module).status, 200);
+    assert_eq!(
+        answer(server.request("DELETE", "/v1/filters/list")).status,
+        200
+    );
+    assert_eq!(server.get("/v1/filters/list").status, 404);
+    assert_eq!(server.get(&module).status, 404);
+    assert!(server.stop().success());
+}
+
+#[test]
+fn what_is_no_filter_is_refused_and_changes_nothing() {
+    let data = data_dir();
+    let server = with_echo(data.path());
+    let agent = STANDARD.encode(std::fs::read(guest("echo")).unwrap());
+    let many = STANDARD.encode(policy("allow-list"));
+    for (name, body, status, code) in [
+        ("guard", json!({"wasm": "AGFzbQ"}), 400, "invalid_body"),
+        ("guard", json!({}), 400, "invalid_body"),
+        ("guard", json!({"wasm": agent}), 422, "invalid_filter"),
+        (
+            "guard",
+            json!({"wasm": many, "instances": 9}),
+            400,
+            "invalid_body",
+        ),
+        (
+            "guard",
+            json!({"digest": format!("blake3:{}", "0".repeat(64))}),
+            404,
+            "unknown_module",
+        ),
+        ("Guard", json!({"wasm": many}), 400, "invalid_name"),
+    ] {
+        let refused = server.put_filter(name, &body);
+        let found = refused.json()["error"]["code"].clone();
+        assert_eq!((refused.status, found.as_str()), (status, Some(code)));
+    }
+    assert_eq!(server.get("/v1/filters").json(), json!({"filters": []}));
+    assert_eq!(server.told("").status, 200);
+}
+
+#[test]
+fn tokens_and_personal_data_are_checked_before_the_agent() {
+    let data = data_dir();
+    let server = with_echo(data.path());
+    server.filter("pii", &policy("pii"), json!({}));
+    let send = |words| {
+        server
+            .rpc("echo", "SendMessage", &text(words).params())
+            .status
+    };
+    assert_eq!(send("my card is 4111 1111 1111 1111"), 422);
+    assert_eq!(send("my card is 4111 1111 1111 1112"), 200);
+
+    // Made for this test: HS256 over {"iss":"us","aud":"you","exp":9999999999,"sub":"ann"}.
+    const KEY: &str = "YSBzZWNyZXQgb2YgdGhpcnR5LXR3byBieXRlcywgb2s";
+    const TOKEN: &str = "eyJhbGciOiJIUzI1NiJ9.eyJpc3MiOiJ1cyIsImF1ZCI6InlvdSIsImV4cCI6OTk5OTk5OTk5OSwic3ViIjoiYW5uIn0.mJ0WBZA5dlReKixKwxEhJg4I1NHYIvu3QUf2__0oXeI";
+    let key = json!({"alg": "HS256", "k": KEY});
+    let config = json!({"issuer": "us", "audience": "you", "keys": [key]});
+    server.filter("jwt", &policy("jwt"), json!({"config": config}));
+    let send = |token: &str| {
+        let message = text("hello").params();
+        let request = server.rpc_request("echo", "SendMessage", &message);
+        answer(request.header("authorization", format!("Bearer {token}")))
+    };
+    assert_eq!(send(TOKEN).status, 200);
+    let refused = send(&TOKEN[..TOKEN.len() - 2]);
+    assert_eq!(refused.status, 401);
+    assert!(refused.headers.contains_key("www-authenticate"));
+    assert_eq!(server.told("").status, 401);
+}

@@ -1,0 +1,272 @@
+//! One loaded agent, as it is called. Its calls are one at a time: further ones wait for their turn.
+
+use crate::AgentInfo;
+use crate::blocking::Blocking;
+use crate::config::WasmAgentConfig;
+use crate::error::WasmRuntimeError;
+use crate::live::{AgentPre, Answer, Call, Engine, Live, State};
+use crate::{AgentResponse, Header, RequestMetadata};
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use tokio::sync::Mutex;
+use tracing::warn;
+
+/// What an agent is asked about. `id` is the correlation id of the request's metadata; pieces of a body count
+/// from 0, and `last` is true once.
+#[derive(Debug, Clone, Copy)]
+pub enum Event<'a> {
+    RequestHeaders {
+        metadata: &'a RequestMetadata,
+        method: &'a str,
+        uri: &'a str,
+        headers: &'a [Header],
+    },
+    RequestBody {
+        id: &'a str,
+        data: &'a [u8],
+        index: u32,
+        last: bool,
+    },
+    ResponseHeaders {
+        id: &'a str,
+        status: u16,
+        headers: &'a [Header],
+    },
+    ResponseBody {
+        id: &'a str,
+        data: &'a [u8],
+        index: u32,
+        last: bool,
+    },
+}
+
+impl Event<'_> {
+    pub(crate) fn function(&self) -> &'static str {
+        match self {
+            Self::RequestHeaders { .. } => "on-request-headers",
+            Self::RequestBody { .. } => "on-request-body",
+            Self::ResponseHeaders { .. } => "on-response-headers",
+            Self::ResponseBody { .. } => "on-response-body",
+        }
+    }
+}
+
+/// A loaded agent. What fails drops the instance in it, and the next call starts a fresh one with the same
+/// configuration.
+pub struct WasmAgentInstance {
+    id: Arc<str>,
+    info: AgentInfo,
+    config: String,
+    code: AgentPre<State>,
+    shared: Arc<Shared>,
+    live: Mutex<Option<Live>>,
+    unloaded: AtomicBool,
+    fuel: AtomicU64,
+}
+
+/// What all agents of a runtime have in common.
+pub(crate) struct Shared {
+    pub(crate) engine: Engine,
+    pub(crate) settings: WasmAgentConfig,
+    pub(crate) blocking: Blocking,
+}
+
+impl fmt::Debug for WasmAgentInstance {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = formatter.debug_struct("WasmAgentInstance");
+        debug.field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+impl WasmAgentInstance {
+    pub(crate) async fn load(
+        shared: Arc<Shared>,
+        code: AgentPre<State>,
+        id: &str,
+        config: &str,
+    ) -> Result<Self, WasmRuntimeError> {
+        let id: Arc<str> = id.into();
+        let (live, info) =
+            Live::start(&shared.engine, &code, &shared.settings, &id, config).await?;
+        Ok(Self {
+            id,
+            info,
+            config: config.to_owned(),
+            code,
+            shared,
+            live: Mutex::new(Some(live)),
+            unloaded: AtomicBool::new(false),
+            fuel: AtomicU64::new(0),
+        })
+    }
+
+    pub fn agent_id(&self) -> &str {
+        &self.id
+    }
+
+    /// What `get-info` said when the agent was loaded.
+    pub fn info(&self) -> &AgentInfo {
+        &self.info
+    }
+
+    /// Whether the agent has declared that it wants this event.
+    pub fn wants(&self, event: &str) -> bool {
+        self.info.supported_events.iter().any(|one| one == event)
+    }
+
+    /// Instructions of the last call that ended well; 0 when they are not counted.
+    pub fn last_fuel_consumed(&self) -> u64 {
+        self.fuel.load(Ordering::Relaxed)
+    }
+
+    /// # Errors
+    /// After an error the agent's memory is gone; see [`WasmRuntimeError`].
+    pub async fn on(&self, event: Event<'_>) -> Result<AgentResponse, WasmRuntimeError> {
+        match self.call(Call::Event(&event)).await? {
+            Answer::Response(response) => Ok(response),
+            _ => unreachable!("an event is answered with a response"),
+        }
+    }
+
+    /// # Errors
+    /// With what the agent said, or because it failed. Either way its memory is given up.
+    pub async fn check_health(&self) -> Result<String, WasmRuntimeError> {
+        match self.call(Call::Health).await? {
+            Answer::Health(Ok(words)) => Ok(words),
+            Answer::Health(Err(words)) => {
+                self.replace().await;
+                Err(WasmRuntimeError::AgentError(words))
+            }
+            _ => unreachable!("a health check is answered with health"),
+        }
+    }
+
+    /// Ends the agent: its `shutdown` is called, once, if it has a live instance. Later calls answer
+    /// [`Shutdown`](WasmRuntimeError::Shutdown).
+    pub async fn unload(&self) {
+        self.unloaded.store(true, Ordering::SeqCst);
+        self.replace().await;
+    }
+
+    /// Lets the instance go in order.
+    async fn replace(&self) {
+        let Some(mut live) = self.live.lock().await.take() else {
+            return;
+        };
+        let Shared {
+            engine, settings, ..
+        } = &*self.shared;
+        if let Err(error) = live.call(engine, settings, Call::Shutdown).await {
+            warn!(filter = &*self.id, %error, "a filter did not shut down cleanly");
+        }
+    }
+
+    async fn call(&self, call: Call<'_>) -> Result<Answer, WasmRuntimeError> {
+        let Shared {
+            engine, settings, ..
+        } = &*self.shared;
+        let mut place = self.live.lock().await;
+        if self.unloaded.load(Ordering::SeqCst) {
+            return Err(WasmRuntimeError::Shutdown);
+        }
+        // Taken out, so that a future that is dropped in the middle leaves nothing behind.
+        let mut live = match place.take() {
+            Some(live) => live,
+            None => {
+                Live::start(engine, &self.code, settings, &self.id, &self.config)
+                    .await?
+                    .0
+            }
+        };
+        let (answer, fuel) = live.call(engine, settings, call).await?;
+        self.fuel.store(fuel.unwrap_or(0), Ordering::Relaxed);
+        *place = Some(live);
+        Ok(answer)
+    }
+}
+
+/// The same for those who do not wait asynchronously: the calling thread runs the agent, and is held up for
+/// [`max_execution_time`](crate::config::Limits::max_execution_time) at most.
+impl WasmAgentInstance {
+    /// # Errors
+    /// As of [`on`](Self::on).
+    pub fn on_request_headers(
+        &self,
+        metadata: &RequestMetadata,
+        method: &str,
+        uri: &str,
+        headers: &[Header],
+    ) -> Result<AgentResponse, WasmRuntimeError> {
+        self.wait(Event::RequestHeaders {
+            metadata,
+            method,
+            uri,
+            headers,
+        })
+    }
+
+    /// # Errors
+    /// As of [`on`](Self::on).
+    pub fn on_request_body(
+        &self,
+        id: &str,
+        data: &[u8],
+        index: u32,
+        last: bool,
+    ) -> Result<AgentResponse, WasmRuntimeError> {
+        self.wait(Event::RequestBody {
+            id,
+            data,
+            index,
+            last,
+        })
+    }
+
+    /// # Errors
+    /// As of [`on`](Self::on).
+    pub fn on_response_headers(
+        &self,
+        id: &str,
+        status: u16,
+        headers: &[Header],
+    ) -> Result<AgentResponse, WasmRuntimeError> {
+        self.wait(Event::ResponseHeaders {
+            id,
+            status,
+            headers,
+        })
+    }
+
+    /// # Errors
+    /// As of [`on`](Self::on).
+    pub fn on_response_body(
+        &self,
+        id: &str,
+        data: &[u8],
+        index: u32,
+        last: bool,
+    ) -> Result<AgentResponse, WasmRuntimeError> {
+        self.wait(Event::ResponseBody {
+            id,
+            data,
+            index,
+            last,
+        })
+    }
+
+    /// # Errors
+    /// As of [`check_health`](Self::check_health).
+    pub fn health_check(&self) -> Result<String, WasmRuntimeError> {
+        self.shared.blocking.wait(self.check_health())
+    }
+
+    /// As of [`unload`](Self::unload).
+    pub fn shutdown(&self) {
+        self.shared.blocking.wait(self.unload());
+    }
+
+    fn wait(&self, event: Event<'_>) -> Result<AgentResponse, WasmRuntimeError> {
+        self.shared.blocking.wait(self.on(event))
+    }
+}

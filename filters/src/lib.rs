@@ -1,0 +1,45 @@
+//! Policy in the path, in microseconds: a sandboxed runtime for components of the world `zentinel:agent@2.0.0`,
+//! in this process. It works alone, as here, and on the platform's engine ([`WasmAgentRuntime::on_engine`]). What
+//! the world and this interface call an agent is a *filter* everywhere else in Dormouse.
+//!
+//! ```no_run
+//! use dormouse_filters::{Decision, Header, RequestMetadata, WasmAgentConfig, WasmAgentRuntime};
+//!
+//! # fn answer(metadata: &RequestMetadata, headers: &[Header]) -> Result<u16, dormouse_filters::WasmRuntimeError> {
+//! let runtime = WasmAgentRuntime::new(WasmAgentConfig::default())?;
+//! runtime.compile_component_file("my-agent", "agents/my-agent.wasm")?;
+//! let agent = runtime.load_agent("my-agent-1", "my-agent", r#"{"key": "value"}"#)?;
+//!
+//! let response = agent.on_request_headers(metadata, "GET", "/api/users", headers)?;
+//! let status = match response.decision {
+//!     Decision::Allow => 200,
+//!     Decision::Block(block) => block.status,
+//!     Decision::Redirect(redirect) => redirect.status,
+//! };
+//! runtime.shutdown();
+//! # Ok(status)
+//! # }
+//! ```
+//!
+//! Reading order: [`config`] (every limit), [`runtime`] (components and agents by name), [`agent`] (one of them,
+//! as it is called), `live` (the instance in it), `check` (what is refused before it is compiled), `output` (where
+//! stdout goes), [`clock`] (what interrupts a loop), `blocking` (calls of those who do not wait asynchronously).
+
+pub mod agent;
+mod blocking;
+mod check;
+pub mod clock;
+pub mod config;
+mod error;
+mod live;
+mod output;
+pub mod runtime;
+
+pub use agent::{Event, WasmAgentInstance};
+pub use config::WasmAgentConfig;
+pub use error::WasmRuntimeError;
+pub use live::wit::zentinel::agent::types::{
+    AgentInfo, AgentResponse, AuditMetadata, BlockParams, Decision, Header, HeaderOp,
+    RedirectParams, RequestMetadata,
+};
+pub use runtime::{RuntimeStats, WasmAgentRuntime};

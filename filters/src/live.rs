@@ -1,0 +1,387 @@
+//! One live instance of an agent: a store, the component in it, and the budgets of a call.
+
+use crate::agent::Event;
+use crate::clock::Clock;
+use crate::config::{FUEL_PER_LOOK, WasmAgentConfig};
+use crate::error::WasmRuntimeError;
+use crate::output::{Allowance, Flood, Output, Stream};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use thiserror::Error;
+use wasmtime::component::{HasSelf, Instance, Linker, ResourceTable};
+use wasmtime::{Store, StoreLimits, StoreLimitsBuilder, Trap, UpdateDeadline};
+use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
+
+pub(crate) mod wit {
+    //! Generated from `wit/filter/agent.wit`.
+    wasmtime::component::bindgen!({
+        path: "../wit/filter",
+        world: "zentinel:agent/agent",
+        exports: { default: async },
+        additional_derives: [PartialEq],
+        require_store_data_send: true,
+    });
+}
+
+use wit::zentinel::agent::types::{self, AgentInfo, AgentResponse, Header, RequestMetadata};
+pub(crate) use wit::{Agent, AgentPre};
+
+/// Handles of one instance: it has three streams, and may hold some clocks.
+const MAX_HANDLES: usize = 100;
+
+/// What an agent is stopped with at the first tick after its wall time.
+#[derive(Debug, Error)]
+#[error("the wall time of the call has passed")]
+struct WallTimePassed;
+
+/// The engine that agents run on, and its clock.
+pub(crate) struct Engine {
+    pub(crate) wasmtime: wasmtime::Engine,
+    /// None with epochs switched off.
+    pub(crate) clock: Option<Arc<Clock>>,
+}
+
+/// The data of a store.
+pub(crate) struct State {
+    table: ResourceTable,
+    wasi: WasiCtx,
+    limiter: StoreLimits,
+    allowance: Allowance,
+    started: Instant,
+    limit: Duration,
+    tick: Duration,
+}
+
+impl WasiView for State {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView {
+            ctx: &mut self.wasi,
+            table: &mut self.table,
+        }
+    }
+}
+
+impl types::Host for State {}
+
+/// A linker with all that an agent may import: WASI, without files, environment and network.
+pub(crate) fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<State>> {
+    let mut linker = Linker::new(engine);
+    wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+    Agent::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state)?;
+    Ok(linker)
+}
+
+/// What is asked of an instance.
+pub(crate) enum Call<'a> {
+    Event(&'a Event<'a>),
+    Health,
+    Shutdown,
+}
+
+/// What it says.
+pub(crate) enum Answer {
+    Response(AgentResponse),
+    Health(Result<String, String>),
+    Done,
+}
+
+pub(crate) struct Live {
+    store: Store<State>,
+    guest: Agent,
+}
+
+impl Live {
+    /// Instantiates, asks who it is, and configures it. Each of the three has the budget of a call.
+    pub(crate) async fn start(
+        engine: &Engine,
+        code: &AgentPre<State>,
+        settings: &WasmAgentConfig,
+        id: &Arc<str>,
+        config: &str,
+    ) -> Result<(Self, AgentInfo), WasmRuntimeError> {
+        let mut store = store(engine, settings, id)?;
+        let limit = settings.limits.max_execution_time;
+        let _running = engine.clock.as_ref().map(|clock| clock.enter());
+        refill(&mut store, settings)?;
+        let started = code.instance_pre().instantiate_async(&mut store);
+        let instance = within(limit, "instantiation", started).await?;
+        let guest = Agent::new(&mut store, &instance).map_err(|error| {
+            WasmRuntimeError::FunctionNotFound(misfit(&mut store, &instance, &error))
+        })?;
+        let handler = guest.zentinel_agent_handler();
+        refill(&mut store, settings)?;
+        let info = within(limit, "get-info", handler.call_get_info(&mut store)).await?;
+        refill(&mut store, settings)?;
+        let configured = handler.call_configure(&mut store, config);
+        within(limit, "configure", configured)
+            .await?
+            .map_err(WasmRuntimeError::Configuration)?;
+        Ok((Self { store, guest }, info))
+    }
+
+    /// One call, and the instructions it took. After an error, or when the future is dropped in the middle, the
+    /// instance must not be used again.
+    pub(crate) async fn call(
+        &mut self,
+        engine: &Engine,
+        settings: &WasmAgentConfig,
+        call: Call<'_>,
+    ) -> Result<(Answer, Option<u64>), WasmRuntimeError> {
+        let limit = settings.limits.max_execution_time;
+        let _running = engine.clock.as_ref().map(|clock| clock.enter());
+        let store = &mut self.store;
+        refill(store, settings)?;
+        let handler = self.guest.zentinel_agent_handler();
+        let lifecycle = self.guest.zentinel_agent_lifecycle();
+        let function = call.function();
+        let answer = async {
+            Ok(match call {
+                Call::Event(event) => Answer::Response(respond(store, handler, event).await?),
+                Call::Health => Answer::Health(lifecycle.call_health_check(store).await?),
+                Call::Shutdown => {
+                    lifecycle.call_shutdown(store).await?;
+                    Answer::Done
+                }
+            })
+        };
+        let answer = within(limit, function, answer).await?;
+        Ok((answer, self.fuel_used(settings)?))
+    }
+
+    /// Instructions of the call that has ended. The engine looks at the budget at loops and entries only, so a call
+    /// may end over it; such an answer does not count.
+    fn fuel_used(&self, settings: &WasmAgentConfig) -> Result<Option<u64>, WasmRuntimeError> {
+        if !settings.fuel_enabled {
+            return Ok(None);
+        }
+        match self.store.get_fuel() {
+            Ok(left) if left > 0 => Ok(Some(filled(settings) - left)),
+            _ => Err(out_of_fuel()),
+        }
+    }
+}
+
+/// Which export has another type than the world says, and how its type differs. Wasmtime says only the latter.
+fn misfit(store: &mut Store<State>, instance: &Instance, error: &wasmtime::Error) -> String {
+    type Body<'a> = (&'a str, &'a [u8], u32, bool);
+    type Answers = (AgentResponse,);
+    let mut export = |interface: &str, name: &'static str| {
+        let interface = instance.get_export_index(&mut *store, None, interface)?;
+        let index = instance.get_export_index(&mut *store, Some(&interface), name)?;
+        Some((name, instance.get_func(&mut *store, index)?))
+    };
+    const HANDLER: &str = "zentinel:agent/handler@2.0.0";
+    const LIFECYCLE: &str = "zentinel:agent/lifecycle@2.0.0";
+    let info = export(HANDLER, "get-info");
+    let configure = export(HANDLER, "configure");
+    let request = export(HANDLER, "on-request-headers");
+    let response = export(HANDLER, "on-response-headers");
+    let bodies = [
+        export(HANDLER, "on-request-body"),
+        export(HANDLER, "on-response-body"),
+    ];
+    let health = export(LIFECYCLE, "health-check");
+    let shutdown = export(LIFECYCLE, "shutdown");
+    let store = &*store;
+    let mut wrong = Vec::new();
+    let mut note = |found: Option<(&'static str, wasmtime::Result<()>)>| {
+        if let Some((name, Err(error))) = found {
+            wrong.push(format!("{name}: {error:#}"));
+        }
+    };
+    macro_rules! check {
+        ($export:expr, $params:ty, $results:ty) => {
+            note(
+                $export
+                    .map(|(name, func)| (name, func.typed::<$params, $results>(store).map(drop))),
+            )
+        };
+    }
+    check!(info, (), (AgentInfo,));
+    check!(configure, (&str,), (Result<(), String>,));
+    check!(request, (&RequestMetadata, &str, &str, &[Header]), Answers);
+    check!(response, (&str, u16, &[Header]), Answers);
+    for body in bodies {
+        check!(body, Body<'_>, Answers);
+    }
+    check!(health, (), (Result<String, String>,));
+    check!(shutdown, (), ());
+    if wrong.is_empty() {
+        return format!("{error:#}");
+    }
+    wrong.join("; ")
+}
+
+async fn respond(
+    store: &mut Store<State>,
+    handler: &wit::exports::zentinel::agent::handler::Guest,
+    event: &Event<'_>,
+) -> wasmtime::Result<AgentResponse> {
+    match *event {
+        Event::RequestHeaders {
+            metadata,
+            method,
+            uri,
+            headers,
+        } => {
+            handler
+                .call_on_request_headers(store, metadata, method, uri, headers)
+                .await
+        }
+        Event::RequestBody {
+            id,
+            data,
+            index,
+            last,
+        } => {
+            handler
+                .call_on_request_body(store, id, data, index, last)
+                .await
+        }
+        Event::ResponseHeaders {
+            id,
+            status,
+            headers,
+        } => {
+            handler
+                .call_on_response_headers(store, id, status, headers)
+                .await
+        }
+        Event::ResponseBody {
+            id,
+            data,
+            index,
+            last,
+        } => {
+            handler
+                .call_on_response_body(store, id, data, index, last)
+                .await
+        }
+    }
+}
+
+impl Call<'_> {
+    fn function(&self) -> &'static str {
+        match self {
+            Self::Event(event) => event.function(),
+            Self::Health => "health-check",
+            Self::Shutdown => "shutdown",
+        }
+    }
+}
+
+/// A store with every limit in it.
+fn store(
+    engine: &Engine,
+    settings: &WasmAgentConfig,
+    id: &Arc<str>,
+) -> Result<Store<State>, WasmRuntimeError> {
+    let limits = &settings.limits;
+    let allowance = Allowance::default();
+    let output = |stream| Output {
+        agent: Arc::clone(id),
+        stream,
+        allowance: allowance.clone(),
+    };
+    let wasi = WasiCtxBuilder::new()
+        .stdout(output(Stream::Stdout))
+        .stderr(output(Stream::Stderr))
+        .allow_tcp(false)
+        .allow_udp(false)
+        .allow_ip_name_lookup(false)
+        .build();
+    let state = State {
+        table: ResourceTable::new(),
+        wasi,
+        limiter: StoreLimitsBuilder::new()
+            .memory_size(limits.max_memory)
+            .table_elements(limits.max_table_elements)
+            .build(),
+        allowance,
+        started: Instant::now(),
+        limit: limits.max_execution_time,
+        tick: engine
+            .clock
+            .as_ref()
+            .map_or(Duration::MAX, |clock| clock.tick()),
+    };
+    let mut store = Store::new(&engine.wasmtime, state);
+    store.limiter(|state| &mut state.limiter);
+    store.set_hostcall_fuel(limits.max_output);
+    store.set_max_component_handles(MAX_HANDLES);
+    if engine.clock.is_some() {
+        store.epoch_deadline_callback(|state| {
+            let state = state.data();
+            let taken = state.started.elapsed();
+            if taken >= state.limit {
+                return Err(WallTimePassed.into());
+            }
+            // Most calls are over before they see a tick; one that does has not had a whole one yet.
+            Ok(if taken < state.tick {
+                UpdateDeadline::Continue(1)
+            } else {
+                UpdateDeadline::Yield(1)
+            })
+        });
+    } else {
+        store
+            .fuel_async_yield_interval(Some(FUEL_PER_LOOK))
+            .map_err(|error| WasmRuntimeError::EngineCreation(error.to_string()))?;
+    }
+    Ok(store)
+}
+
+/// Gives the store what one call may use.
+fn refill(store: &mut Store<State>, settings: &WasmAgentConfig) -> Result<(), WasmRuntimeError> {
+    if settings.fuel_enabled {
+        let done = store.set_fuel(filled(settings));
+        done.map_err(|error| WasmRuntimeError::EngineCreation(error.to_string()))?;
+    }
+    if store.data().tick < Duration::MAX {
+        store.set_epoch_deadline(1);
+    }
+    let state = store.data_mut();
+    state.started = Instant::now();
+    state.allowance.set(settings.limits.max_output);
+    Ok(())
+}
+
+/// The budget and one more: whoever has left nothing is over it.
+fn filled(settings: &WasmAgentConfig) -> u64 {
+    settings.limits.max_fuel.saturating_add(1)
+}
+
+fn out_of_fuel() -> WasmRuntimeError {
+    WasmRuntimeError::ResourceLimit("instructions (max_fuel)".into())
+}
+
+/// Runs guest code for at most the limit, waits in the host included.
+async fn within<T>(
+    limit: Duration,
+    function: &'static str,
+    work: impl Future<Output = wasmtime::Result<T>>,
+) -> Result<T, WasmRuntimeError> {
+    match tokio::time::timeout(limit, work).await {
+        Err(_elapsed) => Err(WasmRuntimeError::Timeout(limit)),
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(error)) => Err(failure(&error, function, limit)),
+    }
+}
+
+fn failure(error: &wasmtime::Error, function: &'static str, limit: Duration) -> WasmRuntimeError {
+    if error.downcast_ref::<WallTimePassed>().is_some() {
+        return WasmRuntimeError::Timeout(limit);
+    }
+    if error.downcast_ref::<Trap>() == Some(&Trap::OutOfFuel) {
+        return out_of_fuel();
+    }
+    let cause = error.root_cause().to_string();
+    // Wasmtime has no type for the second of these; a test holds it to its words.
+    if error.downcast_ref::<Flood>().is_some() || cause.contains("fuel allocated for hostcalls") {
+        return WasmRuntimeError::ResourceLimit("output (max_output)".into());
+    }
+    if function == "instantiation" {
+        return WasmRuntimeError::Instantiation(format!("{error:#}"));
+    }
+    WasmRuntimeError::FunctionCall { function, cause }
+}

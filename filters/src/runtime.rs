@@ -1,0 +1,331 @@
+//! Components and agents by name.
+
+use crate::AgentInfo;
+use crate::agent::{Shared, WasmAgentInstance};
+use crate::blocking::Blocking;
+use crate::check::check;
+use crate::clock::Clock;
+use crate::config::{Limits, WasmAgentConfig};
+use crate::error::WasmRuntimeError;
+use crate::live::{AgentPre, Engine, State, linker};
+use std::collections::HashMap;
+use std::fs;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use wasmtime::component::{Component, Linker};
+use wasmtime::{Config, InstanceAllocationStrategy, PoolingAllocationConfig};
+
+/// Compiles components and keeps the agents that were loaded from them. Dropping it drops its agents without
+/// a word; [`shutdown`](WasmAgentRuntime::shutdown) lets them end in order.
+pub struct WasmAgentRuntime {
+    shared: Arc<Shared>,
+    linker: Linker<State>,
+    state: Mutex<Known>,
+}
+
+#[derive(Default)]
+struct Known {
+    components: HashMap<String, AgentPre<State>>,
+    agents: HashMap<String, Arc<WasmAgentInstance>>,
+    /// Agents that are being loaded, which count already.
+    loading: usize,
+    stopped: bool,
+}
+
+/// How much a runtime holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RuntimeStats {
+    pub compiled_modules: usize,
+    pub active_agents: usize,
+    pub max_instances: usize,
+}
+
+impl WasmAgentRuntime {
+    /// A runtime with an engine of its own.
+    ///
+    /// # Errors
+    /// When nothing would ever stop a loop, or the engine cannot have so many instances on this machine.
+    pub fn new(settings: WasmAgentConfig) -> Result<Self, WasmRuntimeError> {
+        if !settings.fuel_enabled && !settings.epoch_enabled {
+            let sentence = "with neither fuel nor epochs, nothing stops a loop";
+            return Err(WasmRuntimeError::EngineCreation(sentence.into()));
+        }
+        let engine = wasmtime::Engine::new(&engine_settings(&settings)).map_err(no_engine)?;
+        let clock = settings
+            .epoch_enabled
+            .then(|| Arc::new(Clock::start(engine.clone(), settings.epoch_tick_interval)));
+        Self::build(engine, clock, settings)
+    }
+
+    /// A runtime on somebody else's engine, whose pool must have room for twice
+    /// [`max_instances`](Limits::max_instances). Whether instructions are counted is compiled into all code of an
+    /// engine, so it is the engine's to say.
+    ///
+    /// # Errors
+    /// When the engine counts instructions and the configuration does not ask for it, or the other way round.
+    pub fn on_engine(
+        engine: wasmtime::Engine,
+        clock: Arc<Clock>,
+        settings: WasmAgentConfig,
+    ) -> Result<Self, WasmRuntimeError> {
+        Self::build(engine, Some(clock), settings)
+    }
+
+    fn build(
+        wasmtime: wasmtime::Engine,
+        clock: Option<Arc<Clock>>,
+        settings: WasmAgentConfig,
+    ) -> Result<Self, WasmRuntimeError> {
+        let mut probe = wasmtime::Store::new(&wasmtime, ());
+        if settings.fuel_enabled != probe.set_fuel(1).is_ok() {
+            let sentence = "fuel_enabled must be what the engine was made with";
+            return Err(WasmRuntimeError::EngineCreation(sentence.into()));
+        }
+        Ok(Self {
+            linker: linker(&wasmtime).map_err(no_engine)?,
+            shared: Arc::new(Shared {
+                engine: Engine { wasmtime, clock },
+                settings,
+                blocking: Blocking::default(),
+            }),
+            state: Mutex::default(),
+        })
+    }
+
+    pub fn config(&self) -> &WasmAgentConfig {
+        &self.shared.settings
+    }
+
+    /// Checks, compiles and links a component, and keeps it under this name. Takes long: 100 ms are usual.
+    ///
+    /// # Errors
+    /// When it is over a limit, damaged, or not of the world; the sentence names what does not fit.
+    pub fn compile_component(&self, id: &str, bytes: &[u8]) -> Result<(), WasmRuntimeError> {
+        if self.lock().stopped {
+            return Err(WasmRuntimeError::Shutdown);
+        }
+        check(bytes, &self.shared.settings.limits)?;
+        let component = Component::new(&self.shared.engine.wasmtime, bytes)
+            .map_err(|error| WasmRuntimeError::Compilation(format!("{error:#}")))?;
+        let misfit =
+            |error: wasmtime::Error| WasmRuntimeError::FunctionNotFound(format!("{error:#}"));
+        let code = self.linker.instantiate_pre(&component).map_err(misfit)?;
+        let code = AgentPre::new(code).map_err(misfit)?;
+        self.lock().components.insert(id.to_owned(), code);
+        Ok(())
+    }
+
+    /// # Errors
+    /// When the file cannot be read, or as of [`compile_component`](Self::compile_component).
+    pub fn compile_component_file(
+        &self,
+        id: &str,
+        path: impl AsRef<Path>,
+    ) -> Result<(), WasmRuntimeError> {
+        let path = path.as_ref();
+        let bytes = fs::read(path).map_err(|cause| WasmRuntimeError::LoadFile {
+            path: path.to_owned(),
+            cause,
+        })?;
+        self.compile_component(id, &bytes)
+    }
+
+    /// Starts an agent of a compiled component and configures it. One that had this id before ends, with its
+    /// `shutdown`, when the new one is there; if the new one refuses its configuration, the old one stays.
+    ///
+    /// # Errors
+    /// When there is no such component, the runtime is full, or the agent does not start.
+    pub async fn load(
+        &self,
+        agent_id: &str,
+        component_id: &str,
+        config: &str,
+    ) -> Result<Arc<WasmAgentInstance>, WasmRuntimeError> {
+        let loading = Loading::begin(self, agent_id)?;
+        let code = self.lock().components.get(component_id).cloned();
+        let code = code.ok_or_else(|| WasmRuntimeError::Unknown {
+            kind: "component",
+            id: component_id.to_owned(),
+        })?;
+        let shared = Arc::clone(&self.shared);
+        let agent = Arc::new(WasmAgentInstance::load(shared, code, agent_id, config).await?);
+        let (replaced, stopped) = {
+            let mut known = self.lock();
+            let stopped = known.stopped;
+            let new = (!stopped).then(|| Arc::clone(&agent));
+            let replaced = new.and_then(|new| known.agents.insert(agent_id.to_owned(), new));
+            (replaced, stopped)
+        };
+        drop(loading);
+        if let Some(replaced) = replaced {
+            replaced.unload().await;
+        }
+        if stopped {
+            agent.unload().await;
+            return Err(WasmRuntimeError::Shutdown);
+        }
+        Ok(agent)
+    }
+
+    /// [`load`](Self::load) for those who do not wait asynchronously.
+    ///
+    /// # Errors
+    /// As of [`load`](Self::load).
+    pub fn load_agent(
+        &self,
+        agent_id: &str,
+        component_id: &str,
+        config: &str,
+    ) -> Result<Arc<WasmAgentInstance>, WasmRuntimeError> {
+        let loading = self.load(agent_id, component_id, config);
+        self.shared.blocking.wait(loading)
+    }
+
+    /// Compiles a component under the agent's own id, and loads it.
+    ///
+    /// # Errors
+    /// As of [`compile_component`](Self::compile_component) and [`load`](Self::load).
+    pub fn load_agent_from_bytes(
+        &self,
+        agent_id: &str,
+        bytes: &[u8],
+        config: &str,
+    ) -> Result<Arc<WasmAgentInstance>, WasmRuntimeError> {
+        self.compile_component(agent_id, bytes)?;
+        self.load_agent(agent_id, agent_id, config)
+    }
+
+    pub fn get_agent(&self, id: &str) -> Option<Arc<WasmAgentInstance>> {
+        self.lock().agents.get(id).cloned()
+    }
+
+    /// What the loaded agents say of themselves, in the order of their ids here.
+    pub fn list_agents(&self) -> Vec<(String, AgentInfo)> {
+        let known = self.lock();
+        let agents = known.agents.iter();
+        let mut agents: Vec<_> = agents
+            .map(|(id, agent)| (id.clone(), agent.info().clone()))
+            .collect();
+        agents.sort_by(|(one, _), (other, _)| one.cmp(other));
+        agents
+    }
+
+    /// Ends an agent, its `shutdown` included; false when there is none of this id. A call that is in it ends
+    /// first.
+    pub async fn unload(&self, id: &str) -> bool {
+        let agent = self.lock().agents.remove(id);
+        match agent {
+            Some(agent) => {
+                agent.unload().await;
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// [`unload`](Self::unload) for those who do not wait asynchronously.
+    pub fn unload_agent(&self, id: &str) -> bool {
+        self.shared.blocking.wait(self.unload(id))
+    }
+
+    /// Forgets a component; agents that were loaded from it live on. False when there is none of this id.
+    pub fn unload_component(&self, id: &str) -> bool {
+        self.lock().components.remove(id).is_some()
+    }
+
+    pub fn stats(&self) -> RuntimeStats {
+        let known = self.lock();
+        RuntimeStats {
+            compiled_modules: known.components.len(),
+            active_agents: known.agents.len(),
+            max_instances: self.shared.settings.limits.max_instances,
+        }
+    }
+
+    /// Ends all agents. What is loaded or called afterwards answers [`Shutdown`](WasmRuntimeError::Shutdown).
+    pub async fn close(&self) {
+        let agents = {
+            let mut known = self.lock();
+            known.stopped = true;
+            known.components.clear();
+            std::mem::take(&mut known.agents)
+        };
+        for agent in agents.into_values() {
+            agent.unload().await;
+        }
+    }
+
+    /// [`close`](Self::close) for those who do not wait asynchronously.
+    pub fn shutdown(&self) {
+        self.shared.blocking.wait(self.close());
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A place for an agent that is being loaded.
+struct Loading<'a>(&'a WasmAgentRuntime);
+
+impl<'a> Loading<'a> {
+    fn begin(runtime: &'a WasmAgentRuntime, id: &str) -> Result<Self, WasmRuntimeError> {
+        let max = runtime.shared.settings.limits.max_instances;
+        let mut known = runtime.lock();
+        if known.stopped {
+            return Err(WasmRuntimeError::Shutdown);
+        }
+        // One that takes the place of another is no further one.
+        let others = known.agents.len() - usize::from(known.agents.contains_key(id));
+        if others + known.loading >= max {
+            let sentence = format!("{max} agents at a time (max_instances)");
+            return Err(WasmRuntimeError::ResourceLimit(sentence));
+        }
+        known.loading += 1;
+        Ok(Self(runtime))
+    }
+}
+
+impl Drop for Loading<'_> {
+    fn drop(&mut self) {
+        self.0.lock().loading -= 1;
+    }
+}
+
+fn no_engine(error: wasmtime::Error) -> WasmRuntimeError {
+    WasmRuntimeError::EngineCreation(format!("{error:#}"))
+}
+
+fn engine_settings(settings: &WasmAgentConfig) -> Config {
+    let mut config = Config::new();
+    config
+        .wasm_component_model(true)
+        .consume_fuel(settings.fuel_enabled)
+        .epoch_interruption(settings.epoch_enabled)
+        .wasm_gc(false)
+        .wasm_function_references(false)
+        .wasm_exceptions(false)
+        .wasm_threads(false)
+        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool(&settings.limits)));
+    config
+}
+
+/// Core instances of one component: itself, what lifts it, and what it was composed of.
+const CORE_INSTANCES: u32 = 8;
+
+fn pool(limits: &Limits) -> PoolingAllocationConfig {
+    // An agent and what takes its place live at the same time.
+    let instances = u32::try_from(limits.max_instances).unwrap_or(u32::MAX / 64) * 2;
+    let mut pool = PoolingAllocationConfig::new();
+    pool.total_component_instances(instances)
+        .total_core_instances(instances * CORE_INSTANCES)
+        .total_memories(instances * limits.max_memories)
+        .total_tables(instances * (limits.max_tables + 2))
+        .total_stacks(instances)
+        .max_core_instances_per_component(CORE_INSTANCES)
+        .max_memories_per_component(limits.max_memories)
+        .max_tables_per_component(limits.max_tables + 2)
+        .max_memory_size(limits.max_memory)
+        .table_elements(limits.max_table_elements);
+    pool
+}

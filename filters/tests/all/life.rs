@@ -1,0 +1,180 @@
+//! From load to shutdown.
+
+use crate::harness::{hostile, policy, runtime, told, word};
+use dormouse_filters::{RuntimeStats, WasmAgentConfig, WasmAgentRuntime, WasmRuntimeError};
+use std::io::{self, Write};
+use std::sync::{Arc, Mutex};
+use tracing_subscriber::fmt::MakeWriter;
+
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl MakeWriter<'_> for Log {
+    type Writer = Self;
+
+    fn make_writer(&self) -> Self {
+        self.clone()
+    }
+}
+
+/// What is logged on this thread meanwhile.
+fn logged(work: impl FnOnce()) -> String {
+    let log = Log::default();
+    let subscriber = tracing_subscriber::fmt()
+        .with_writer(log.clone())
+        .with_ansi(false)
+        .finish();
+    tracing::subscriber::with_default(subscriber, work);
+    String::from_utf8(log.0.lock().unwrap().clone()).unwrap()
+}
+
+#[test]
+fn stdout_goes_to_the_log_with_the_agents_name() {
+    let (_runtime, agent) = hostile(WasmAgentConfig::default());
+    let log = logged(|| drop(told(&agent, "print 3").unwrap()));
+    assert!(log.contains("xxx") && log.contains("filter=\"a\""), "{log}");
+}
+
+#[test]
+fn shutdown_is_called_once_for_each_instance() {
+    let goodbyes = |log: &str| log.matches("shut down after").count();
+    let log = logged(|| {
+        let runtime = runtime(WasmAgentConfig::default());
+        for id in ["a", "b", "c"] {
+            runtime.load_agent(id, "hostile", "{}").unwrap();
+        }
+        // Replaced, unloaded, and those that are left.
+        runtime.load_agent("a", "hostile", "{}").unwrap();
+        assert!(runtime.unload_agent("b"));
+        assert!(!runtime.unload_agent("b"));
+        let trapped = runtime.get_agent("c").unwrap();
+        told(&trapped, "trap").unwrap_err();
+        runtime.shutdown();
+        runtime.shutdown();
+        assert!(matches!(
+            told(&trapped, ""),
+            Err(WasmRuntimeError::Shutdown)
+        ));
+        assert!(matches!(
+            runtime.load_agent("d", "hostile", "{}"),
+            Err(WasmRuntimeError::Shutdown)
+        ));
+    });
+    // The instance of c was gone.
+    assert_eq!(goodbyes(&log), 3, "{log}");
+}
+
+#[test]
+fn what_is_loaded_is_listed_and_counted() {
+    let runtime = runtime(WasmAgentConfig::default());
+    runtime.load_agent("b", "hostile", "{}").unwrap();
+    runtime.load_agent("a", "hostile", "{}").unwrap();
+    let ids: Vec<String> = runtime
+        .list_agents()
+        .into_iter()
+        .map(|(id, _)| id)
+        .collect();
+    assert_eq!(ids, ["a", "b"]);
+    let stats = RuntimeStats {
+        compiled_modules: 1,
+        active_agents: 2,
+        max_instances: 4,
+    };
+    assert_eq!(runtime.stats(), stats);
+    assert!(runtime.unload_component("hostile"));
+    assert!(matches!(
+        runtime.load_agent("c", "hostile", "{}"),
+        Err(WasmRuntimeError::Unknown { .. })
+    ));
+    assert_eq!(word(&runtime.get_agent("a").unwrap(), "count"), "1");
+}
+
+#[test]
+fn a_trap_drops_the_instance_and_the_next_call_has_a_fresh_one() {
+    let (_runtime, agent) = hostile(WasmAgentConfig::default());
+    assert_eq!(word(&agent, "count"), "1");
+    assert_eq!(word(&agent, "count"), "2");
+    assert!(matches!(
+        told(&agent, "trap"),
+        Err(WasmRuntimeError::FunctionCall { .. })
+    ));
+    assert_eq!(word(&agent, "count"), "1");
+}
+
+#[test]
+fn an_unhealthy_agent_is_replaced() {
+    let (_runtime, agent) = hostile(WasmAgentConfig::default());
+    assert_eq!(agent.health_check().unwrap(), "0");
+    for _ in 0..13 {
+        told(&agent, "").unwrap();
+    }
+    match agent.health_check() {
+        Err(WasmRuntimeError::AgentError(words)) => assert_eq!(words, "thirteen is too many"),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(agent.health_check().unwrap(), "0");
+}
+
+#[test]
+fn what_does_not_start_is_not_there() {
+    let runtime = runtime(WasmAgentConfig::default());
+    assert!(matches!(
+        runtime.load_agent("a", "hostile", "refuse"),
+        Err(WasmRuntimeError::Configuration(words)) if words == "as asked"
+    ));
+    assert!(matches!(
+        runtime.load_agent("a", "hostile", "trap"),
+        Err(WasmRuntimeError::FunctionCall {
+            function: "configure",
+            ..
+        })
+    ));
+    assert_eq!(runtime.stats().active_agents, 0);
+}
+
+#[tokio::test]
+async fn a_call_that_is_dropped_in_the_middle_leaves_nothing_behind() {
+    use dormouse_filters::Event;
+    let (_runtime, agent) = hostile(WasmAgentConfig::default());
+    let metadata = crate::harness::metadata();
+    let ask = |headers| Event::RequestHeaders {
+        metadata: &metadata,
+        method: "GET",
+        uri: "/",
+        headers,
+    };
+    let sleep = [crate::harness::header("x-do", "sleep 60000")];
+    {
+        let mut sleeping = std::pin::pin!(agent.on(ask(&sleep)));
+        assert!(futures_util::poll!(&mut sleeping).is_pending());
+    }
+    let count = [crate::harness::header("x-do", "count")];
+    assert_eq!(agent.on(ask(&count)).await.unwrap().audit.tags, ["1"]);
+}
+
+#[test]
+fn it_may_be_called_from_an_event_loop_too() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let runtime = WasmAgentRuntime::new(WasmAgentConfig::default()).unwrap();
+        let agent = runtime.load_agent_from_bytes("a", &policy("hostile"), "{}");
+        let agent = agent.unwrap();
+        assert!(matches!(
+            told(&agent, "sleep 60000"),
+            Err(WasmRuntimeError::Timeout(_))
+        ));
+    });
+}

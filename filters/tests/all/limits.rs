@@ -1,0 +1,158 @@
+//! Every limit of a running filter, exceeded by one where it can be counted.
+
+use crate::harness::{hostile, runtime, told, word};
+use dormouse_filters::config::Limits;
+use dormouse_filters::{WasmAgentConfig, WasmAgentRuntime, WasmRuntimeError};
+use std::time::{Duration, Instant};
+
+fn with(change: impl FnOnce(&mut Limits)) -> WasmAgentConfig {
+    let mut config = WasmAgentConfig::default();
+    change(&mut config.limits);
+    config
+}
+
+fn is_over<T>(result: Result<T, WasmRuntimeError>, word: &str) -> bool {
+    matches!(result, Err(WasmRuntimeError::ResourceLimit(what)) if what.contains(word))
+}
+
+#[test]
+fn instructions_are_counted_and_one_more_is_too_many() {
+    let (_runtime, agent) = hostile(WasmAgentConfig::default());
+    told(&agent, "spin 10000").unwrap();
+    let needed = agent.last_fuel_consumed();
+    assert!(needed > 10_000, "{needed}");
+    told(&agent, "spin 10000").unwrap();
+    assert_eq!(agent.last_fuel_consumed(), needed);
+
+    let allowed = |max_fuel| {
+        let (_runtime, agent) = hostile(with(|limits| limits.max_fuel = max_fuel));
+        told(&agent, "spin 10000")
+    };
+    allowed(needed).unwrap();
+    assert!(is_over(allowed(needed - 1), "instructions"));
+}
+
+#[test]
+fn a_loop_ends_at_its_wall_time() {
+    for fuel_enabled in [false, true] {
+        let mut config = with(|limits| limits.max_fuel = u64::MAX / 2);
+        config.fuel_enabled = fuel_enabled;
+        let (_runtime, agent) = hostile(config);
+        let started = Instant::now();
+        assert!(matches!(
+            told(&agent, "loop"),
+            Err(WasmRuntimeError::Timeout(_))
+        ));
+        assert!(started.elapsed() >= Duration::from_millis(100));
+        assert_eq!(word(&agent, "count"), "1");
+    }
+}
+
+#[test]
+fn a_loop_ends_without_epochs_too() {
+    let mut config = with(|limits| limits.max_fuel = u64::MAX / 2);
+    config.epoch_enabled = false;
+    let (_runtime, agent) = hostile(config);
+    assert!(matches!(
+        told(&agent, "loop"),
+        Err(WasmRuntimeError::Timeout(_))
+    ));
+}
+
+#[test]
+fn waits_in_the_host_are_wall_time() {
+    let (_runtime, agent) = hostile(WasmAgentConfig::default());
+    assert!(matches!(
+        told(&agent, "sleep 60000"),
+        Err(WasmRuntimeError::Timeout(_))
+    ));
+    told(&agent, "sleep 1").unwrap();
+}
+
+#[test]
+fn memory_grows_to_its_limit_and_not_a_page_further() {
+    let limit: usize = 4 << 20;
+    let (_runtime, agent) = hostile(with(|limits| limits.max_memory = limit));
+    let pages: usize = word(&agent, "pages").parse().unwrap();
+    let left = limit / (64 << 10) - pages;
+    assert_eq!(word(&agent, &format!("grow {}", left + 1)), "refused");
+    assert_eq!(word(&agent, &format!("grow {left}")), "grown");
+    assert_eq!(word(&agent, "grow 1"), "refused");
+    // What does not stop asking traps, and starts again with what it had.
+    assert!(matches!(
+        told(&agent, "allocate"),
+        Err(WasmRuntimeError::FunctionCall { .. })
+    ));
+    assert_eq!(word(&agent, "pages"), pages.to_string());
+}
+
+#[test]
+fn output_has_a_bound() {
+    let (_runtime, agent) = hostile(with(|limits| {
+        limits.max_output = 16 << 10;
+        limits.max_fuel = 1 << 40;
+    }));
+    // A line has its end besides.
+    told(&agent, &format!("print {}", (16 << 10) - 1)).unwrap();
+    assert!(is_over(
+        told(&agent, &format!("print {}", 16 << 10)),
+        "output"
+    ));
+    told(&agent, "flood 8000").unwrap();
+    assert!(is_over(told(&agent, "flood 17000"), "output"));
+    assert_eq!(word(&agent, "count"), "1");
+}
+
+#[test]
+fn one_agent_more_than_fits_is_refused() {
+    let runtime = runtime(with(|limits| limits.max_instances = 2));
+    for id in ["a", "b", "b"] {
+        runtime.load_agent(id, "hostile", "{}").unwrap();
+    }
+    assert!(is_over(
+        runtime.load_agent("c", "hostile", "{}"),
+        "max_instances"
+    ));
+    assert!(runtime.unload_agent("a"));
+    runtime.load_agent("c", "hostile", "{}").unwrap();
+}
+
+#[test]
+fn the_presets_have_the_values_of_the_original() {
+    let presets = [
+        (WasmAgentConfig::minimal(), 1, 16, 50, 1_000_000, 1_000),
+        (WasmAgentConfig::default(), 4, 64, 100, 10_000_000, 10_000),
+        (
+            WasmAgentConfig::high_performance(),
+            8,
+            256,
+            500,
+            100_000_000,
+            100_000,
+        ),
+        (WasmAgentConfig::strict(), 4, 8, 10, 100_000, 100),
+    ];
+    for (config, instances, mebibytes, milliseconds, fuel, elements) in presets {
+        let limits = &config.limits;
+        assert_eq!(limits.max_instances, instances);
+        assert_eq!(limits.max_memory, mebibytes << 20);
+        let time = Duration::from_millis(milliseconds);
+        assert_eq!((limits.max_execution_time, limits.max_fuel), (time, fuel));
+        assert_eq!(limits.max_table_elements, elements);
+        let runtime = WasmAgentRuntime::new(config).unwrap();
+        assert_eq!(runtime.stats().max_instances, instances);
+    }
+}
+
+#[test]
+fn something_must_stop_a_loop() {
+    let config = WasmAgentConfig {
+        fuel_enabled: false,
+        epoch_enabled: false,
+        ..WasmAgentConfig::default()
+    };
+    assert!(matches!(
+        WasmAgentRuntime::new(config),
+        Err(WasmRuntimeError::EngineCreation(_))
+    ));
+}

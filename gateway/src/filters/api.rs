@@ -1,0 +1,213 @@
+//! `/v1/filters`: the platform API's part about filters.
+
+use super::book::{kept, refused};
+use super::filter::Filter;
+use super::stored::{Record, Settings};
+use crate::body;
+use crate::errors::ApiError;
+use crate::handle::{Shared, method_not_allowed};
+use crate::platform::{blocking, no_module};
+use crate::respond::{self, Reply};
+use crate::route::Route;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use dormouse_scheduler::is_label;
+use dormouse_store::Digest;
+use hyper::body::Incoming;
+use hyper::http::request::Parts;
+use hyper::{Method, StatusCode};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::sync::Arc;
+use tracing::{info, warn};
+
+/// Instances of one filter.
+const MAX_INSTANCES: usize = 8;
+/// Bytes of a request apart from the module.
+const SETTINGS_BYTES: usize = 64 << 10;
+
+/// A filter, by its bytes or by the digest of what is stored. With neither, the one that is there keeps its own.
+#[derive(Deserialize)]
+struct Put {
+    /// Base64.
+    wasm: Option<String>,
+    digest: Option<String>,
+    #[serde(flatten)]
+    settings: Settings,
+}
+
+pub(crate) async fn answer(
+    shared: &Arc<Shared>,
+    route: Route<'_>,
+    parts: &Parts,
+    body: Incoming,
+) -> Result<Reply, ApiError> {
+    match (route, &parts.method) {
+        (Route::Filters, &Method::GET | &Method::HEAD) => Ok(list(shared)),
+        (Route::Filters, _) => Ok(method_not_allowed("GET, HEAD")),
+        (Route::Filter(name), &Method::GET | &Method::HEAD) => get(shared, name),
+        (Route::Filter(name), &Method::PUT) => put(shared, name, body).await,
+        (Route::Filter(name), &Method::DELETE) => delete(shared, name).await,
+        _ => Ok(method_not_allowed("GET, HEAD, PUT, DELETE")),
+    }
+}
+
+fn list(shared: &Shared) -> Reply {
+    let filters = shared.filters.all();
+    let filters: Vec<Value> = filters.iter().map(|filter| entry(filter)).collect();
+    respond::json(StatusCode::OK, &json!({"filters": filters}))
+}
+
+fn get(shared: &Shared, name: &str) -> Result<Reply, ApiError> {
+    let filter = shared.filters.find(name).ok_or_else(|| no_filter(name))?;
+    Ok(respond::json(StatusCode::OK, &entry(&filter)))
+}
+
+fn entry(filter: &Filter) -> Value {
+    let record = &filter.record;
+    let info = filter.instances.first().map(|instance| {
+        let info = instance.info();
+        json!({
+            "id": info.agent_id,
+            "name": info.name,
+            "version": info.version,
+            "events": info.supported_events,
+            "max_body_bytes": info.max_body_size,
+            "streaming": info.supports_streaming,
+        })
+    });
+    let settings = &record.settings;
+    json!({
+        "name": record.name,
+        "digest": record.digest,
+        "config": settings.config,
+        "order": settings.order,
+        "fail": settings.fail,
+        "agents": settings.agents,
+        "instances": settings.instances,
+        "breaker": filter.breaker(),
+        "component": info,
+    })
+}
+
+async fn put(shared: &Arc<Shared>, name: &str, body: Incoming) -> Result<Reply, ApiError> {
+    if !is_label(name) {
+        let sentence = "a filter's name has lower-case letters, digits and hyphens, at most 63";
+        return Err(ApiError::new(
+            StatusCode::BAD_REQUEST,
+            "invalid_name",
+            sentence,
+        ));
+    }
+    // Base64 takes four bytes for three.
+    let limit = shared.config.max_module_bytes / 3 * 4 + SETTINGS_BYTES;
+    let body = body::read(body, &shared.config, limit).await?;
+    let put: Put = serde_json::from_slice(&body).map_err(|error| invalid(&error.to_string()))?;
+    if !(1..=MAX_INSTANCES).contains(&put.settings.instances) {
+        return Err(invalid(&format!("instances is 1 to {MAX_INSTANCES}")));
+    }
+    let (filters, _permit) = (&shared.filters, crate::platform::permit(shared).await?);
+    let _changing = filters.changes.lock().await;
+    let old = filters.find(name);
+    let (digest, bytes, uploaded) = module(shared, put.wasm, put.digest, old.as_deref()).await?;
+    let record = Record {
+        name: name.to_owned(),
+        digest: digest.to_string(),
+        settings: put.settings,
+    };
+    let new = filters.start(record.clone(), bytes.clone()).await;
+    let new = new.map_err(|error| refused(&error))?;
+    if let Err(error) = keep(shared, &record, uploaded.then_some(bytes)).await {
+        filters.end(&new.instances).await;
+        return Err(error);
+    }
+    let reply = entry(&new);
+    filters.change(name, Some(new)).await;
+    if let Some(old) = &old
+        && old.record.digest != record.digest
+    {
+        remove_unused(shared, &old.record).await;
+    }
+    info!(filter = name, %digest, "filter deployed");
+    let status = if old.is_some() {
+        StatusCode::OK
+    } else {
+        StatusCode::CREATED
+    };
+    Ok(respond::json(status, &reply))
+}
+
+/// The bytes that the request means, and whether it has brought them.
+async fn module(
+    shared: &Arc<Shared>,
+    wasm: Option<String>,
+    digest: Option<String>,
+    old: Option<&Filter>,
+) -> Result<(Digest, Vec<u8>, bool), ApiError> {
+    let named = match (wasm, digest, old) {
+        (Some(wasm), None, _) => {
+            let bytes = STANDARD.decode(wasm.as_bytes());
+            let bytes = bytes.map_err(|error| invalid(&format!("wasm is not base64: {error}")))?;
+            return Ok((Digest::of(&bytes), bytes, true));
+        }
+        (None, Some(digest), _) => digest,
+        (None, None, Some(old)) => old.record.digest.clone(),
+        _ => return Err(invalid("give either wasm (base64) or digest")),
+    };
+    let digest: Digest = named.parse().map_err(|_no_digest| no_module(&named))?;
+    let modules = Arc::clone(&shared.filters.modules);
+    let bytes = blocking(move || Ok(modules.get(&digest)?)).await?;
+    let bytes = bytes.ok_or_else(|| no_module(&named))?;
+    Ok((digest, bytes, false))
+}
+
+async fn keep(
+    shared: &Arc<Shared>,
+    record: &Record,
+    bytes: Option<Vec<u8>>,
+) -> Result<(), ApiError> {
+    let modules = Arc::clone(&shared.filters.modules);
+    if let Some(bytes) = bytes {
+        blocking(move || Ok(modules.put(&bytes).map(drop)?)).await?;
+    }
+    kept(record.keep(&*shared.filters.store).await)
+}
+
+async fn delete(shared: &Arc<Shared>, name: &str) -> Result<Reply, ApiError> {
+    let filters = &shared.filters;
+    let _changing = filters.changes.lock().await;
+    let old = filters.find(name).ok_or_else(|| no_filter(name))?;
+    kept(old.record.forget(&*filters.store).await)?;
+    filters.change(name, None).await;
+    remove_unused(shared, &old.record).await;
+    info!(filter = name, "filter deleted");
+    Ok(respond::json(StatusCode::OK, &json!({"deleted": name})))
+}
+
+/// What is stored belongs to an agent or a filter. That it cannot be removed harms nobody.
+async fn remove_unused(shared: &Arc<Shared>, record: &Record) {
+    let Some(digest) = record.digest() else {
+        return;
+    };
+    let _changing = shared.changes.lock().await;
+    if shared.filters.uses(&digest) {
+        return;
+    }
+    let (modules, registry) = (Arc::clone(&shared.modules), Arc::clone(&shared.registry));
+    let removed = blocking(move || {
+        let unused = registry.references(&digest)? == 0;
+        Ok(unused && modules.remove(&digest)?)
+    });
+    if let Err(error) = removed.await {
+        warn!(%digest, error = error.sentence, "the module of a filter stays in the store");
+    }
+}
+
+fn invalid(sentence: &str) -> ApiError {
+    ApiError::new(StatusCode::BAD_REQUEST, "invalid_body", sentence)
+}
+
+fn no_filter(name: &str) -> ApiError {
+    let sentence = format!("there is no filter {name:?} here");
+    ApiError::new(StatusCode::NOT_FOUND, "unknown_filter", sentence)
+}

@@ -1,0 +1,217 @@
+//! Which filters there are, and how they change while requests go on.
+
+use super::filter::Filter;
+use super::metrics::Metrics;
+use super::pipeline::Pipeline;
+use super::stored::{Record, Shared};
+use crate::errors::{ApiError, GatewayError};
+use arc_swap::ArcSwapOption;
+use dormouse_filters::{WasmAgentInstance, WasmAgentRuntime, WasmRuntimeError};
+use dormouse_store::{Digest, ModuleStore, StoreError};
+use hyper::StatusCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tracing::{error, warn};
+
+/// How often filters are asked for their health.
+const HEALTH: Duration = Duration::from_secs(10);
+
+/// All filters. `active` is `None` when there are none, so that they cost nothing.
+pub(crate) struct Filters {
+    runtime: Arc<WasmAgentRuntime>,
+    active: ArcSwapOption<Pipeline>,
+    pub(super) modules: Arc<dyn ModuleStore>,
+    pub(super) store: Shared,
+    metrics: Arc<Metrics>,
+    /// Makes the names of instances, so that old and new ones are there at the same time.
+    started: AtomicU64,
+    /// Held while filters change.
+    pub(super) changes: tokio::sync::Mutex<()>,
+}
+
+impl Filters {
+    /// Starts what is stored. A filter that does not start stands in its place and fails, so that a request it
+    /// was to keep out is not let in.
+    pub(crate) fn open(
+        runtime: WasmAgentRuntime,
+        modules: Arc<dyn ModuleStore>,
+        store: Shared,
+        registry: &prometheus::Registry,
+    ) -> Result<Self, GatewayError> {
+        let filters = Self {
+            runtime: Arc::new(runtime),
+            active: ArcSwapOption::empty(),
+            modules,
+            store,
+            metrics: Arc::new(Metrics::register(registry)?),
+            started: AtomicU64::new(0),
+            changes: tokio::sync::Mutex::default(),
+        };
+        let records = Record::all(&*filters.store);
+        let records = records.map_err(|error| GatewayError::Filters(error.to_string()))?;
+        let started = records.into_iter().map(|record| {
+            let instances = filters.start_stored(&record).unwrap_or_else(|cause| {
+                error!(filter = record.name, cause, "a filter did not start");
+                Vec::new()
+            });
+            Arc::new(filters.filter(record, instances))
+        });
+        filters.swap(started.collect());
+        Ok(filters)
+    }
+
+    /// `None` when there is no filter at all.
+    pub(crate) fn active(&self) -> Option<Arc<Pipeline>> {
+        self.active.load_full()
+    }
+
+    pub(super) fn all(&self) -> Vec<Arc<Filter>> {
+        self.active()
+            .map_or_else(Vec::new, |pipeline| pipeline.0.clone())
+    }
+
+    pub(super) fn find(&self, name: &str) -> Option<Arc<Filter>> {
+        self.all().into_iter().find(|one| one.record.name == name)
+    }
+
+    /// Whether a filter is made of this module.
+    pub(crate) fn uses(&self, digest: &Digest) -> bool {
+        let digest = digest.to_string();
+        self.all().iter().any(|one| one.record.digest == digest)
+    }
+
+    fn swap(&self, filters: Vec<Arc<Filter>>) {
+        let pipeline = (!filters.is_empty()).then(|| Arc::new(Pipeline::new(filters)));
+        self.active.store(pipeline);
+    }
+
+    fn filter(&self, record: Record, instances: Vec<Arc<WasmAgentInstance>>) -> Filter {
+        Filter::new(record, instances, Arc::clone(&self.metrics))
+    }
+
+    fn start_stored(&self, record: &Record) -> Result<Vec<Arc<WasmAgentInstance>>, String> {
+        let digest = record.digest().ok_or("its digest is none")?;
+        let bytes = self
+            .modules
+            .get(&digest)
+            .map_err(|error| error.to_string())?;
+        let bytes = bytes.ok_or("its module is gone")?;
+        let compiled = self.runtime.compile_component(&record.digest, &bytes);
+        compiled.map_err(|error| error.to_string())?;
+        let mut instances = Vec::new();
+        for id in self.ids(record) {
+            let loaded = self
+                .runtime
+                .load_agent(&id, &record.digest, &record.config());
+            instances.push(loaded.map_err(|error| error.to_string())?);
+        }
+        Ok(instances)
+    }
+
+    fn ids(&self, record: &Record) -> Vec<String> {
+        let started = self.started.fetch_add(1, Ordering::Relaxed);
+        let id = |index| format!("{}#{started}.{index}", record.name);
+        (0..record.settings.instances).map(id).collect()
+    }
+
+    /// Compiles and starts fresh instances. Nothing has changed when it fails.
+    pub(super) async fn start(
+        &self,
+        record: Record,
+        bytes: Vec<u8>,
+    ) -> Result<Filter, WasmRuntimeError> {
+        let (runtime, digest) = (Arc::clone(&self.runtime), record.digest.clone());
+        let compiling =
+            tokio::task::spawn_blocking(move || runtime.compile_component(&digest, &bytes));
+        compiling.await.unwrap_or(Err(WasmRuntimeError::Shutdown))?;
+        let mut instances = Vec::new();
+        let config = record.config();
+        for id in self.ids(&record) {
+            let loading = self.runtime.load(&id, &record.digest, &config);
+            match loading.await {
+                Ok(instance) => instances.push(instance),
+                Err(error) => {
+                    self.end(&instances).await;
+                    return Err(error);
+                }
+            }
+        }
+        Ok(self.filter(record, instances))
+    }
+
+    /// Puts a filter in the place of the one that has its name, or takes that one away.
+    pub(super) async fn change(&self, name: &str, new: Option<Filter>) {
+        let mut filters = self.all();
+        let old = filters.iter().position(|one| one.record.name == name);
+        let old = old.map(|at| filters.remove(at));
+        filters.extend(new.map(Arc::new));
+        self.swap(filters);
+        if let Some(old) = old {
+            self.end(&old.instances).await;
+            if !self
+                .all()
+                .iter()
+                .any(|one| one.record.digest == old.record.digest)
+            {
+                self.runtime.unload_component(&old.record.digest);
+            }
+        }
+    }
+
+    /// Lets instances end in order; requests that are in them end first.
+    pub(super) async fn end(&self, instances: &[Arc<WasmAgentInstance>]) {
+        for instance in instances {
+            self.runtime.unload(instance.agent_id()).await;
+        }
+    }
+
+    /// Asks all instances for their health until the future is dropped; those that are not well are replaced.
+    pub(crate) async fn keep_healthy(&self) {
+        loop {
+            tokio::time::sleep(HEALTH).await;
+            for filter in self.all() {
+                for instance in &filter.instances {
+                    if let Err(error) = instance.check_health().await {
+                        let name = &*filter.record.name;
+                        warn!(filter = name, %error, "a filter is not well and starts anew");
+                    }
+                }
+            }
+        }
+    }
+
+    pub(crate) async fn close(&self) {
+        self.runtime.close().await;
+    }
+}
+
+impl Record {
+    /// As the component gets it.
+    fn config(&self) -> String {
+        if self.settings.config.is_null() {
+            "{}".to_owned()
+        } else {
+            self.settings.config.to_string()
+        }
+    }
+}
+
+/// What an operator is told whose filter does not start.
+pub(super) fn refused(error: &WasmRuntimeError) -> ApiError {
+    let (status, code) = match error {
+        WasmRuntimeError::Configuration(_) => {
+            (StatusCode::UNPROCESSABLE_ENTITY, "configuration_refused")
+        }
+        WasmRuntimeError::ResourceLimit(_) => (StatusCode::UNPROCESSABLE_ENTITY, "filter_limit"),
+        WasmRuntimeError::Shutdown => (StatusCode::SERVICE_UNAVAILABLE, "stopping"),
+        WasmRuntimeError::EngineCreation(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
+        _ => (StatusCode::UNPROCESSABLE_ENTITY, "invalid_filter"),
+    };
+    ApiError::new(status, code, error.to_string())
+}
+
+/// As the other stores' errors.
+pub(super) fn kept(result: Result<(), StoreError>) -> Result<(), ApiError> {
+    Ok(result?)
+}

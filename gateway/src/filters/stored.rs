@@ -1,0 +1,96 @@
+//! What is kept of a filter, and what an operator may say of one.
+
+use dormouse_store::{Digest, StoreError, TaskStore};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::sync::Arc;
+use tokio::sync::oneshot;
+
+/// Keys of filters among the store's records: this and the name.
+const PREFIX: &[u8] = b"filter/";
+/// Read at a time; more than the engine has slots for.
+const PAGE: usize = 1_000;
+
+/// A filter without its bytes.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Record {
+    pub(super) name: String,
+    pub(super) digest: String,
+    #[serde(flatten)]
+    pub(super) settings: Settings,
+}
+
+/// What an operator decides.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Settings {
+    /// Handed to the component as it is, as text.
+    #[serde(default)]
+    pub(super) config: Value,
+    /// Filters are asked in this order, and those of one number by name.
+    #[serde(default)]
+    pub(super) order: i32,
+    #[serde(default)]
+    pub(super) fail: Fail,
+    /// The agents that it stands before; all of them when there is none.
+    #[serde(default)]
+    pub(super) agents: Option<Vec<String>>,
+    /// Live instances, which take turns.
+    #[serde(default = "two")]
+    pub(super) instances: usize,
+}
+
+fn two() -> usize {
+    2
+}
+
+/// What becomes of a request whose filter fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Fail {
+    /// It goes on without that filter.
+    Open,
+    #[default]
+    Closed,
+}
+
+impl Record {
+    pub(super) fn digest(&self) -> Option<Digest> {
+        self.digest.parse().ok()
+    }
+
+    /// Durable when it returns.
+    pub(super) async fn keep(&self, store: &dyn TaskStore) -> Result<(), StoreError> {
+        let value = serde_json::to_vec(self).expect("a record has string keys only");
+        write(store, &self.name, Some(value)).await
+    }
+
+    pub(super) async fn forget(&self, store: &dyn TaskStore) -> Result<(), StoreError> {
+        write(store, &self.name, None).await
+    }
+
+    /// All of them. One that cannot be read is an error: without it, something that is kept out would get in.
+    pub(super) fn all(store: &dyn TaskStore) -> Result<Vec<Self>, StoreError> {
+        let records = store.records(PREFIX, None, PAGE)?;
+        let parse = |value: &[u8]| {
+            serde_json::from_slice(value).map_err(|_damaged| StoreError::Corrupt {
+                what: "the record of a filter".to_owned(),
+            })
+        };
+        records.iter().map(|(_key, value)| parse(value)).collect()
+    }
+}
+
+async fn write(
+    store: &dyn TaskStore,
+    name: &str,
+    value: Option<Vec<u8>>,
+) -> Result<(), StoreError> {
+    let (done, written) = oneshot::channel();
+    let key = [PREFIX, name.as_bytes()].concat();
+    let done = Box::new(move |result| drop(done.send(result)));
+    store.keep(vec![(key, value)], done);
+    written.await.unwrap_or(Err(StoreError::Closed))
+}
+
+/// The store as it is shared.
+pub(super) type Shared = Arc<dyn TaskStore>;

@@ -1,0 +1,245 @@
+//! Who may come in, by address, method and path. What is denied is denied, whatever is allowed; with an empty
+//! list of allowed ones, all are.
+
+use dormouse_filter_sdk::{Answer, Filter, Request, filter};
+use serde::Deserialize;
+use std::net::IpAddr;
+
+/// The configuration.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Config {
+    allow: Rules,
+    deny: Rules,
+    /// Of the answer to who is denied.
+    status: Option<u16>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Rules {
+    /// Addresses and networks, such as `10.0.0.0/8`.
+    addresses: Vec<String>,
+    methods: Vec<String>,
+    /// Beginnings of paths.
+    paths: Vec<String>,
+}
+
+struct AllowList {
+    allow: List,
+    deny: List,
+    status: u16,
+}
+
+struct List {
+    networks: Vec<Network>,
+    methods: Vec<String>,
+    paths: Vec<String>,
+}
+
+#[derive(Clone, Copy)]
+struct Network {
+    address: IpAddr,
+    bits: u8,
+}
+
+impl Network {
+    fn parse(text: &str) -> Result<Self, String> {
+        let wrong = || format!("{text:?} is no address and no network such as 10.0.0.0/8");
+        let (address, bits) = match text.split_once('/') {
+            Some((address, bits)) => (address, Some(bits.parse().map_err(|_| wrong())?)),
+            None => (text, None),
+        };
+        let address: IpAddr = address.parse().map_err(|_| wrong())?;
+        let most = if address.is_ipv4() { 32 } else { 128 };
+        let bits = bits.unwrap_or(most);
+        if bits > most {
+            return Err(wrong());
+        }
+        Ok(Self { address, bits })
+    }
+
+    /// An IPv4 address that is written as an IPv6 one is the IPv4 address.
+    fn contains(self, other: IpAddr) -> bool {
+        match (self.address, other.to_canonical()) {
+            (IpAddr::V4(own), IpAddr::V4(other)) => {
+                let shift = 32 - u32::from(self.bits);
+                own.to_bits().checked_shr(shift) == other.to_bits().checked_shr(shift)
+            }
+            (IpAddr::V6(own), IpAddr::V6(other)) => {
+                let shift = 128 - u32::from(self.bits);
+                own.to_bits().checked_shr(shift) == other.to_bits().checked_shr(shift)
+            }
+            _ => false,
+        }
+    }
+}
+
+impl List {
+    fn new(rules: Rules) -> Result<Self, String> {
+        let networks = rules.addresses.iter().map(|text| Network::parse(text));
+        Ok(Self {
+            networks: networks.collect::<Result<_, _>>()?,
+            methods: rules.methods,
+            paths: rules.paths,
+        })
+    }
+
+    fn has_address(&self, address: Option<IpAddr>) -> bool {
+        address.is_some_and(|address| self.networks.iter().any(|one| one.contains(address)))
+    }
+
+    fn has_method(&self, method: &str) -> bool {
+        self.methods.iter().any(|one| one == method)
+    }
+
+    fn has_path(&self, path: &str) -> bool {
+        self.paths.iter().any(|one| path.starts_with(&**one))
+    }
+}
+
+impl AllowList {
+    /// The rule that keeps the request out.
+    fn denied(&self, request: &Request<'_>) -> Option<&'static str> {
+        // An address that cannot be read is in no list.
+        let address = request.metadata.client_ip.parse().ok();
+        let (method, path) = (request.method, request.path());
+        let (allow, deny) = (&self.allow, &self.deny);
+        let rules = [
+            ("deny-address", deny.has_address(address)),
+            ("deny-method", deny.has_method(method)),
+            ("deny-path", deny.has_path(path)),
+            (
+                "allow-address",
+                !allow.networks.is_empty() && !allow.has_address(address),
+            ),
+            (
+                "allow-method",
+                !allow.methods.is_empty() && !allow.has_method(method),
+            ),
+            (
+                "allow-path",
+                !allow.paths.is_empty() && !allow.has_path(path),
+            ),
+        ];
+        rules.iter().find(|(_, out)| *out).map(|(rule, _)| *rule)
+    }
+}
+
+impl Filter for AllowList {
+    const NAME: &str = "allow-list";
+    const EVENTS: &[&str] = &["request_headers"];
+
+    fn configure(config: &str) -> Result<Self, String> {
+        let config: Config = serde_json::from_str(config).map_err(|error| error.to_string())?;
+        let status = config.status.unwrap_or(403);
+        if !(400..600).contains(&status) {
+            return Err(format!("status {status} is no refusal: 400 to 599 are"));
+        }
+        Ok(Self {
+            allow: List::new(config.allow)?,
+            deny: List::new(config.deny)?,
+            status,
+        })
+    }
+
+    fn request_headers(&mut self, request: &Request<'_>) -> Answer {
+        match self.denied(request) {
+            None => Answer::allow(),
+            Some(rule) => Answer::block(self.status, "this request is not allowed here")
+                .rule(rule)
+                .reason("not_allowed"),
+        }
+    }
+}
+
+filter!(AllowList);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dormouse_filter_sdk::RequestMetadata;
+
+    fn rule(config: &str, ip: &str, method: &str, uri: &str) -> Option<String> {
+        let metadata = RequestMetadata {
+            correlation_id: "c".into(),
+            request_id: "r".into(),
+            client_ip: ip.into(),
+            client_port: 1,
+            server_name: None,
+            protocol: "HTTP/1.1".into(),
+            tls_version: None,
+            route_id: None,
+            upstream_id: None,
+            timestamp_ms: 0,
+            traceparent: None,
+        };
+        let mut filter = AllowList::configure(config).unwrap();
+        let answer = filter.request_headers(&Request {
+            metadata: &metadata,
+            method,
+            uri,
+            headers: &[],
+        });
+        answer.response().audit.rule_ids.first().cloned()
+    }
+
+    #[test]
+    fn rules_decide_in_their_order() {
+        let config = r#"{"allow": {"addresses": ["10.0.0.0/8", "::1"], "methods": ["POST"]},
+                         "deny": {"addresses": ["10.6.6.6"], "paths": ["/agents/secret"]}}"#;
+        for (ip, method, uri, expected) in [
+            ("10.1.2.3", "POST", "/agents/echo", None),
+            ("::ffff:10.1.2.3", "POST", "/agents/echo", None),
+            ("::1", "POST", "/agents/echo?x", None),
+            ("10.6.6.6", "POST", "/agents/echo", Some("deny-address")),
+            (
+                "::ffff:10.6.6.6",
+                "POST",
+                "/agents/echo",
+                Some("deny-address"),
+            ),
+            ("11.0.0.0", "POST", "/agents/echo", Some("allow-address")),
+            ("not one", "POST", "/agents/echo", Some("allow-address")),
+            ("10.1.2.3", "GET", "/agents/echo", Some("allow-method")),
+            ("10.1.2.3", "POST", "/agents/secret/x", Some("deny-path")),
+        ] {
+            let found = rule(config, ip, method, uri);
+            assert_eq!(found.as_deref(), expected, "{ip} {method} {uri}");
+        }
+    }
+
+    #[test]
+    fn networks_of_all_sizes() {
+        for (network, address, expected) in [
+            ("0.0.0.0/0", "1.2.3.4", true),
+            ("0.0.0.0/0", "::1", false),
+            ("::/0", "2001:db8::1", true),
+            ("192.168.1.0/31", "192.168.1.1", true),
+            ("192.168.1.0/31", "192.168.1.2", false),
+        ] {
+            let network = Network::parse(network).unwrap();
+            assert_eq!(
+                network.contains(address.parse().unwrap()),
+                expected,
+                "{address}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_wrong_configuration_is_refused_with_its_reason() {
+        for (config, word) in [
+            ("", "EOF"),
+            (r#"{"alow": {}}"#, "alow"),
+            (
+                r#"{"allow": {"addresses": ["10.0.0.0/33"]}}"#,
+                "10.0.0.0/33",
+            ),
+            (r#"{"status": 200}"#, "200"),
+        ] {
+            let error = AllowList::configure(config).err().unwrap();
+            assert!(error.contains(word), "{config}: {error}");
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! Adds to a request what agents want to know, and takes away what they should not: fixed headers, and headers
+//! from what the platform knows of the request.
+
+use dormouse_filter_sdk::{Answer, Filter, Header, Request, filter};
+use serde::Deserialize;
+use std::collections::BTreeMap;
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Config {
+    /// Set on requests, after what is removed.
+    request: BTreeMap<String, String>,
+    remove: Vec<String>,
+    /// Set on responses.
+    response: BTreeMap<String, String>,
+    /// Headers that get a fact about the request.
+    facts: BTreeMap<String, Fact>,
+}
+
+#[derive(Deserialize, Clone, Copy)]
+#[serde(rename_all = "kebab-case")]
+enum Fact {
+    ClientIp,
+    CorrelationId,
+    Agent,
+    Protocol,
+}
+
+struct Enrich(Config);
+
+impl Filter for Enrich {
+    const NAME: &str = "enrich";
+    const EVENTS: &[&str] = &["request_headers", "response_headers"];
+
+    fn configure(config: &str) -> Result<Self, String> {
+        let config = serde_json::from_str(config).map_err(|error| error.to_string())?;
+        Ok(Self(config))
+    }
+
+    fn request_headers(&mut self, request: &Request<'_>) -> Answer {
+        let config = &self.0;
+        let answer = config
+            .remove
+            .iter()
+            .fold(Answer::allow(), |answer, name| answer.remove_request(name));
+        let answer = config.request.iter().fold(answer, |answer, (name, value)| {
+            answer.set_request(name, value)
+        });
+        config.facts.iter().fold(answer, |answer, (name, fact)| {
+            let metadata = request.metadata;
+            let value = match fact {
+                Fact::ClientIp => &metadata.client_ip,
+                Fact::CorrelationId => &metadata.correlation_id,
+                Fact::Agent => metadata.route_id.as_deref().unwrap_or_default(),
+                Fact::Protocol => &metadata.protocol,
+            };
+            answer.set_request(name, value)
+        })
+    }
+
+    fn response_headers(&mut self, _id: &str, _status: u16, _headers: &[Header]) -> Answer {
+        let headers = self.0.response.iter();
+        headers.fold(Answer::allow(), |answer, (name, value)| {
+            answer.set_response(name, value)
+        })
+    }
+}
+
+filter!(Enrich);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dormouse_filter_sdk::{HeaderOp, testing};
+
+    #[test]
+    fn what_is_configured_is_set_in_order() {
+        let config = r#"{"request": {"x-env": "test"}, "remove": ["cookie"],
+                         "facts": {"x-from": "client-ip", "x-agent": "agent"}, "response": {"x-served-by": "us"}}"#;
+        let mut filter = Enrich::configure(config).unwrap();
+        let metadata = testing::metadata(0);
+        let answer = filter.request_headers(&Request {
+            metadata: &metadata,
+            method: "POST",
+            uri: "/",
+            headers: &[],
+        });
+        let set = |name, value| HeaderOp::Set(testing::headers(&[(name, value)]).remove(0));
+        assert_eq!(
+            answer.response().request_headers,
+            [
+                HeaderOp::Remove("cookie".into()),
+                set("x-env", "test"),
+                set("x-agent", "echo"),
+                set("x-from", "192.0.2.1")
+            ]
+        );
+        let answer = filter.response_headers("c", 200, &[]);
+        assert_eq!(
+            answer.response().response_headers,
+            [set("x-served-by", "us")]
+        );
+    }
+
+    #[test]
+    fn unknown_facts_are_refused() {
+        let error = Enrich::configure(r#"{"facts": {"x": "password"}}"#)
+            .err()
+            .unwrap();
+        assert!(error.contains("password"), "{error}");
+    }
+}

@@ -1,0 +1,157 @@
+//! Tokens of each algorithm, and what is wrong with each.
+
+use super::*;
+use p256::ecdsa::SigningKey;
+use p256::ecdsa::signature::Signer;
+
+const SECRET: &[u8] = b"a secret of thirty-two bytes, ok";
+const CLAIMS: &str = r#"{"iss":"us","aud":["them","you"],"exp":1000,"nbf":10,"sub":"ann"}"#;
+
+fn encode(bytes: &[u8]) -> String {
+    URL_SAFE_NO_PAD.encode(bytes)
+}
+
+fn curve_key() -> SigningKey {
+    SigningKey::from_slice(&[7; 32]).unwrap()
+}
+
+fn config() -> String {
+    let point = curve_key().verifying_key().to_sec1_point(false);
+    let (x, y) = (point.x().unwrap(), point.y().unwrap());
+    format!(
+        r#"{{"issuer": "us", "audience": "you", "keys": [
+            {{"alg": "HS256", "kid": "h", "k": "{}"}},
+            {{"alg": "ES256", "kid": "e", "x": "{}", "y": "{}"}}]}}"#,
+        encode(SECRET),
+        encode(x),
+        encode(y)
+    )
+}
+
+fn signed(header: &str, claims: &str) -> String {
+    let text = format!(
+        "{}.{}",
+        encode(header.as_bytes()),
+        encode(claims.as_bytes())
+    );
+    let mac = Hmac::<Sha256>::new_from_slice(SECRET).unwrap();
+    let signature = mac.chain_update(&text).finalize().into_bytes();
+    format!("{text}.{}", encode(&signature))
+}
+
+fn check(token: &str, now: f64) -> Result<String, &'static str> {
+    Jwt::configure(&config()).unwrap().check(token, now)
+}
+
+#[test]
+fn a_good_token_has_a_subject() {
+    let token = signed(r#"{"alg":"HS256","kid":"h"}"#, CLAIMS);
+    assert_eq!(check(&token, 999.0).unwrap(), "ann");
+    let text = format!(
+        "{}.{}",
+        encode(br#"{"alg":"ES256"}"#),
+        encode(CLAIMS.as_bytes())
+    );
+    let signature: p256::ecdsa::Signature = curve_key().sign(text.as_bytes());
+    let token = format!("{text}.{}", encode(&signature.to_bytes()));
+    assert_eq!(check(&token, 999.0).unwrap(), "ann");
+}
+
+#[test]
+fn each_wrong_token_is_refused_for_its_reason() {
+    let hs = r#"{"alg":"HS256"}"#;
+    let good = signed(hs, CLAIMS);
+    for (token, now, reason) in [
+        (good.clone(), 1000.0, "expired"),
+        (good.clone(), 9.0, "not_yet_valid"),
+        (
+            signed(hs, &CLAIMS.replace("us", "es")),
+            500.0,
+            "wrong_issuer",
+        ),
+        (
+            signed(hs, &CLAIMS.replace("you", "xyz")),
+            500.0,
+            "wrong_audience",
+        ),
+        (
+            signed(hs, r#"{"iss":"us","aud":"you"}"#),
+            500.0,
+            "no_expiry",
+        ),
+        (signed(r#"{"alg":"none"}"#, CLAIMS), 500.0, "unknown_key"),
+        (
+            signed(r#"{"alg":"HS256","kid":"e"}"#, CLAIMS),
+            500.0,
+            "unknown_key",
+        ),
+        // The curve's key is not taken for a shared secret.
+        (signed(r#"{"alg":"ES256"}"#, CLAIMS), 500.0, "bad_signature"),
+        (
+            signed(r#"{"alg":"HS256","crit":["x"]}"#, CLAIMS),
+            500.0,
+            "unknown_extension",
+        ),
+        (good[..good.len() - 3].to_owned(), 500.0, "bad_signature"),
+        (good.replace('.', ""), 500.0, "malformed"),
+        (format!("{good}="), 500.0, "malformed"),
+        ("x".repeat(MAX_TOKEN + 1), 500.0, "too_long"),
+    ] {
+        assert_eq!(check(&token, now), Err(reason), "{token} at {now}");
+    }
+}
+
+#[test]
+fn a_changed_letter_breaks_the_signature() {
+    let other = encode(CLAIMS.replace("ann", "bob").as_bytes());
+    let good = signed(r#"{"alg":"HS256"}"#, CLAIMS);
+    let mut parts: Vec<&str> = good.split('.').collect();
+    parts[1] = &other;
+    assert_eq!(check(&parts.join("."), 500.0), Err("bad_signature"));
+}
+
+#[test]
+fn weak_keys_are_refused() {
+    for (key, word) in [
+        (r#"{"alg":"HS256","k":"c2hvcnQ"}"#, "32 bytes"),
+        (r#"{"alg":"RS256","n":"_w","e":"AQAB"}"#, "2048"),
+        (r#"{"alg":"ES256","x":"AA","y":"AA"}"#, "curve"),
+        (r#"{"alg":"none"}"#, "none"),
+    ] {
+        let config = format!(r#"{{"issuer":"","audience":"","keys":[{key}]}}"#);
+        let error = Jwt::configure(&config).err().unwrap();
+        assert!(error.contains(word), "{error}");
+    }
+}
+
+/// Of a key of 2048 bits that openssl made and that was thrown away: the modulus, and its signature of [`CLAIMS`].
+const MODULUS: &str = "tWkjY3dtA4sEXb5sBjwAm6FB2Ob7oQli6vNplfH0mZdNRLpAwaggLsHcX5vLHhRC_RfYWolFUfqufe5_0DY-SJJMRI\
+     f59rMwebwWCR30g7d7qmhu-H99lUQF34pacZT8farPAyTVoxWVzQ23PTXmae2xOmlqmPVWKKwAgnZ8aGSlIRT3uWDW\
+     liX4ibhy-wV1CSNSDw_weNOqsD0yUH-avpMY5cSoBdCX2MfisFA-fyGyFNPIw9X7_scch0z00rB0K0sa_XE7kcAFNJ\
+     Y2P84A7HsWeIPhpKcbEGvJaN3zGxQ9QNT97VsMmS0Z2TiSo_pz7QKMmn-Ro291kCl_PdCxoQ";
+const RSA_SIGNATURE: &str = "RMXT2xDvq3dYVJ5erzHdzCuxkCWXG-EU7rsRJKgXKXY4hPf5-CQUr4WcCf9IxhfQBP4ZzGV7GBj45ac2JtnajMvZXE\
+     bI3sqXeu75LJOuddgwszTCErMo_OTEprIznMARIKLDSaug41gLLxjn4egvcwdodTqqEFFvCxTlwmhY8PP7VZF9nOE1\
+     VzXL887CN-6pa2vUj_6xiCXjgvqnHNRNElViSV7WYrOPPCRsWpI7-c5lvDMkwKT2g1t4Wtoemcnwcp3w-RVdQ4FwMP\
+     qlKuET2zsU8zedERB_yPheM6JG4qT5Fdjewn6qs-uC2q5bUD23EaUEkBVXl5eWOAVJLLnraA";
+
+#[test]
+fn rsa_signatures_are_checked() {
+    let config = format!(
+        r#"{{"issuer":"us","audience":"you","keys":[{{"alg":"RS256","n":"{MODULUS}","e":"AQAB"}}]}}"#
+    );
+    let filter = Jwt::configure(&config).unwrap();
+    let text = format!(
+        "{}.{}",
+        encode(br#"{"alg":"RS256"}"#),
+        encode(CLAIMS.as_bytes())
+    );
+    let good = format!("{text}.{RSA_SIGNATURE}");
+    assert_eq!(filter.check(&good, 500.0).unwrap(), "ann");
+    let mut wrong = decode(RSA_SIGNATURE).unwrap();
+    wrong[255] ^= 1;
+    let refused = |signature: &[u8]| filter.check(&format!("{text}.{}", encode(signature)), 500.0);
+    assert_eq!(refused(&wrong), Err("bad_signature"));
+    assert_eq!(refused(&wrong[1..]), Err("bad_signature"));
+    assert_eq!(refused(&[0xff; 256]), Err("bad_signature"));
+    assert_eq!(refused(&[0; 256]), Err("bad_signature"));
+}

@@ -1,0 +1,143 @@
+//! So many requests in a while from each address, or with each value of a header. Each instance of the filter counts
+//! for itself: give it one instance for an exact limit.
+
+use dormouse_filter_sdk::{Answer, Filter, Request, filter};
+use serde::Deserialize;
+use std::collections::HashMap;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Config {
+    /// Requests at once.
+    burst: u32,
+    /// Requests that come back each second.
+    per_second: f64,
+    /// Who is who: this header, or the address if there is none.
+    #[serde(default)]
+    header: Option<String>,
+}
+
+/// A bucket of tokens, as of some time.
+#[derive(Clone, Copy)]
+struct Bucket {
+    tokens: f64,
+    at_ms: u64,
+}
+
+struct RateLimit {
+    config: Config,
+    buckets: HashMap<String, Bucket>,
+}
+
+/// Who is remembered at a time. Whoever is full again is forgotten first; when nobody is, newcomers share a bucket.
+const MAX_BUCKETS: usize = 10_000;
+/// Who has no bucket of their own. No address and no header's value has a line end in it.
+const OTHERS: &str = "\n";
+/// Bytes of a name that tell one from another.
+const MAX_NAME: usize = 128;
+
+impl RateLimit {
+    /// Seconds until there is a token again; `None` if there was one.
+    fn take(&mut self, name: &str, now_ms: u64) -> Option<u64> {
+        if !self.buckets.contains_key(name) && self.buckets.len() >= MAX_BUCKETS {
+            let (config, buckets) = (&self.config, &mut self.buckets);
+            buckets.retain(|_, bucket| tokens(config, *bucket, now_ms) < f64::from(config.burst));
+        }
+        let is_full = self.buckets.len() >= MAX_BUCKETS && !self.buckets.contains_key(name);
+        let name = if is_full { OTHERS } else { name };
+        let full = Bucket {
+            tokens: f64::from(self.config.burst),
+            at_ms: now_ms,
+        };
+        let bucket = self.buckets.entry(name.to_owned()).or_insert(full);
+        bucket.tokens = tokens(&self.config, *bucket, now_ms);
+        bucket.at_ms = bucket.at_ms.max(now_ms);
+        if bucket.tokens >= 1.0 {
+            bucket.tokens -= 1.0;
+            return None;
+        }
+        let wait = (1.0 - bucket.tokens) / self.config.per_second;
+        Some(wait.ceil() as u64)
+    }
+}
+
+fn tokens(config: &Config, bucket: Bucket, now_ms: u64) -> f64 {
+    let passed = now_ms.saturating_sub(bucket.at_ms) as f64 / 1_000.0;
+    (bucket.tokens + passed * config.per_second).min(f64::from(config.burst))
+}
+
+impl Filter for RateLimit {
+    const NAME: &str = "rate-limit";
+    const EVENTS: &[&str] = &["request_headers"];
+
+    fn configure(config: &str) -> Result<Self, String> {
+        let config: Config = serde_json::from_str(config).map_err(|error| error.to_string())?;
+        if config.burst == 0 || config.per_second.is_nan() || config.per_second <= 0.0 {
+            return Err("burst and per_second must be more than nothing".to_owned());
+        }
+        Ok(Self {
+            config,
+            buckets: HashMap::new(),
+        })
+    }
+
+    fn request_headers(&mut self, request: &Request<'_>) -> Answer {
+        let header = self.config.header.as_deref();
+        let name = header.and_then(|name| request.header(name));
+        let name = name.unwrap_or(&request.metadata.client_ip);
+        let name = &name[..name.floor_char_boundary(MAX_NAME)];
+        match self.take(name, request.metadata.timestamp_ms) {
+            None => Answer::allow(),
+            Some(seconds) => Answer::block(429, "too many requests")
+                .with_header("retry-after", &seconds.to_string())
+                .rule("rate-limit"),
+        }
+    }
+}
+
+filter!(RateLimit);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limit(burst: u32, per_second: f64) -> RateLimit {
+        let config = format!(r#"{{"burst": {burst}, "per_second": {per_second}}}"#);
+        RateLimit::configure(&config).unwrap()
+    }
+
+    #[test]
+    fn a_burst_passes_and_one_more_waits() {
+        let mut filter = limit(3, 0.5);
+        for _ in 0..3 {
+            assert_eq!(filter.take("a", 1_000), None);
+        }
+        assert_eq!(filter.take("a", 1_000), Some(2));
+        assert_eq!(filter.take("b", 1_000), None, "others have their own");
+        assert_eq!(filter.take("a", 2_999), Some(1));
+        assert_eq!(filter.take("a", 3_000), None);
+        // A clock that goes back gives nothing.
+        assert_eq!(filter.take("a", 0), Some(2));
+    }
+
+    #[test]
+    fn strangers_without_number_cost_no_memory_without_bound() {
+        let mut filter = limit(1, 1.0);
+        for number in 0..MAX_BUCKETS + 10 {
+            filter.take(&number.to_string(), 0);
+        }
+        assert!(filter.buckets.len() <= MAX_BUCKETS + 1);
+        assert!(filter.take("one more", 0).is_some());
+        // Once those are full again, they are forgotten.
+        assert_eq!(filter.take("one more", 2_000), None);
+        assert!(filter.buckets.len() < 10);
+    }
+
+    #[test]
+    fn nothing_is_no_limit() {
+        for (burst, per_second) in [(0, 1.0), (1, 0.0), (1, -1.0)] {
+            let config = format!(r#"{{"burst": {burst}, "per_second": {per_second}}}"#);
+            assert!(RateLimit::configure(&config).is_err(), "{config}");
+        }
+    }
+}

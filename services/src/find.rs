@@ -1,0 +1,116 @@
+//! Finds tasks, in memory or in the store, and fails those that have lost their call.
+
+use crate::engine::{Inner, LOST, Loss, TaskScope, blocking, failure_message, status};
+use crate::error::TaskError;
+use crate::live::{Change, LiveTask};
+use crate::model::{FailureClass, TaskState};
+use crate::record::{Encoded, TaskHead, blank, fold, now};
+use dormouse_store::TaskId;
+use std::sync::Arc;
+use tracing::error;
+use uuid::Uuid;
+
+impl Inner {
+    /// The scope's task, in memory or from the store.
+    pub(crate) async fn find(
+        self: &Arc<Self>,
+        scope: &TaskScope,
+        id: &str,
+    ) -> Result<Arc<LiveTask>, TaskError> {
+        let live = self.find_any(id).await?;
+        let ours = {
+            let head = &live.log().head;
+            head.agent == scope.agent && head.principal == scope.principal
+        };
+        if ours {
+            Ok(live)
+        } else {
+            Err(TaskError::NotFound(id.to_owned()))
+        }
+    }
+
+    pub(crate) async fn agent_of(
+        self: &Arc<Self>,
+        principal: &str,
+        id: &str,
+    ) -> Result<String, TaskError> {
+        let live = self.find_any(id).await?;
+        let log = live.log();
+        if log.head.principal == principal {
+            Ok(log.head.agent.clone())
+        } else {
+            Err(TaskError::NotFound(id.to_owned()))
+        }
+    }
+
+    /// Whose task it may be.
+    async fn find_any(self: &Arc<Self>, id: &str) -> Result<Arc<LiveTask>, TaskError> {
+        let not_found = || TaskError::NotFound(id.to_owned());
+        let uuid = Uuid::try_parse(id).map_err(|_not_ours| not_found())?;
+        let inner = Arc::clone(self);
+        let live = blocking(move || inner.load(uuid, LOST)).await?;
+        live.ok_or_else(not_found)
+    }
+
+    /// The task in memory, or from the store. A task that comes from the store as running has no
+    /// call, since a call keeps its task in memory: it is failed because of `loss`.
+    pub(crate) fn load(&self, id: TaskId, loss: Loss) -> Result<Option<Arc<LiveTask>>, TaskError> {
+        let mut lost = false;
+        let found = self.shelf.find_or_load(id, || {
+            let Some(head) = self.store.head(id)? else {
+                return Ok(None);
+            };
+            let head: TaskHead = serde_json::from_slice(&head)?;
+            let mut task = blank(id.to_string(), head.context.clone(), now());
+            let mut bytes = 0;
+            let mut from = 1;
+            while from <= head.last_seq {
+                let page = self.store.events(id, from, 256)?;
+                let Some((last, _)) = page.last() else { break };
+                from = last + 1;
+                for (_, stored) in page {
+                    bytes += stored.len() as u64;
+                    fold(&mut task, Encoded::from_store(stored).decode()?);
+                }
+            }
+            lost = head.is_open();
+            Ok(Some(LiveTask::loaded(
+                id,
+                head,
+                task,
+                Arc::clone(&self.shelf),
+                bytes,
+            )))
+        })?;
+        if let Some(live) = found.as_ref().filter(|_| lost) {
+            self.lose(live, loss)?;
+        }
+        Ok(found)
+    }
+
+    /// Ends a task whose call is gone, unless it has ended already.
+    pub(crate) fn lose(
+        &self,
+        live: &Arc<LiveTask>,
+        (class, sentence): Loss,
+    ) -> Result<(), TaskError> {
+        let failed = live.write(&*self.store, &self.limits, |log| {
+            if !log.head.is_open() {
+                return Err(TaskError::Ended);
+            }
+            let message = failure_message(&log.task, class, sentence);
+            Ok(Change {
+                entries: vec![status(TaskState::Failed, Some(message))],
+                ..Change::default()
+            })
+        });
+        match failed {
+            Ok(_) if class == FailureClass::Platform => {
+                error!(task = %live.id, "a task lost its call");
+                Ok(())
+            }
+            Ok(_) | Err(TaskError::Ended) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+}
