@@ -167,16 +167,7 @@ impl Config {
             .public_url
             .map(|url| check_origin(&url))
             .transpose()?;
-        if settings.call_timeout.is_some_and(|span| span.0.is_zero()) {
-            return Err(Usage::error(
-                "with a call timeout of 0s no call could be answered: give calls some time",
-            ));
-        }
-        if settings.cpu_limit.is_some_and(|span| span.0.is_zero()) {
-            return Err(Usage::error(
-                "with a processor time of 0s no call could run: give calls some time",
-            ));
-        }
+        settings.check_times()?;
         let data_dir = settings.data_dir.unwrap_or_else(|| DEFAULT_DATA_DIR.into());
         let mut scheduler = SchedulerConfig::new(data_dir.join(CODE_DIR));
         if let Some(preset) = settings.limits {
@@ -242,6 +233,21 @@ fn set<T>(to: &mut T, value: Option<T>) {
 }
 
 impl Settings {
+    /// Calls need some time.
+    fn check_times(&self) -> anyhow::Result<()> {
+        if self.call_timeout.is_some_and(|span| span.0.is_zero()) {
+            return Err(Usage::error(
+                "with a call timeout of 0s no call could be answered: give calls some time",
+            ));
+        }
+        if self.cpu_limit.is_some_and(|span| span.0.is_zero()) {
+            return Err(Usage::error(
+                "with a processor time of 0s no call could run: give calls some time",
+            ));
+        }
+        Ok(())
+    }
+
     fn over(self, file: Self) -> Self {
         Self {
             listen: self.listen.or(file.listen),

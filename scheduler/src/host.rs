@@ -144,7 +144,7 @@ where
     D: HasData,
     for<'a> D: HasData<Data<'a> = &'a mut GuestState>,
 {
-    accessor.with(|mut access| Ok(Arc::clone(&access.get().table.get(handle)?.call())))
+    accessor.with(|mut access| Ok(Arc::clone(access.get().table.get(handle)?.call())))
 }
 
 impl<T: Send> tasks::HostCallWithStore<T> for HasSelf<GuestState> {

@@ -28,27 +28,22 @@ use std::task::Poll;
 /// # assert_eq!(dormouse_sdk::testing::Conversation::new(Wait).send("").text(), "ok");
 /// ```
 pub async fn join_all<F: Future>(futures: impl IntoIterator<Item = F>) -> Vec<F::Output> {
-    let mut running: Vec<(Pin<Box<F>>, Option<F::Output>)> = futures
-        .into_iter()
-        .map(|future| (Box::pin(future), None))
-        .collect();
+    let mut running: Vec<Pin<Box<F>>> = futures.into_iter().map(Box::pin).collect();
+    let mut values: Vec<Option<F::Output>> = running.iter().map(|_| None).collect();
     poll_fn(|cx| {
-        let mut is_done = true;
-        for (future, value) in &mut running {
-            if value.is_some() {
-                continue;
-            }
-            match future.as_mut().poll(cx) {
-                Poll::Ready(ready) => *value = Some(ready),
-                Poll::Pending => is_done = false,
+        for (future, value) in running.iter_mut().zip(&mut values) {
+            if value.is_none()
+                && let Poll::Ready(ready) = future.as_mut().poll(cx)
+            {
+                *value = Some(ready);
             }
         }
-        if is_done {
+        if values.iter().all(Option::is_some) {
             Poll::Ready(())
         } else {
             Poll::Pending
         }
     })
     .await;
-    running.into_iter().filter_map(|(_, value)| value).collect()
+    values.into_iter().flatten().collect()
 }

@@ -261,10 +261,9 @@ proptest! {
             }
             for save in &saves {
                 let memory = memory(&world.engine, &save.agent, &save.principal, &save.context);
-                for scope in 0..3 {
+                for (scope, here) in SCOPES.into_iter().enumerate() {
                     let mine = model.get(&owner(&Save { scope, ..save.clone() }));
                     let mine = mine.cloned().unwrap_or_default();
-                    let here = SCOPES[scope];
                     let listed: Vec<String> = keys(&memory, here).await;
                     assert!(listed.iter().eq(mine.keys()), "{listed:?} {mine:?}");
                     let found = memory.search(here, query("word")).await.unwrap();
