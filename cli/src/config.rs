@@ -157,6 +157,7 @@ impl Config {
     pub(crate) fn new(flags: Settings, file: Option<&Path>) -> anyhow::Result<Self> {
         let file = file.map(read).transpose()?.unwrap_or_default();
         let settings = flags.over(file);
+        settings.check_times()?;
         let listen = settings.listen.unwrap_or(DEFAULT_LISTEN);
         let without_tokens = if listen.ip().is_loopback() || settings.insecure == Some(true) {
             WithoutTokens::Open
@@ -167,7 +168,6 @@ impl Config {
             .public_url
             .map(|url| check_origin(&url))
             .transpose()?;
-        settings.check_times()?;
         let data_dir = settings.data_dir.unwrap_or_else(|| DEFAULT_DATA_DIR.into());
         let mut scheduler = SchedulerConfig::new(data_dir.join(CODE_DIR));
         if let Some(preset) = settings.limits {
