@@ -1,5 +1,6 @@
 //! The configuration of `serve`: flags over a file over defaults, parsed once.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::{NonZeroU32, NonZeroU64};
 use std::path::{Path, PathBuf};
@@ -9,11 +10,14 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use dormouse_gateway::{MAX_CONNECTIONS, WithoutTokens};
 use dormouse_scheduler::{CallLimits, Preset, SchedulerConfig};
+use dormouse_services::Service;
+use dormouse_services::llm::{Budgets, Llm};
 use dormouse_services::net::{AllowList, AllowRule};
 use dormouse_store::OpenOptions;
 use serde::Deserialize;
 
 use crate::Usage;
+use crate::models::{self, ModelSettings};
 
 pub(crate) const DEFAULT_LISTEN: SocketAddr =
     SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
@@ -82,6 +86,28 @@ pub(crate) struct Settings {
     #[arg(long, value_name = "N")]
     fuel: Option<NonZeroU64>,
 
+    /// Let every agent that says that it needs this service (llm) use it; may be repeated [default: those only that
+    /// are deployed with --grant]
+    #[arg(long, value_name = "SERVICE")]
+    grant: Option<Vec<Service>>,
+
+    /// Language models by the names that agents know them by; in the file only, as [llm.NAME]
+    #[arg(skip)]
+    #[serde(default)]
+    llm: BTreeMap<String, ModelSettings>,
+
+    /// A language model that answers from this file, as a model named `script`; for tests and work without a network
+    #[arg(long, value_name = "FILE")]
+    llm_script: Option<PathBuf>,
+
+    /// Tokens that each agent may use in a day (UTC) [default: no bound]
+    #[arg(long, value_name = "N")]
+    llm_agent_tokens: Option<u64>,
+
+    /// Tokens that each principal may use in a day (UTC), of all agents [default: no bound]
+    #[arg(long, value_name = "N")]
+    llm_principal_tokens: Option<u64>,
+
     /// Open a data folder of which a part is lost, without that part
     #[arg(long, num_args = 0, default_missing_value = "true")]
     accept_data_loss: Option<bool>,
@@ -105,7 +131,6 @@ pub(crate) struct Settings {
 }
 
 /// What `serve` runs with.
-#[derive(Debug)]
 pub(crate) struct Config {
     pub(crate) listen: SocketAddr,
     pub(crate) without_tokens: WithoutTokens,
@@ -120,6 +145,8 @@ pub(crate) struct Config {
     pub(crate) webhook_allow: AllowList,
     pub(crate) store: OpenOptions,
     pub(crate) scheduler: SchedulerConfig,
+    /// `None`: there is no model.
+    pub(crate) llm: Option<Llm>,
 }
 
 impl Config {
@@ -130,6 +157,7 @@ impl Config {
     pub(crate) fn new(flags: Settings, file: Option<&Path>) -> anyhow::Result<Self> {
         let file = file.map(read).transpose()?.unwrap_or_default();
         let settings = flags.over(file);
+        settings.check_times()?;
         let listen = settings.listen.unwrap_or(DEFAULT_LISTEN);
         let without_tokens = if listen.ip().is_loopback() || settings.insecure == Some(true) {
             WithoutTokens::Open
@@ -140,16 +168,6 @@ impl Config {
             .public_url
             .map(|url| check_origin(&url))
             .transpose()?;
-        if settings.call_timeout.is_some_and(|span| span.0.is_zero()) {
-            return Err(Usage::error(
-                "with a call timeout of 0s no call could be answered: give calls some time",
-            ));
-        }
-        if settings.cpu_limit.is_some_and(|span| span.0.is_zero()) {
-            return Err(Usage::error(
-                "with a processor time of 0s no call could run: give calls some time",
-            ));
-        }
         let data_dir = settings.data_dir.unwrap_or_else(|| DEFAULT_DATA_DIR.into());
         let mut scheduler = SchedulerConfig::new(data_dir.join(CODE_DIR));
         if let Some(preset) = settings.limits {
@@ -177,6 +195,12 @@ impl Config {
         );
         scheduler.limits.fuel = settings.fuel.map(NonZeroU64::get);
         scheduler.memory_budget = settings.memory_budget.map(|size| size.0);
+        scheduler.grants = settings.grant.into_iter().flatten().collect();
+        let budgets = Budgets {
+            agent: settings.llm_agent_tokens,
+            principal: settings.llm_principal_tokens,
+        };
+        let llm = models::open(settings.llm, settings.llm_script.as_deref(), budgets)?;
         let accept_data_loss = settings.accept_data_loss == Some(true);
         Ok(Self {
             listen,
@@ -197,6 +221,7 @@ impl Config {
                 ..OpenOptions::default()
             },
             scheduler,
+            llm,
         })
     }
 }
@@ -208,6 +233,21 @@ fn set<T>(to: &mut T, value: Option<T>) {
 }
 
 impl Settings {
+    /// Calls need some time.
+    fn check_times(&self) -> anyhow::Result<()> {
+        if self.call_timeout.is_some_and(|span| span.0.is_zero()) {
+            return Err(Usage::error(
+                "with a call timeout of 0s no call could be answered: give calls some time",
+            ));
+        }
+        if self.cpu_limit.is_some_and(|span| span.0.is_zero()) {
+            return Err(Usage::error(
+                "with a processor time of 0s no call could run: give calls some time",
+            ));
+        }
+        Ok(())
+    }
+
     fn over(self, file: Self) -> Self {
         Self {
             listen: self.listen.or(file.listen),
@@ -223,6 +263,11 @@ impl Settings {
             call_timeout: self.call_timeout.or(file.call_timeout),
             cpu_limit: self.cpu_limit.or(file.cpu_limit),
             fuel: self.fuel.or(file.fuel),
+            grant: self.grant.or(file.grant),
+            llm: file.llm,
+            llm_script: self.llm_script.or(file.llm_script),
+            llm_agent_tokens: self.llm_agent_tokens.or(file.llm_agent_tokens),
+            llm_principal_tokens: self.llm_principal_tokens.or(file.llm_principal_tokens),
             accept_data_loss: self.accept_data_loss.or(file.accept_data_loss),
             insecure: self.insecure.or(file.insecure),
             webhook_allow: self.webhook_allow.or(file.webhook_allow),

@@ -76,8 +76,33 @@ pub(crate) fn report(
         writeln!(out, "  url     {}", shown(&agent["url"]))?;
         writeln!(out, "  card    {}", shown(&agent["card_url"]))?;
         writeln!(out, "  skills  {}", skills(agent))?;
+        services(out, agent)?;
         let server = server.flag();
         writeln!(out, "  try     dormouse send {name} \"…\"{server}")?;
+    }
+    Ok(())
+}
+
+/// What the agent needs, and what of that it does not get.
+fn services(out: &mut impl Write, agent: &Value) -> io::Result<()> {
+    let words = |member: &str| {
+        let words = agent[member].as_array().into_iter().flatten();
+        words.filter_map(Value::as_str).collect::<Vec<_>>()
+    };
+    let (needs, granted) = (words("needs"), words("granted"));
+    if needs.is_empty() {
+        return Ok(());
+    }
+    let (has, lacks): (Vec<&str>, Vec<&str>) =
+        needs.into_iter().partition(|need| granted.contains(need));
+    if !has.is_empty() {
+        writeln!(out, "  granted {}", has.join(", "))?;
+    }
+    for need in lacks {
+        writeln!(
+            out,
+            "  lacks   {need}: grant it with dormouse deploy --grant {need}"
+        )?;
     }
     Ok(())
 }

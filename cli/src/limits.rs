@@ -1,6 +1,7 @@
 //! The limits that `dormouse deploy` sets for the agents of a module.
 
 use clap::{Args, ValueEnum};
+use dormouse_services::Service;
 use serde_json::{Map, Value, json};
 
 use crate::config::{LimitsPreset, Size, Span};
@@ -42,6 +43,10 @@ pub(crate) struct LimitArgs {
     /// Whose memory a call may meet, in place of what the agent says
     #[arg(long, value_name = "ISOLATION")]
     isolation: Option<Isolation>,
+
+    /// Let its agents use this service (llm), if they say that they need it; may be repeated
+    #[arg(long, value_name = "SERVICE")]
+    grant: Option<Vec<Service>>,
 }
 
 /// Who may meet the memory of an instance that has served a call.
@@ -73,6 +78,7 @@ impl LimitArgs {
             ("max_instances", number(&self.max_instances)),
             ("concurrency", number(&self.concurrency)),
             ("isolation", self.isolation.map(word)),
+            ("grants", self.grant.as_ref().map(|grants| json!(grants))),
         ];
         let set: Map<String, Value> = members
             .into_iter()

@@ -10,7 +10,8 @@ use anyhow::{Context, anyhow};
 use dormouse_gateway::{CardKey, Gateway, GatewayConfig, WithoutTokens};
 use dormouse_scheduler::Scheduler;
 use dormouse_scheduler::machine::{self, Machine};
-use dormouse_services::{TaskEngine, TaskLimits};
+use dormouse_services::llm::{Llm, LlmMetrics};
+use dormouse_services::{Services, TaskEngine, TaskLimits};
 use dormouse_store::{Digest, Registry, Store, StoreError};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -117,8 +118,9 @@ async fn run(config: Config, store: &Store) -> anyhow::Result<()> {
     let address = listener.local_addr()?;
     let metrics = prometheus::Registry::new();
     let scheduler = Scheduler::new(config.scheduler, Arc::clone(&store.modules), &metrics)?;
+    let services = services(config.llm, &metrics)?;
     let (engine, interrupted) =
-        TaskEngine::open(Arc::clone(&store.tasks), TaskLimits::default()).await?;
+        TaskEngine::open_with(Arc::clone(&store.tasks), TaskLimits::default(), services).await?;
     if interrupted > 0 {
         warn!(
             tasks = interrupted,
@@ -145,6 +147,21 @@ async fn run(config: Config, store: &Store) -> anyhow::Result<()> {
     gateway.run(listener, shutdown).await;
     compiling.abort();
     Ok(())
+}
+
+/// What calls may ask for, with its metrics.
+fn services(llm: Option<Llm>, metrics: &prometheus::Registry) -> anyhow::Result<Services> {
+    let services = Services {
+        llm,
+        ..Services::default()
+    };
+    metrics.register(Box::new(services.denied.clone()))?;
+    if let Some(llm) = &services.llm {
+        let LlmMetrics { requests, tokens } = llm.metrics();
+        metrics.register(Box::new(requests))?;
+        metrics.register(Box::new(tokens))?;
+    }
+    Ok(services)
 }
 
 async fn listen(address: std::net::SocketAddr) -> anyhow::Result<TcpListener> {

@@ -256,6 +256,7 @@ pub(crate) fn deployed(
 
 fn summary(agents: &Agents, version: &VersionRecord, definition: &AgentDefinition) -> Value {
     let url = agents.url(&version.agent);
+    let granted = agents.granted(&version.agent, definition);
     let skills: Vec<&str> = definition.skills.iter().map(|skill| &*skill.id).collect();
     json!({
         "name": version.agent,
@@ -263,6 +264,8 @@ fn summary(agents: &Agents, version: &VersionRecord, definition: &AgentDefinitio
         "url": url,
         "card_url": format!("{url}/.well-known/agent-card.json"),
         "skills": skills,
+        "needs": definition.needs,
+        "granted": granted.services().collect::<Vec<_>>(),
     })
 }
 

@@ -2,8 +2,8 @@
 
 use crate::config::CallLimits;
 use crate::usage::Usage;
-use dormouse_services::Call;
 use dormouse_services::model::{FailureClass, Isolation, Message, Metadata, Outcome};
+use dormouse_services::{Call, Grants};
 use dormouse_store::Digest;
 use serde_json::Value;
 use std::hash::{Hash, Hasher};
@@ -22,6 +22,8 @@ pub struct VersionRef {
     pub isolation: Isolation,
     /// Calls that may be in one instance at a time; at least 1.
     pub concurrency: u32,
+    /// Services that its calls may ask for.
+    pub grants: Grants,
     pub limits: Arc<CallLimits>,
     /// Where its agent's calls are summed up.
     pub usage: Arc<Usage>,
@@ -43,6 +45,7 @@ impl PartialEq for VersionRef {
             && self.digest == other.digest
             && self.isolation == other.isolation
             && self.concurrency == other.concurrency
+            && self.grants == other.grants
             && self.limits == other.limits
     }
 }

@@ -1,6 +1,7 @@
 //! Every limit of the scheduler, with its reason beside it.
 
 use crate::machine;
+use dormouse_services::Grants;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -35,6 +36,8 @@ pub struct SchedulerConfig {
     pub stall_after: Duration,
     /// What a call of an agent may use that has no limits of its own.
     pub limits: CallLimits,
+    /// Services that every agent gets which needs them; others only those that were granted to them.
+    pub grants: Grants,
 }
 
 /// A set of limits, from which single ones may still be changed.
@@ -185,6 +188,7 @@ impl SchedulerConfig {
             compile_workers: 1,
             stall_after: Duration::from_secs(2),
             limits: CallLimits::default(),
+            grants: Grants::default(),
         }
     }
 }

@@ -148,6 +148,7 @@ pub(crate) fn definition(agent: wit::AgentDefinition) -> Result<AgentDefinition,
         extensions: extensions.collect::<Result<_, _>>()?,
         streaming: agent.streaming,
         push_notifications: agent.push_notifications,
+        needs: Vec::new(),
     })
 }
 

@@ -4,9 +4,9 @@ use crate::code::{CodeCache, unless_short};
 use crate::config::CallLimits;
 use crate::convert;
 use crate::engine::Engine;
-use crate::instance::{DeadlinePassed, Instance, is_too_much_for_host};
-use crate::lane::Pace;
+use crate::instance::{DeadlinePassed, Instance, Needs, is_too_much_for_host};
 use crate::metrics::{Counted, Ended};
+use dormouse_services::Service;
 use dormouse_services::model::AgentDefinition;
 use dormouse_store::Digest;
 use std::collections::HashSet;
@@ -276,14 +276,16 @@ async fn discover(
         seconds: limits.discovery.as_secs_f32(),
     };
     let asked = async {
-        // It is nobody's yet, so nobody's usage grows.
-        let usage = Arc::default();
-        let mut instance = Instance::start(engine, &code, limits, usage, deadline, Pace::new())
+        let mut instance = Instance::start_to_ask(engine, &code, limits, deadline)
             .await
             .map_err(|e| unless_short(&e, DeployError::Instantiate))?;
         let mut counted = Counted::start(&metrics);
         counted.end = Ended::Discovery;
-        instance.definitions(engine).await.map_err(|error| {
+        let asked = async {
+            let definitions = instance.definitions(engine).await?;
+            Ok((definitions, instance.needs(engine).await?))
+        };
+        asked.await.map_err(|error: wasmtime::Error| {
             if error.is::<DeadlinePassed>() {
                 timeout()
             } else if is_too_much_for_host(&error) {
@@ -294,16 +296,36 @@ async fn discover(
             }
         })
     };
-    let declared = tokio::time::timeout_at(deadline.into(), asked)
+    let (declared, needs) = tokio::time::timeout_at(deadline.into(), asked)
         .await
         .map_err(|_elapsed| timeout())??;
-    let definitions: Vec<_> = declared
+    let mut definitions: Vec<_> = declared
         .into_iter()
         .map(convert::definition)
         .collect::<Result<_, _>>()
         .map_err(|nonsense| DeployError::InvalidDefinition(nonsense.to_string()))?;
     check_definitions(&definitions).map_err(DeployError::InvalidDefinition)?;
+    add_needs(&mut definitions, needs).map_err(DeployError::InvalidDefinition)?;
     Ok(definitions)
+}
+
+/// Puts what the module says of its agents' needs into their definitions.
+fn add_needs(definitions: &mut [AgentDefinition], needs: Vec<Needs>) -> Result<(), String> {
+    for (name, services) in needs {
+        let agent = definitions.iter_mut().find(|agent| agent.name == name);
+        let name: String = name.chars().take(80).collect();
+        let agent =
+            agent.ok_or_else(|| format!("`{name}` needs services, but there is no such agent"))?;
+        for service in services {
+            let service: Service = service
+                .parse()
+                .map_err(|unknown| format!("agent `{name}` needs a service: {unknown}"))?;
+            if !agent.needs.contains(&service) {
+                agent.needs.push(service);
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Agents of one module.

@@ -21,8 +21,8 @@ use crate::watchdog::Watchdog;
 use blame::{failure, too_late};
 use dormouse_filters::config::Limits;
 use dormouse_filters::{WasmAgentConfig, WasmAgentRuntime};
-use dormouse_services::LogBook;
 use dormouse_services::model::{AgentDefinition, FailureClass, Isolation, Outcome};
+use dormouse_services::{Grants, LogBook};
 use dormouse_store::{Digest, ModuleStore};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -254,6 +254,11 @@ impl Scheduler {
     /// Evicts the parked instances of an agent's other versions; all of them if none is active.
     pub fn retire(&self, agent: &str, active: Option<u32>) {
         self.0.pool.retire(agent, |number| Some(number) == active);
+    }
+
+    /// Services that every agent gets which needs them.
+    pub fn grants(&self) -> Grants {
+        self.0.config.grants
     }
 
     /// What a call of an agent may use that has no limits of its own.

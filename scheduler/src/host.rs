@@ -8,7 +8,7 @@ use crate::usage::{Limiter, Usage};
 use bytes::Bytes;
 use dormouse_services::call::StateScope;
 use dormouse_services::logs::{CallLog, Level, LogFlood};
-use dormouse_services::{Call, TaskError};
+use dormouse_services::{Call, Desk, Grants, TaskError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::io::AsyncWrite;
@@ -17,6 +17,8 @@ use wasmtime::component::{Access, Accessor, HasData, HasSelf, Linker, Resource, 
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamError, StreamResult};
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
+
+mod services;
 
 pub(crate) mod wit {
     //! Generated from `wit/agent.wit`.
@@ -39,12 +41,18 @@ use wit::dormouse::agent::{log, tasks, types};
     reason = "the generated bindings re-export it as `pub`"
 )]
 pub struct HostCall {
-    call: Arc<Call>,
+    desk: Arc<Desk>,
 }
 
 impl HostCall {
-    pub(crate) fn new(call: Arc<Call>) -> Self {
-        Self { call }
+    pub(crate) fn new(call: Arc<Call>, grants: Grants) -> Self {
+        Self {
+            desk: Arc::new(Desk::new(call, grants)),
+        }
+    }
+
+    fn call(&self) -> &Arc<Call> {
+        self.desk.call()
     }
 }
 
@@ -136,7 +144,7 @@ where
     D: HasData,
     for<'a> D: HasData<Data<'a> = &'a mut GuestState>,
 {
-    accessor.with(|mut access| Ok(Arc::clone(&access.get().table.get(handle)?.call)))
+    accessor.with(|mut access| Ok(Arc::clone(access.get().table.get(handle)?.call())))
 }
 
 impl<T: Send> tasks::HostCallWithStore<T> for HasSelf<GuestState> {
@@ -196,7 +204,7 @@ impl tasks::HostCall for GuestState {
         scope: Scope,
         key: String,
     ) -> wasmtime::Result<Result<Option<String>, WitTaskError>> {
-        let call = &self.table.get(&handle)?.call;
+        let call = self.table.get(&handle)?.call();
         Ok(call.state_get(scope.into(), &key).map_err(task_error))
     }
 
@@ -207,7 +215,7 @@ impl tasks::HostCall for GuestState {
         key: String,
         value: Option<String>,
     ) -> wasmtime::Result<Result<(), WitTaskError>> {
-        let call = &self.table.get(&handle)?.call;
+        let call = self.table.get(&handle)?.call();
         Ok(call
             .state_set(scope.into(), &key, value)
             .map_err(task_error))

@@ -10,14 +10,14 @@ use crate::host::{GuestState, HostCall};
 use crate::lane::Pace;
 use crate::shared::{self, Skills};
 use crate::usage::Usage;
-use dormouse_services::Call;
 use dormouse_services::log_book::LogBook;
 use dormouse_services::logs::{CallLog, LogLimits};
 use dormouse_services::model::{FailureClass, Outcome};
+use dormouse_services::{Call, Grants};
 use std::sync::Arc;
 use std::time::Instant;
 use thiserror::Error;
-use wasmtime::component::Resource;
+use wasmtime::component::{Resource, TypedFunc};
 use wasmtime::{Store, UpdateDeadline};
 
 /// Handles of one instance; the engine's own default is a hundred thousand.
@@ -30,9 +30,16 @@ pub(crate) struct Instance {
     guest: Agent,
     /// Of an instance that several calls may be in.
     pub(crate) skills: Option<Skills>,
+    /// Of an instance that is asked what its module declares.
+    needs: Option<TypedFunc<(), (Vec<Needs>,)>>,
     /// What each call has; `None` if fuel is not counted.
     fuel: Option<u64>,
 }
+
+/// The name of an agent, and those of services.
+pub(crate) type Needs = (String, Vec<String>);
+
+const MANIFEST: &str = "dormouse:agent/manifest@0.1.0";
 
 /// What the guest is stopped with at the first tick after its deadline.
 #[derive(Debug, Error)]
@@ -113,7 +120,32 @@ impl Instance {
             store,
             guest,
             skills: None,
+            needs: None,
             fuel: limits.fuel,
+        })
+    }
+
+    /// Starts an instance that is asked what its module declares.
+    pub(crate) async fn start_to_ask(
+        engine: &Engine,
+        code: &AgentPre<GuestState>,
+        limits: &CallLimits,
+        deadline: Instant,
+    ) -> wasmtime::Result<Self> {
+        // It is nobody's yet, so nobody's usage grows.
+        let mut store = store(engine, limits, Arc::default(), deadline, Pace::new())?;
+        let _running = engine.enter();
+        let instance = code.instance_pre().instantiate_async(&mut store).await?;
+        let manifest = instance.get_export_index(&mut store, None, MANIFEST);
+        let needs = manifest
+            .and_then(|manifest| instance.get_export_index(&mut store, Some(&manifest), "needs"));
+        let needs = needs.map(|needs| instance.get_typed_func(&mut store, needs));
+        Ok(Self {
+            guest: Agent::new(&mut store, &instance)?,
+            skills: None,
+            needs: needs.transpose()?,
+            fuel: limits.fuel,
+            store,
         })
     }
 
@@ -140,6 +172,7 @@ impl Instance {
         Ok(Self {
             guest: Agent::new(&mut store, &instance)?,
             skills: Some(Skills::find(&mut store, &instance)?),
+            needs: None,
             fuel: None,
             store,
         })
@@ -157,6 +190,16 @@ impl Instance {
             .await
     }
 
+    /// Asks which services the agents need, if the module says so at all.
+    pub(crate) async fn needs(&mut self, engine: &Engine) -> wasmtime::Result<Vec<Needs>> {
+        let Some(needs) = self.needs else {
+            return Ok(Vec::new());
+        };
+        let _running = engine.enter();
+        let (needs,) = needs.call_async(&mut self.store, ()).await?;
+        Ok(needs)
+    }
+
     /// Runs one call to its end. After an error, or when the future is dropped in the middle, the
     /// instance must not be used again.
     pub(crate) async fn call(
@@ -168,6 +211,7 @@ impl Instance {
     ) -> wasmtime::Result<wit::Outcome> {
         let Lowered {
             call,
+            grants,
             log,
             context,
             skill,
@@ -178,7 +222,7 @@ impl Instance {
         state.deadline = deadline;
         state.pace = pace;
         state.set_log(Some(log));
-        let handle = state.table.push(HostCall::new(call))?;
+        let handle = state.table.push(HostCall::new(call, grants))?;
         let place = handle.rep();
         if let Some(fuel) = self.fuel {
             self.store.set_fuel(fuel)?;
@@ -216,6 +260,7 @@ impl Instance {
 /// A call in the guest's terms.
 pub(crate) struct Lowered {
     pub(crate) call: Arc<Call>,
+    pub(crate) grants: Grants,
     pub(crate) log: CallLog,
     pub(crate) context: wit::CallContext,
     pub(crate) skill: String,
@@ -258,6 +303,7 @@ impl Lowered {
         };
         Self {
             call,
+            grants: version.grants,
             log,
             context,
             skill,

@@ -325,6 +325,7 @@ fn start<'a>(
 )> {
     let Lowered {
         call,
+        grants,
         log,
         context,
         skill,
@@ -333,7 +334,7 @@ fn start<'a>(
     } = lowered;
     let agent_log = log.of_agent();
     store.with(|mut access| {
-        let handle = access.get().table.push(HostCall::new(call))?;
+        let handle = access.get().table.push(HostCall::new(call, grants))?;
         let place = handle.rep();
         let (task, answer) = match entry {
             Entry::Request => {

@@ -66,6 +66,7 @@ impl Steps {
                 digest: prepared.digest,
                 isolation: definition.isolation,
                 concurrency: definition.concurrency,
+                grants: dormouse_services::Grants::default(),
                 limits: Arc::new(config.limits.clone()),
                 usage: Arc::default(),
             }),

@@ -47,6 +47,7 @@ impl Agent {
             extensions: Vec::new(),
             streaming: true,
             push_notifications: true,
+            needs: Vec::new(),
         })
     }
 }
@@ -81,6 +82,25 @@ pub struct AgentDefinition {
     pub streaming: bool,
     /// Whether clients may have events pushed.
     pub push_notifications: bool,
+    /// Services that the agent needs; what it gets of them, the platform's operator says.
+    pub needs: Vec<Service>,
+}
+
+/// A service that an agent has only if its definition says that it needs it and the platform's operator grants it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Service {
+    /// Language models: [`Runtime::llm`](crate::Runtime::llm).
+    Llm,
+}
+
+impl Service {
+    /// The word in manifests and in `dormouse deploy --grant`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Service::Llm => "llm",
+        }
+    }
 }
 
 /// Who offers an agent.
@@ -222,6 +242,22 @@ impl AgentBuilder {
     /// ```
     pub fn with_extension(mut self, extension: Extension) -> Self {
         self.0.extensions.push(extension);
+        self
+    }
+
+    /// Says that the agent needs a service. Its operator grants it, with `dormouse deploy --grant` for example;
+    /// until then the service answers with [`AgentError::Denied`](crate::AgentError).
+    ///
+    /// ```
+    /// use dormouse_sdk::{Agent, Service};
+    ///
+    /// let agent = Agent::builder().with_name("adviser").with_grant(Service::Llm).build();
+    /// assert_eq!(agent.needs, [Service::Llm]);
+    /// ```
+    pub fn with_grant(mut self, service: Service) -> Self {
+        if !self.0.needs.contains(&service) {
+            self.0.needs.push(service);
+        }
         self
     }
 

@@ -15,6 +15,9 @@ pub enum AgentError {
     /// The call has ended (cancelled, timed out): nothing more is taken from it.
     #[error("the call has ended")]
     Ended,
+    /// The agent has no right to this service; the text says what its operator can do.
+    #[error("not allowed: {0}")]
+    Denied(String),
     /// A limit of the platform; the text names it.
     #[error("over a limit: {0}")]
     Limit(String),

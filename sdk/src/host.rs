@@ -4,7 +4,10 @@
 use std::pin::Pin;
 use std::time::Duration;
 
-use crate::{AgentError, Artifact, Content, Level, Turn};
+use crate::{
+    AgentError, Artifact, Content, Level, LlmRequest, LlmResponse, MemoryEntry, MemoryHit,
+    MemoryQuery, MemoryScope, Turn,
+};
 
 pub(crate) type LocalFuture<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
 
@@ -29,4 +32,32 @@ pub(crate) trait CallHost {
     fn state_set(&self, scope: Scope, key: &str, value: Option<String>) -> Result<(), AgentError>;
     fn log(&self, level: Level, message: &str, fields: &[(&str, &str)]);
     fn sleep(&self, time: Duration) -> LocalFuture<'_, ()>;
+    fn memory_save(
+        &self,
+        scope: MemoryScope,
+        entry: MemoryEntry,
+    ) -> LocalFuture<'_, Result<(), AgentError>>;
+    fn memory_load(
+        &self,
+        scope: MemoryScope,
+        key: String,
+    ) -> LocalFuture<'_, Result<Option<MemoryEntry>, AgentError>>;
+    fn memory_delete(
+        &self,
+        scope: MemoryScope,
+        key: String,
+    ) -> LocalFuture<'_, Result<bool, AgentError>>;
+    fn memory_list(
+        &self,
+        scope: MemoryScope,
+        prefix: String,
+        after: Option<String>,
+        limit: u32,
+    ) -> LocalFuture<'_, Result<Vec<MemoryEntry>, AgentError>>;
+    fn memory_search(
+        &self,
+        scope: MemoryScope,
+        query: MemoryQuery,
+    ) -> LocalFuture<'_, Result<Vec<MemoryHit>, AgentError>>;
+    fn generate(&self, request: LlmRequest) -> LocalFuture<'_, Result<LlmResponse, AgentError>>;
 }

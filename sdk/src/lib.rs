@@ -58,6 +58,10 @@ mod state;
 mod progress;
 mod runtime;
 
+mod join;
+mod llm;
+mod memory;
+
 mod error;
 
 mod dispatch;
@@ -69,19 +73,27 @@ mod wasm;
 #[cfg(not(target_family = "wasm"))]
 mod native;
 #[cfg(not(target_family = "wasm"))]
+mod native_services;
+#[cfg(not(target_family = "wasm"))]
 pub mod testing;
 
 #[cfg(any(feature = "serve", target_family = "wasm"))]
 mod serve;
 
 pub use agent::{
-    Agent, AgentBuilder, AgentDefinition, Extension, Isolation, Provider, RegisteredSkill,
+    Agent, AgentBuilder, AgentDefinition, Extension, Isolation, Provider, RegisteredSkill, Service,
     SkillMetadata,
 };
 pub use content::{Artifact, Content, File, FileSource, Part, PartContent};
 pub use dormouse_sdk_macros::{entrypoint, init, skill};
 pub use error::AgentError;
+pub use join::join_all;
 pub use json::Json;
+pub use llm::{
+    BaseTool, FunctionTool, Llm, LlmFunction, LlmRequest, LlmResponse, LlmTurn, LlmWorker,
+    LlmWorkerBuilder, StopReason, Thread, TokenUsage, ToolCall, ToolDeclaration, ToolResult,
+};
+pub use memory::{Memory, MemoryEntry, MemoryHit, MemoryQuery, MemoryScope};
 pub use progress::ProgressSender;
 pub use runtime::{CallContext, Level, Role, Runtime, Turn};
 #[cfg(any(feature = "serve", target_family = "wasm"))]

@@ -9,7 +9,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::host::{CallHost, LocalFuture, Scope};
-use crate::{AgentError, Artifact, Content, Level, Turn};
+use crate::native_services::{self, NativeServices};
+use crate::{
+    AgentError, Artifact, CallContext, Content, Level, LlmRequest, LlmResponse, MemoryEntry,
+    MemoryHit, MemoryQuery, MemoryScope, Turn,
+};
 
 /// What agents remember, by scope, id of the task or context, and key.
 pub(crate) type Memory = BTreeMap<(Scope, String, String), String>;
@@ -34,7 +38,8 @@ pub(crate) struct NativeHost {
     pub(crate) memory: Rc<RefCell<Memory>>,
     /// What this call would change, until it returns.
     changes: RefCell<BTreeMap<(Scope, String, String), Option<String>>>,
-    task_id: String,
+    context: CallContext,
+    services: Rc<NativeServices>,
     /// Contexts are told apart per agent, so the agent's name is part of it.
     context_key: String,
     history: Vec<Turn>,
@@ -44,14 +49,16 @@ pub(crate) struct NativeHost {
 impl NativeHost {
     pub(crate) fn new(
         memory: Rc<RefCell<Memory>>,
-        context: &crate::CallContext,
+        services: Rc<NativeServices>,
+        context: &CallContext,
         history: Vec<Turn>,
         effects: impl Fn(Effect) -> Result<(), AgentError> + 'static,
     ) -> Self {
         NativeHost {
             memory,
             changes: RefCell::default(),
-            task_id: context.task_id.clone(),
+            context: context.clone(),
+            services,
             context_key: format!("{}/{}", context.agent, context.context_id),
             history,
             effects: Box::new(effects),
@@ -71,7 +78,7 @@ impl NativeHost {
 
     fn key(&self, scope: Scope, key: &str) -> (Scope, String, String) {
         let id = match scope {
-            Scope::Task => &self.task_id,
+            Scope::Task => &self.context.task_id,
             Scope::Context => &self.context_key,
         };
         (scope, id.clone(), key.to_owned())
@@ -137,6 +144,57 @@ impl CallHost for NativeHost {
         Box::pin(Sleep {
             until: Instant::now() + time,
         })
+    }
+
+    fn memory_save(
+        &self,
+        scope: MemoryScope,
+        entry: MemoryEntry,
+    ) -> LocalFuture<'_, Result<(), AgentError>> {
+        let owner = native_services::owner(scope, &self.context);
+        Box::pin(async move { self.services.save(owner, entry) })
+    }
+
+    fn memory_load(
+        &self,
+        scope: MemoryScope,
+        key: String,
+    ) -> LocalFuture<'_, Result<Option<MemoryEntry>, AgentError>> {
+        let owner = native_services::owner(scope, &self.context);
+        Box::pin(async move { self.services.load(owner, key) })
+    }
+
+    fn memory_delete(
+        &self,
+        scope: MemoryScope,
+        key: String,
+    ) -> LocalFuture<'_, Result<bool, AgentError>> {
+        let owner = native_services::owner(scope, &self.context);
+        Box::pin(async move { self.services.delete(owner, key) })
+    }
+
+    fn memory_list(
+        &self,
+        scope: MemoryScope,
+        prefix: String,
+        after: Option<String>,
+        limit: u32,
+    ) -> LocalFuture<'_, Result<Vec<MemoryEntry>, AgentError>> {
+        let owner = native_services::owner(scope, &self.context);
+        Box::pin(async move { Ok(self.services.list(&owner, &prefix, after.as_deref(), limit)) })
+    }
+
+    fn memory_search(
+        &self,
+        scope: MemoryScope,
+        query: MemoryQuery,
+    ) -> LocalFuture<'_, Result<Vec<MemoryHit>, AgentError>> {
+        let owner = native_services::owner(scope, &self.context);
+        Box::pin(async move { Ok(self.services.search(&owner, &query)) })
+    }
+
+    fn generate(&self, request: LlmRequest) -> LocalFuture<'_, Result<LlmResponse, AgentError>> {
+        Box::pin(async move { self.services.generate(&request) })
     }
 }
 

@@ -2,7 +2,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::host::CallHost;
-use crate::{AgentError, Content, Json};
+use crate::{AgentError, Content, Json, Llm, Memory, MemoryScope};
 
 /// What a skill may know about its call and ask of the platform.
 ///
@@ -40,6 +40,22 @@ impl Runtime {
     /// Writes a log record. The platform adds agent, version, task and time.
     pub fn log(&self, level: Level, message: &str, fields: &[(&str, &str)]) {
         self.host.log(level, message, fields);
+    }
+
+    /// What the agent remembers for longer than a task.
+    pub fn memory(&self, scope: MemoryScope) -> Memory {
+        Memory {
+            host: Rc::clone(&self.host),
+            scope,
+        }
+    }
+
+    /// The platform's default language model. The agent needs the grant [`Service::Llm`](crate::Service).
+    pub fn llm(&self) -> Llm {
+        Llm {
+            host: Rc::clone(&self.host),
+            model: None,
+        }
     }
 
     /// Waits without holding anything up: other calls in this instance, and what is joined with this, go on.

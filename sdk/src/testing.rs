@@ -11,9 +11,10 @@ use std::time::Duration;
 use crate::agent::RegisteredSkill;
 use crate::dispatch::{self, Call};
 use crate::native::{self, Effect, Memory, NativeHost};
+use crate::native_services::NativeServices;
 use crate::{
-    Agent, AgentDefinition, Artifact, CallContext, Content, Level, Outcome, Role, SkillHandler,
-    SkillSlot, Turn,
+    Agent, AgentDefinition, AgentError, Artifact, CallContext, Content, Level, LlmRequest,
+    LlmResponse, Outcome, Role, SkillHandler, SkillSlot, Turn,
 };
 
 /// A client that talks to one skill, in one context. A message continues the task that waits for
@@ -51,6 +52,7 @@ use crate::{
 pub struct Conversation {
     agents: [AgentDefinition; 1],
     memory: Rc<RefCell<Memory>>,
+    services: Rc<NativeServices>,
     context: CallContext,
     tasks_started: u32,
     history: Vec<Turn>,
@@ -63,6 +65,7 @@ impl Conversation {
         Conversation {
             agents: [Agent::builder().with_name("test").with_skill(skill).build()],
             memory: Rc::default(),
+            services: Rc::default(),
             context: CallContext {
                 agent: "test".to_owned(),
                 task_id: String::new(),
@@ -86,6 +89,15 @@ impl Conversation {
         self
     }
 
+    /// The same conversation, with a function in the place of the language model.
+    pub fn with_llm(
+        self,
+        model: impl Fn(&LlmRequest) -> Result<LlmResponse, AgentError> + 'static,
+    ) -> Self {
+        *self.services.model.borrow_mut() = Some(Rc::new(model));
+        self
+    }
+
     /// Sends a message and waits for the call to end. A panic of the skill is a panic of the test.
     pub fn send(&mut self, content: impl Into<Content>) -> Answer {
         let slot = self.slot.take();
@@ -100,6 +112,7 @@ impl Conversation {
         let sink = Rc::clone(&events);
         let host = Rc::new(NativeHost::new(
             Rc::clone(&self.memory),
+            Rc::clone(&self.services),
             &self.context,
             self.history.clone(),
             move |effect| {

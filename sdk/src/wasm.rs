@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bindings::dormouse::agent::{log, tasks, types};
-use bindings::exports::dormouse::agent::{entrypoint, skills};
+use bindings::exports::dormouse::agent::{entrypoint, manifest, skills};
 use bindings::wasi::clocks::monotonic_clock;
 
 use crate::agent::Entrypoint;
@@ -13,7 +13,8 @@ use crate::dispatch::{self, Call};
 use crate::host::{CallHost, LocalFuture, Scope};
 use crate::{
     AgentDefinition, AgentError, Artifact, CallContext, Content, Extension, Isolation, Json, Level,
-    Outcome, Part, PartContent, Role, SkillSlot, Turn,
+    LlmRequest, LlmResponse, MemoryEntry, MemoryHit, MemoryQuery, MemoryScope, Outcome, Part,
+    PartContent, Role, SkillSlot, Turn,
 };
 
 #[allow(
@@ -33,6 +34,7 @@ pub mod bindings {
             /// An agent, with what the SDK needs of WASI besides.
             world sdk {
                 include dormouse:agent/agent@0.1.0;
+                export dormouse:agent/manifest@0.1.0;
                 import wasi:clocks/monotonic-clock@0.3.0;
             }
         ",
@@ -42,6 +44,8 @@ pub mod bindings {
         generate_all,
     });
 }
+
+mod services;
 
 thread_local! {
     // A module has one entrypoint, so one list; it is built once for the life of the instance.
@@ -55,6 +59,19 @@ fn agents<E: Entrypoint>() -> Rc<[AgentDefinition]> {
 impl<E: Entrypoint> entrypoint::Guest for E {
     fn definitions() -> Vec<types::AgentDefinition> {
         agents::<E>().iter().map(definition).collect()
+    }
+}
+
+impl<E: Entrypoint> manifest::Guest for E {
+    fn needs() -> Vec<(String, Vec<String>)> {
+        let agents = agents::<E>();
+        let needy = agents.iter().filter(|agent| !agent.needs.is_empty());
+        needy
+            .map(|agent| {
+                let needs = agent.needs.iter().map(|need| need.as_str().to_owned());
+                (agent.name.clone(), needs.collect())
+            })
+            .collect()
     }
 }
 
@@ -154,6 +171,52 @@ impl CallHost for Platform {
     fn sleep(&self, time: Duration) -> LocalFuture<'_, ()> {
         let nanoseconds = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         Box::pin(monotonic_clock::wait_for(nanoseconds))
+    }
+
+    fn memory_save(
+        &self,
+        scope: MemoryScope,
+        entry: MemoryEntry,
+    ) -> LocalFuture<'_, Result<(), AgentError>> {
+        Box::pin(services::save(&self.call, scope, entry))
+    }
+
+    fn memory_load(
+        &self,
+        scope: MemoryScope,
+        key: String,
+    ) -> LocalFuture<'_, Result<Option<MemoryEntry>, AgentError>> {
+        Box::pin(services::load(&self.call, scope, key))
+    }
+
+    fn memory_delete(
+        &self,
+        scope: MemoryScope,
+        key: String,
+    ) -> LocalFuture<'_, Result<bool, AgentError>> {
+        Box::pin(services::delete(&self.call, scope, key))
+    }
+
+    fn memory_list(
+        &self,
+        scope: MemoryScope,
+        prefix: String,
+        after: Option<String>,
+        limit: u32,
+    ) -> LocalFuture<'_, Result<Vec<MemoryEntry>, AgentError>> {
+        Box::pin(services::list(&self.call, scope, prefix, after, limit))
+    }
+
+    fn memory_search(
+        &self,
+        scope: MemoryScope,
+        query: MemoryQuery,
+    ) -> LocalFuture<'_, Result<Vec<MemoryHit>, AgentError>> {
+        Box::pin(services::search(&self.call, scope, query))
+    }
+
+    fn generate(&self, request: LlmRequest) -> LocalFuture<'_, Result<LlmResponse, AgentError>> {
+        Box::pin(services::generate(&self.call, request))
     }
 }
 

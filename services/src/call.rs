@@ -1,5 +1,6 @@
 //! The task engine as a running call sees it: the right to speak for one task until the call ends.
 
+use crate::desk::Asker;
 use crate::engine::{Inner, LOST, STOPPED, agent_message, failure_message, status};
 use crate::error::TaskError;
 use crate::live::{Change, LiveTask, Log};
@@ -78,6 +79,19 @@ impl Call {
 
     pub fn context_id(&self) -> String {
         self.live.log().head.context.clone()
+    }
+
+    pub(crate) fn inner(&self) -> &Arc<Inner> {
+        &self.inner
+    }
+
+    pub(crate) fn asker(&self) -> Asker {
+        let head = &self.live.log().head;
+        Asker {
+            agent: head.agent.clone(),
+            principal: head.principal.clone(),
+            context: head.context.clone(),
+        }
     }
 
     /// Resolves when the call must stop: its task was cancelled or the server drains.

@@ -1,8 +1,10 @@
 //! The task engine as requests see it: begin, continue, get, list, cancel, subscribe, recover.
 
 use crate::call::Call;
+use crate::desk::Services;
 use crate::error::{TaskError, state_word};
 use crate::live::{Change, LiveTask, Shelf};
+use crate::memory;
 use crate::model::{
     AgentMessage, FailureClass, Message, Role, Task, TaskState, TaskStatus, is_interrupted,
 };
@@ -10,7 +12,7 @@ use crate::once::{Once, Turns};
 use crate::push::{Book, PushConfig};
 use crate::record::{LogEntry, TaskHead, blank, millis, now, state_byte};
 use chrono::{DateTime, Utc};
-use dormouse_store::{StoreError, TaskId, TaskQuery, TaskStore};
+use dormouse_store::{TaskId, TaskQuery, TaskStore};
 use serde_json::{Map, Value};
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
@@ -38,6 +40,8 @@ pub(crate) struct Inner {
     /// Ends every call, for drain.
     pub(crate) stopping: CancellationToken,
     pub(crate) turns: Turns,
+    pub(crate) memory: memory::Turns,
+    pub(crate) services: Services,
 }
 
 /// Why a task that looks as if a call of it were running has none, and what its user is told.
@@ -134,6 +138,15 @@ impl TaskEngine {
         store: Arc<dyn TaskStore>,
         limits: TaskLimits,
     ) -> Result<(Self, u64), TaskError> {
+        Self::open_with(store, limits, Services::default()).await
+    }
+
+    /// [Opens](Self::open) the engine, with services that its calls may ask for.
+    pub async fn open_with(
+        store: Arc<dyn TaskStore>,
+        limits: TaskLimits,
+        services: Services,
+    ) -> Result<(Self, u64), TaskError> {
         let engine = Self(Arc::new(Inner {
             store,
             limits,
@@ -141,6 +154,8 @@ impl TaskEngine {
             book: Book::default(),
             stopping: CancellationToken::new(),
             turns: Turns::default(),
+            memory: memory::Turns::default(),
+            services,
         }));
         let open = engine.0.store.open_tasks()?;
         let mut interrupted = 0;
@@ -151,7 +166,7 @@ impl TaskEngine {
                     interrupted += 1;
                 }
                 Ok(None) => {}
-                Err(error) if is_damage(&error) => {
+                Err(error) if error.is_damage() => {
                     let error = &error as &dyn std::error::Error;
                     error!(task = %id, error, "a task that was running cannot be read");
                 }
@@ -357,15 +372,6 @@ impl TaskEngine {
     /// with class `interrupted`.
     pub fn interrupt_all(&self) {
         self.0.stopping.cancel();
-    }
-}
-
-/// Whether it is this one task that cannot be read, not the store.
-fn is_damage(error: &TaskError) -> bool {
-    match error {
-        TaskError::Record(_) => true,
-        TaskError::Store(cause) => matches!(**cause, StoreError::Corrupt { .. }),
-        _ => false,
     }
 }
 

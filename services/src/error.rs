@@ -46,6 +46,17 @@ pub enum TaskError {
     Stopped,
 }
 
+impl TaskError {
+    /// Whether it is one record that cannot be read, not the store.
+    pub(crate) fn is_damage(&self) -> bool {
+        match self {
+            Self::Record(_) => true,
+            Self::Store(cause) => matches!(**cause, StoreError::Corrupt { .. }),
+            _ => false,
+        }
+    }
+}
+
 impl From<StoreError> for TaskError {
     fn from(source: StoreError) -> Self {
         Self::Store(Arc::new(source))

@@ -6,15 +6,20 @@
 //!
 //! Reading order: [`model`] (the A2A 1.0 data model and what an agent declares), [`engine`] (from a
 //! request's side), [`call`] (from a running call's side), [`reader`] (from a subscriber's side),
-//! [`push`] (from a webhook's side), [`net`] (the way out).
+//! [`push`] (from a webhook's side), [`desk`] with [`memory`] and [`llm`] (what a call may ask for besides), [`net`] (the
+//! way out).
 
 pub mod call;
+pub mod desk;
 pub mod engine;
 pub mod error;
 mod find;
+pub mod grants;
 mod live;
+pub mod llm;
 pub mod log_book;
 pub mod logs;
+pub mod memory;
 pub mod model;
 pub mod net;
 pub mod once;
@@ -23,10 +28,12 @@ pub mod reader;
 mod record;
 
 pub use call::{Call, Settled};
+pub use desk::{Desk, ServiceError, Services};
 pub use engine::{
     Along, Continuation, Listing, NewTask, TaskEngine, TaskFilter, TaskLimits, TaskScope,
 };
 pub use error::TaskError;
+pub use grants::{Grants, Service};
 pub use log_book::{LogBook, LogPage, LogRecord};
 pub use once::{Attempt, Once};
 pub use reader::{TaskEvent, TaskReader};

@@ -3,6 +3,7 @@
 //! Nothing else in the platform names `a2a-lf` for these types, so that a new release of it is met
 //! in one place.
 
+use crate::grants::Service;
 pub use a2a::{
     Artifact, Message, Part, PartContent, Role, StreamResponse, Task, TaskArtifactUpdateEvent,
     TaskState, TaskStatus, TaskStatusUpdateEvent,
@@ -45,6 +46,9 @@ pub struct AgentDefinition {
     /// Whether clients may have events pushed.
     #[serde(default = "yes")]
     pub push_notifications: bool,
+    /// Services that it needs; what it gets of them, its operator says.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub needs: Vec<Service>,
 }
 
 fn yes() -> bool {

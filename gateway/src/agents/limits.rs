@@ -2,6 +2,7 @@
 
 use dormouse_scheduler::{CallLimits, Ceiling, Preset};
 use dormouse_services::model::{AgentDefinition, Isolation};
+use dormouse_services::{Grants, Service};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use std::time::Duration;
@@ -37,6 +38,9 @@ pub(crate) struct Overrides {
     concurrency: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     isolation: Option<Isolation>,
+    /// Services that it may use, if its definition says that it needs them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    grants: Option<Vec<Service>>,
 }
 
 impl Overrides {
@@ -121,6 +125,13 @@ impl Overrides {
         set(&mut definition.concurrency, self.concurrency);
     }
 
+    /// What the agent gets of what it needs; `usual` is what every agent does.
+    pub(crate) fn grants(&self, usual: Grants, definition: &AgentDefinition) -> Grants {
+        let set: Grants = self.grants.iter().flatten().copied().collect();
+        let needs: Grants = definition.needs.iter().copied().collect();
+        needs.and(set.or(usual))
+    }
+
     /// What holds (no two calls share an instance while fuel is counted), for people and machines to read. Without a definition nothing is known of isolation and
     /// concurrency.
     pub(crate) fn shown(limits: &CallLimits, definition: Option<&AgentDefinition>) -> Value {
@@ -196,6 +207,8 @@ mod tests {
             (json!({"processor_seconds": -1.0}), "processor_seconds"),
             (json!({"preset": "huge"}), "strict"),
             (json!({"isolation": "none"}), "`shared`"),
+            (json!({"grants": ["root"]}), "`llm`"),
+            (json!({"grants": "llm"}), "grants"),
             (json!({"memory": 1}), "memory"),
             (json!([]), "JSON object"),
             (json!("strict"), "JSON object"),

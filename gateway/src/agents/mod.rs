@@ -17,6 +17,7 @@ use a2a::{AgentCard, AgentInterface};
 pub(crate) use card::Issuer;
 use card::{Cards, Deployed};
 use dormouse_scheduler::{Scheduler, VersionRef};
+use dormouse_services::Grants;
 use dormouse_services::model::AgentDefinition;
 use dormouse_store::{Registry, StoreError, VersionRecord};
 use interfaces::Interfaces;
@@ -151,6 +152,18 @@ impl Agents {
         }
     }
 
+    /// What an agent gets of what this definition needs; none if it cannot be read what was set for it, which is
+    /// reported where it is called. Reads the store, of few agents.
+    pub(crate) fn granted(&self, name: &str, definition: &AgentDefinition) -> Grants {
+        if definition.needs.is_empty() {
+            return Grants::default();
+        }
+        let kept = self.0.registry.limits(name).ok();
+        let kept = kept.and_then(|kept| Overrides::kept(kept.as_deref()).ok());
+        let usual = self.0.scheduler.grants();
+        kept.map_or_else(Grants::default, |kept| kept.grants(usual, definition))
+    }
+
     pub(crate) fn url(&self, name: &str) -> String {
         self.0.interfaces.url(name)
     }
@@ -204,6 +217,7 @@ impl Inner {
             number: record.number,
             digest: record.digest,
             isolation: definition.isolation,
+            grants: overrides.grants(self.scheduler.grants(), &definition),
             limits: Arc::new(limits),
             usage: self.scheduler.usage(&record.agent),
             concurrency: definition.concurrency,

@@ -101,6 +101,7 @@ mod tests {
             extensions: Vec::new(),
             streaming: true,
             push_notifications: true,
+            needs: Vec::new(),
             skills: skills
                 .iter()
                 .map(|id| SkillDefinition {

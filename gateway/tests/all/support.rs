@@ -233,6 +233,7 @@ pub(crate) fn definition(name: &str, skills: &[&str]) -> AgentDefinition {
         extensions: Vec::new(),
         streaming: true,
         push_notifications: true,
+        needs: Vec::new(),
         skills: skills
             .iter()
             .map(|id| SkillDefinition {

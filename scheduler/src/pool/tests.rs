@@ -38,6 +38,7 @@ fn version(agent: u8, number: u32) -> Arc<VersionRef> {
         usage: Arc::default(),
         // Of two agents up to three calls may be in an instance.
         concurrency: if agent.is_multiple_of(2) { 1 } else { 3 },
+        grants: dormouse_services::Grants::default(),
     })
 }
 

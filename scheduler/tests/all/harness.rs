@@ -5,9 +5,9 @@ use dormouse_scheduler::{
     VersionRef,
 };
 use dormouse_services::model::{AgentDefinition, Isolation, Message, Part, Role, Task};
-use dormouse_services::{NewTask, Settled, TaskEngine, TaskLimits, TaskScope};
+use dormouse_services::{NewTask, Services, Settled, TaskEngine, TaskLimits, TaskScope};
 use dormouse_store::Store;
-use prometheus::Registry;
+use prometheus::{IntCounterVec, Registry};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +17,7 @@ pub(crate) struct Platform {
     pub(crate) tasks: TaskEngine,
     pub(crate) store: Store,
     pub(crate) metrics: Registry,
+    denied: IntCounterVec,
     pub(crate) dir: tempfile::TempDir,
 }
 
@@ -36,6 +37,19 @@ impl Platform {
         dir: tempfile::TempDir,
         change: impl FnOnce(&mut SchedulerConfig),
     ) -> Self {
+        Self::with(dir, change, Services::default()).await
+    }
+
+    pub(crate) async fn with_services(services: Services) -> Self {
+        Self::with(tempfile::tempdir().unwrap(), |_| {}, services).await
+    }
+
+    async fn with(
+        dir: tempfile::TempDir,
+        change: impl FnOnce(&mut SchedulerConfig),
+        services: Services,
+    ) -> Self {
+        let denied = services.denied.clone();
         let store = Store::in_memory();
         let mut config = SchedulerConfig::new(dir.path().join("code"));
         config.max_instances = 32;
@@ -43,14 +57,16 @@ impl Platform {
         change(&mut config);
         let metrics = Registry::new();
         let scheduler = Scheduler::new(config, store.modules.clone(), &metrics).unwrap();
-        let (tasks, _) = TaskEngine::open(store.tasks.clone(), TaskLimits::default())
-            .await
-            .unwrap();
+        let (tasks, _) =
+            TaskEngine::open_with(store.tasks.clone(), TaskLimits::default(), services)
+                .await
+                .unwrap();
         Self {
             scheduler,
             tasks,
             store,
             metrics,
+            denied,
             dir,
         }
     }
@@ -75,6 +91,7 @@ impl Platform {
             digest: prepared.digest,
             isolation: definition.isolation,
             concurrency: definition.concurrency,
+            grants: definition.needs.iter().copied().collect(),
             limits: Arc::clone(self.scheduler.limits()),
             usage: self.scheduler.usage(&definition.name),
         });
@@ -135,6 +152,11 @@ impl Platform {
             }
         };
         (report, settled)
+    }
+
+    /// How often a service was denied.
+    pub(crate) fn services_denied(&self, service: &str) -> u64 {
+        self.denied.with_label_values(&[service]).get()
     }
 
     /// The value of a metric with exactly these labels.

@@ -11,5 +11,6 @@ mod limits;
 mod machine;
 mod policy;
 mod pressure;
+mod services;
 mod shared;
 mod snapshot;

@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::dispatch::{self, Call};
 use crate::native::{Memory, NativeHost};
+use crate::native_services::NativeServices;
 use crate::{AgentDefinition, CallContext};
 
 use super::convert;
@@ -24,6 +25,7 @@ pub(super) struct Operations {
     /// Oldest first: task ids grow with time.
     tasks: RefCell<Vec<Rc<Task>>>,
     memory: Rc<RefCell<Memory>>,
+    services: Rc<NativeServices>,
 }
 
 impl Operations {
@@ -32,6 +34,7 @@ impl Operations {
             agents: agents.into(),
             tasks: RefCell::default(),
             memory: Rc::default(),
+            services: Rc::default(),
         }
     }
 
@@ -227,6 +230,7 @@ impl Operations {
         let effects = Rc::clone(task);
         let host = Rc::new(NativeHost::new(
             Rc::clone(&self.memory),
+            Rc::clone(&self.services),
             &call.context,
             history,
             move |effect| effects.apply(effect),

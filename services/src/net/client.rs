@@ -18,7 +18,7 @@ use thiserror::Error;
 use tokio::time::{Instant, timeout, timeout_at};
 
 /// From a name to a connection, TLS included.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// From the connection to the answer's head. The specification recommends 10 to 30 s (A2A 1.0 §4.3.3).
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
 /// The rest of an answer is read so that the connection can be used again. Nobody looks at it.
@@ -42,6 +42,8 @@ pub enum NetError {
     AnswerTimeout,
     #[error("the connection broke")]
     Broken(#[source] hyper::Error),
+    #[error("the answer has more than {0} bytes")]
+    TooLarge(usize),
     #[error("the request cannot be written")]
     Unwritable(#[source] hyper::http::Error),
 }
@@ -52,7 +54,7 @@ pub struct HttpClient {
     allow: Arc<AllowList>,
     lookup: Lookup,
     trust: Trust,
-    answer_timeout: Duration,
+    pub(super) answer_timeout: Duration,
 }
 
 impl HttpClient {
@@ -110,7 +112,7 @@ impl HttpClient {
         Ok(status)
     }
 
-    async fn connect(&self, target: &Target) -> Result<Connection, NetError> {
+    pub(super) async fn connect(&self, target: &Target) -> Result<Connection, NetError> {
         let stream = dial(target, &self.allow, &self.lookup, &self.trust).await?;
         let (sender, driver) = http1::Builder::new()
             .max_buf_size(MAX_HEAD_BYTES)
@@ -147,14 +149,14 @@ fn request(
 
 /// An open connection. It is driven by whoever sends on it, so that none outlives its user.
 pub struct Connection {
-    sender: http1::SendRequest<Full<Bytes>>,
-    driver: Driver,
+    pub(super) sender: http1::SendRequest<Full<Bytes>>,
+    pub(super) driver: Driver,
     usable: bool,
 }
 
 type Http1 = http1::Connection<TokioIo<Box<dyn Stream>>, Full<Bytes>>;
 
-struct Driver {
+pub(super) struct Driver {
     connection: Pin<Box<Http1>>,
     ended: bool,
 }
@@ -191,7 +193,7 @@ impl Connection {
 
 impl Driver {
     /// Runs work that needs its connection to be driven.
-    async fn drive<T>(&mut self, work: impl Future<Output = T>) -> T {
+    pub(super) async fn drive<T>(&mut self, work: impl Future<Output = T>) -> T {
         let mut work = pin!(work);
         if !self.ended {
             tokio::select! {

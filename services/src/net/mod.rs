@@ -9,7 +9,9 @@ pub mod address;
 pub mod allow;
 mod client;
 mod dial;
+mod exchange;
 
 pub use allow::{AllowList, AllowRule};
 pub use client::{Connection, HttpClient, NetError};
 pub use dial::{DialError, Lookup, Target, TargetError, Trust};
+pub use exchange::Answer;

@@ -11,6 +11,7 @@ mod limits;
 mod lives;
 mod names;
 mod push;
+mod services;
 mod serving;
 mod streams;
 mod tasks;

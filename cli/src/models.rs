@@ -1,0 +1,145 @@
+//! The language models of `serve`, as the configuration has them.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use dormouse_services::llm::{Budgets, Llm, Model, Remote, Script, Secret, Style};
+use dormouse_services::net::{AllowRule, HttpClient};
+use serde::Deserialize;
+
+use crate::Usage;
+use crate::config::Span;
+
+/// The model that answers when an agent names none, unless there is but one.
+const DEFAULT: &str = "default";
+/// The name of the model that `--llm-script` makes.
+const SCRIPT: &str = "script";
+/// From a request to the end of its answer: long answers take a minute.
+const TIMEOUT: Duration = Duration::from_secs(120);
+const RETRIES: u32 = 2;
+const MAX_RETRIES: u32 = 10;
+
+/// One `[llm.NAME]`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct ModelSettings {
+    style: StyleWord,
+    /// Base URL of the provider; for a script its file.
+    url: Option<String>,
+    /// The provider's name for the model.
+    #[serde(default)]
+    model: String,
+    /// The environment variable that has the key.
+    key_env: Option<String>,
+    /// The file that has the key.
+    key_file: Option<PathBuf>,
+    timeout: Option<Span>,
+    retries: Option<u32>,
+    max_tokens: Option<u32>,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum StyleWord {
+    OpenAi,
+    Anthropic,
+    Script,
+}
+
+/// `None` if there is no model.
+///
+/// # Errors
+/// Wrong usage, as one sentence.
+pub(crate) fn open(
+    settings: BTreeMap<String, ModelSettings>,
+    script: Option<&Path>,
+    budgets: Budgets,
+) -> anyhow::Result<Option<Llm>> {
+    let mut models = BTreeMap::new();
+    for (name, settings) in settings {
+        let model = model(&name, settings)?;
+        models.insert(name, model);
+    }
+    if let Some(file) = script {
+        models.insert(SCRIPT.to_owned(), scripted(file)?);
+    }
+    let only = models.keys().next().cloned();
+    let default = match only {
+        None => return Ok(None),
+        Some(only) if models.len() == 1 => only,
+        Some(_) if models.contains_key(DEFAULT) => DEFAULT.to_owned(),
+        Some(_) if script.is_some() => SCRIPT.to_owned(),
+        Some(_) => {
+            return Err(Usage::error(
+                "of several language models one must be named default: [llm.default]",
+            ));
+        }
+    };
+    Ok(Some(Llm::new(models, default, budgets)))
+}
+
+fn scripted(file: &Path) -> anyhow::Result<Model> {
+    let wrong = |error: &dyn std::fmt::Display| {
+        Usage::error(format!("the script {}: {error}", file.display()))
+    };
+    let json = std::fs::read(file).map_err(|error| wrong(&error))?;
+    let script = Script::parse(&json).map_err(|error| wrong(&error))?;
+    Ok(Model::Script(script))
+}
+
+fn model(name: &str, settings: ModelSettings) -> anyhow::Result<Model> {
+    let wrong = |what: String| Usage::error(format!("the language model [llm.{name}]: {what}"));
+    let style = match settings.style {
+        StyleWord::OpenAi => Style::OpenAi,
+        StyleWord::Anthropic => Style::Anthropic,
+        StyleWord::Script => {
+            let file = settings.url;
+            let file = file.ok_or_else(|| wrong("url must name the script's file".to_owned()))?;
+            return scripted(Path::new(&file));
+        }
+    };
+    let usual = match style {
+        Style::OpenAi => "https://api.openai.com/v1",
+        Style::Anthropic => "https://api.anthropic.com",
+    };
+    if settings.model.is_empty() {
+        return Err(wrong("model must be the provider's name of one".to_owned()));
+    }
+    let base = settings.url.as_deref().unwrap_or(usual);
+    let url = format!("{}{}", base.trim_end_matches('/'), style.path());
+    // The operator has named this host, so it may be a neighbour: a model on the same machine is one.
+    let parsed = reqwest::Url::parse(&url).map_err(|error| wrong(format!("url: {error}")))?;
+    let port = parsed.port_or_known_default();
+    let host = parsed.host_str().zip(port);
+    let (host, port) = host.ok_or_else(|| wrong("url names no host".to_owned()))?;
+    let rule: AllowRule = format!("{host}:{port}")
+        .parse()
+        .map_err(|error| wrong(format!("url: {error}")))?;
+    let timeout = settings.timeout.map_or(TIMEOUT, |span| span.0);
+    let client = HttpClient::new([rule].into_iter().collect()).answer_timeout(timeout);
+    let target = client.target(&url);
+    let target = target.map_err(|error| wrong(format!("url: {error}")))?;
+    let key = key(settings.key_env.as_deref(), settings.key_file.as_deref()).map_err(wrong)?;
+    Ok(Model::Remote(Remote {
+        style,
+        client,
+        target,
+        model: settings.model,
+        key,
+        retries: settings.retries.unwrap_or(RETRIES).min(MAX_RETRIES),
+        max_tokens: settings.max_tokens,
+    }))
+}
+
+fn key(variable: Option<&str>, file: Option<&Path>) -> Result<Option<Secret>, String> {
+    let text = match (variable, file) {
+        (None, None) => return Ok(None),
+        (Some(_), Some(_)) => return Err("give key-env or key-file, not both".to_owned()),
+        (Some(name), None) => std::env::var(name)
+            .map_err(|_unset| format!("the environment variable {name} is not set"))?,
+        (None, Some(file)) => std::fs::read_to_string(file)
+            .map_err(|error| format!("the key file {}: {error}", file.display()))?,
+    };
+    Ok(Some(Secret::new(text.trim())))
+}

@@ -1,0 +1,139 @@
+//! Grants, memory and language models, with the real binary.
+
+use super::{Server, answer, data, data_dir, example, guest, reply, said, text};
+use serde_json::{Value, json};
+
+const SCRIPT: &str = r#"{"replies": [{"when": "2+2", "text": "4"}, {"text": "hm"}]}"#;
+
+fn ask(server: &Server, agent: &str) -> String {
+    reply(&server.send(agent, text("2+2").skill("ask"))).to_owned()
+}
+
+#[test]
+fn an_agent_uses_what_it_needs_and_was_granted() {
+    let dir = data_dir();
+    let script = dir.path().join("script.json");
+    std::fs::write(&script, SCRIPT).unwrap();
+    let script = ["--llm-script", script.to_str().unwrap()];
+    let server = Server::start(dir.path(), &script);
+    let module = guest("services");
+    let deploy = |flags: &[&str]| {
+        let mut command = crate::dormouse(dir.path());
+        let command = command.args(["deploy", module.to_str().unwrap(), "--server", &server.url]);
+        let output = command.args(flags).output().unwrap();
+        assert!(output.status.success(), "{}", crate::stderr(&output));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let shown = deploy(&[]);
+    assert!(
+        shown.contains("lacks   llm: grant it with dormouse deploy --grant llm"),
+        "{shown}"
+    );
+    assert!(ask(&server, "services").starts_with("denied: "));
+    let entry = server.get("/v1/agents/services").json();
+    assert_eq!(
+        (&entry["needs"], &entry["granted"]),
+        (&json!(["llm"]), &json!([]))
+    );
+    let shown = deploy(&["--grant", "llm"]);
+    assert!(shown.contains("granted llm"), "{shown}");
+    assert_eq!(ask(&server, "services"), "4 (1+1)");
+    assert_eq!(
+        server.get("/v1/agents/services").json()["granted"],
+        json!(["llm"])
+    );
+    assert!(
+        ask(&server, "needless").starts_with("denied: "),
+        "it does not say that it needs it"
+    );
+    let denied = server.metric("dormouse_denied_total", &["service=\"llm\""]);
+    assert_eq!(denied, 2.0);
+    assert_eq!(
+        server.metric("dormouse_llm_requests_total", &["outcome=\"ok\""]),
+        1.0
+    );
+    let gone = answer(server.request("DELETE", "/v1/agents/services/limits"));
+    assert_eq!(gone.status, 200);
+    assert!(
+        ask(&server, "services").starts_with("denied: "),
+        "taken back"
+    );
+    assert!(server.stop().success());
+    let everybody = [&script[..], &["--grant", "llm"]].concat();
+    let server = Server::start(dir.path(), &everybody);
+    assert_eq!(ask(&server, "services"), "4 (1+1)");
+    assert!(ask(&server, "needless").starts_with("denied: "));
+}
+
+#[test]
+fn the_example_with_a_model_gives_advice_by_its_script() {
+    let dir = data_dir();
+    let folder =
+        std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/travel-adviser");
+    let script = folder.join("script.json");
+    let flags = ["--llm-script", script.to_str().unwrap(), "--grant", "llm"];
+    let server = Server::start(dir.path(), &flags);
+    server.deploy(&example("travel-adviser"));
+    let sent = server.send(
+        "travel-adviser",
+        text("Oslo in November, or rather Bergen?"),
+    );
+    let task = &sent["task"];
+    assert_eq!(said(task), "Go to Oslo, it is drier than Bergen.");
+    let advice = &task["artifacts"][0]["parts"][0]["data"];
+    assert_eq!(advice["pack"], json!(["warm coat", "umbrella"]));
+}
+
+#[test]
+fn memory_survives_a_kill() {
+    let dir = data_dir();
+    let server = Server::start(dir.path(), &[]);
+    server.deploy(&guest("services"));
+    let order = |server: &Server, order: Value| {
+        reply(&server.send("services", data(order).skill("remember"))).to_owned()
+    };
+    let save = json!({"do": "save", "key": "tea", "value": {"drinks": "green tea"}});
+    assert_eq!(order(&server, save), "null");
+    server.kill();
+    let server = Server::start(dir.path(), &[]);
+    let load = json!({"do": "load", "key": "tea"});
+    assert_eq!(order(&server, load), r#"{"drinks":"green tea"}"#);
+    assert_eq!(
+        order(&server, json!({"do": "search", "text": "tea"})),
+        r#"["tea"]"#
+    );
+}
+
+#[test]
+fn a_wrong_model_stops_the_server_with_a_sentence() {
+    let dir = data_dir();
+    let file = dir.path().join("dormouse.toml");
+    for (config, word) in [
+        ("[llm.a]\nstyle = \"openai\"", "provider's name"),
+        (
+            "[llm.a]\nstyle = \"openai\"\nmodel = \"m\"\nurl = \"nowhere\"",
+            "url",
+        ),
+        (
+            "[llm.a]\nstyle = \"anthropic\"\nmodel = \"m\"\nkey-env = \"NO_SUCH_KEY\"",
+            "NO_SUCH_KEY",
+        ),
+        (
+            "[llm.a]\nstyle = \"script\"\nurl = \"none.json\"",
+            "none.json",
+        ),
+        ("[llm.a]\nstyle = \"other\"", "other"),
+        (
+            "[llm.a]\nstyle = \"openai\"\nmodel = \"m\"\n[llm.b]\nstyle = \"openai\"\nmodel = \"m\"",
+            "[llm.default]",
+        ),
+    ] {
+        std::fs::write(&file, config).unwrap();
+        let mut command = crate::dormouse(dir.path());
+        let command = command.args(["serve", "--listen", "127.0.0.1:0", "--config"]);
+        let output = command.arg(&file).output().unwrap();
+        let told = crate::stderr(&output);
+        assert_eq!(output.status.code(), Some(2), "{config}: {told}");
+        assert!(told.contains(word), "{config}: {told}");
+    }
+}

@@ -1,0 +1,223 @@
+//! The host side of memory and language models: between the guest's types and the services'.
+
+use super::wit::dormouse::agent::{llm, memory, types::ServiceError as WitError};
+use super::{GuestState, HostCall};
+use dormouse_services::memory::{Entry, Hit, MemoryScope, Query};
+use dormouse_services::{Desk, ServiceError, llm as service};
+use serde_json::Value;
+use std::sync::Arc;
+use wasmtime::component::{Accessor, HasSelf, Resource};
+
+impl memory::Host for GuestState {}
+
+/// What a guest is given: an outer error would be a trap.
+type Served<T> = wasmtime::Result<Result<T, WitError>>;
+
+fn desk<T: Send>(
+    accessor: &Accessor<T, HasSelf<GuestState>>,
+    handle: &Resource<HostCall>,
+) -> wasmtime::Result<Arc<Desk>> {
+    accessor.with(|mut access| Ok(Arc::clone(&access.get().table.get(handle)?.desk)))
+}
+
+impl<T: Send> memory::HostWithStore<T> for HasSelf<GuestState> {
+    async fn save(
+        accessor: &Accessor<T, Self>,
+        handle: Resource<HostCall>,
+        scope: memory::Scope,
+        entry: memory::Entry,
+    ) -> Served<()> {
+        let memory = desk(accessor, &handle)?.memory();
+        let entry = Entry {
+            key: entry.key,
+            value: entry.value,
+            vector: entry.vector,
+        };
+        Ok(memory.save(scope.into(), entry).await.map_err(refusal))
+    }
+
+    async fn load(
+        accessor: &Accessor<T, Self>,
+        handle: Resource<HostCall>,
+        scope: memory::Scope,
+        key: String,
+    ) -> Served<Option<memory::Entry>> {
+        let memory = desk(accessor, &handle)?.memory();
+        let loaded = memory.load(scope.into(), &key).await;
+        Ok(loaded.map(|entry| entry.map(Into::into)).map_err(refusal))
+    }
+
+    async fn delete(
+        accessor: &Accessor<T, Self>,
+        handle: Resource<HostCall>,
+        scope: memory::Scope,
+        key: String,
+    ) -> Served<bool> {
+        let memory = desk(accessor, &handle)?.memory();
+        Ok(memory.delete(scope.into(), &key).await.map_err(refusal))
+    }
+
+    async fn list(
+        accessor: &Accessor<T, Self>,
+        handle: Resource<HostCall>,
+        scope: memory::Scope,
+        prefix: String,
+        after: Option<String>,
+        limit: u32,
+    ) -> Served<Vec<memory::Entry>> {
+        let memory = desk(accessor, &handle)?.memory();
+        let listed = memory.list(scope.into(), &prefix, after.as_deref(), limit as usize);
+        let entries = listed.await.map_err(refusal);
+        Ok(entries.map(|entries| entries.into_iter().map(Into::into).collect()))
+    }
+
+    async fn search(
+        accessor: &Accessor<T, Self>,
+        handle: Resource<HostCall>,
+        scope: memory::Scope,
+        query: memory::Query,
+    ) -> Served<Vec<memory::Hit>> {
+        let memory = desk(accessor, &handle)?.memory();
+        let query = Query {
+            text: query.text,
+            vector: query.vector,
+            limit: query.limit as usize,
+            min_score: query.min_score,
+        };
+        let hits = memory.search(scope.into(), query).await.map_err(refusal);
+        let hit = |Hit { entry, score }| memory::Hit {
+            entry: entry.into(),
+            score,
+        };
+        Ok(hits.map(|hits| hits.into_iter().map(hit).collect()))
+    }
+}
+
+impl From<memory::Scope> for MemoryScope {
+    fn from(scope: memory::Scope) -> Self {
+        match scope {
+            memory::Scope::Agent => Self::Agent,
+            memory::Scope::Context => Self::Context,
+            memory::Scope::Principal => Self::Principal,
+        }
+    }
+}
+
+impl From<Entry> for memory::Entry {
+    fn from(entry: Entry) -> Self {
+        Self {
+            key: entry.key,
+            value: entry.value,
+            vector: entry.vector,
+        }
+    }
+}
+
+impl llm::Host for GuestState {}
+
+impl<T: Send> llm::HostWithStore<T> for HasSelf<GuestState> {
+    async fn generate(
+        accessor: &Accessor<T, Self>,
+        handle: Resource<HostCall>,
+        request: llm::Request,
+    ) -> Served<llm::Response> {
+        let desk = desk(accessor, &handle)?;
+        let request = match lifted(request) {
+            Ok(request) => request,
+            Err(nonsense) => return Ok(Err(WitError::Invalid(nonsense))),
+        };
+        let answered = desk.generate(request).await;
+        Ok(answered.map(Into::into).map_err(refusal))
+    }
+}
+
+fn lifted(request: llm::Request) -> Result<service::Request, String> {
+    let tools = request.tools.into_iter().map(|tool| {
+        Ok(service::Tool {
+            name: tool.name,
+            description: tool.description,
+            parameters: json("the parameters of a tool", &tool.parameters)?,
+        })
+    });
+    let schema = request.schema.as_deref();
+    Ok(service::Request {
+        model: request.model,
+        system: request.system,
+        turns: request
+            .turns
+            .into_iter()
+            .map(turn)
+            .collect::<Result<_, _>>()?,
+        tools: tools.collect::<Result<_, String>>()?,
+        schema: schema.map(|text| json("the schema", text)).transpose()?,
+        max_tokens: request.max_tokens,
+        temperature: request.temperature,
+    })
+}
+
+fn turn(turn: llm::Turn) -> Result<service::Turn, String> {
+    Ok(match turn {
+        llm::Turn::User(text) => service::Turn::User(text),
+        llm::Turn::Assistant(said) => {
+            let calls = said.tool_calls.into_iter().map(|call| {
+                Ok(service::ToolCall {
+                    id: call.id,
+                    name: call.name,
+                    arguments: json("the arguments of a tool call", &call.arguments)?,
+                })
+            });
+            service::Turn::Assistant(service::Said {
+                text: said.text,
+                tool_calls: calls.collect::<Result<_, String>>()?,
+            })
+        }
+        llm::Turn::ToolResults(results) => {
+            let results = results.into_iter().map(|result| service::ToolResult {
+                call_id: result.call_id,
+                content: result.content,
+                is_error: result.is_error,
+            });
+            service::Turn::ToolResults(results.collect())
+        }
+    })
+}
+
+fn json(what: &str, text: &str) -> Result<Value, String> {
+    serde_json::from_str(text).map_err(|error| format!("{what} is not JSON: {error}"))
+}
+
+impl From<service::Response> for llm::Response {
+    fn from(response: service::Response) -> Self {
+        let calls = response.said.tool_calls.into_iter();
+        Self {
+            said: llm::Said {
+                text: response.said.text,
+                tool_calls: calls
+                    .map(|call| llm::ToolCall {
+                        id: call.id,
+                        name: call.name,
+                        arguments: call.arguments.to_string(),
+                    })
+                    .collect(),
+            },
+            stop: match response.stop {
+                service::Stop::End => llm::Stop::End,
+                service::Stop::Tools => llm::Stop::Tools,
+                service::Stop::Length => llm::Stop::Length,
+                service::Stop::Refused => llm::Stop::Refused,
+            },
+            model: response.model,
+            input_tokens: response.input_tokens,
+            output_tokens: response.output_tokens,
+        }
+    }
+}
+
+fn refusal(error: ServiceError) -> WitError {
+    match error {
+        ServiceError::Denied(text) => WitError::Denied(text),
+        ServiceError::Limit(text) => WitError::Limit(text),
+        ServiceError::Invalid(text) => WitError::Invalid(text),
+        ServiceError::Unavailable(text) => WitError::Unavailable(text),
+    }
+}

@@ -1,0 +1,128 @@
+//! What a running call may ask for besides its task: memory, and services that its agent was granted.
+
+use crate::call::Call;
+use crate::engine::Inner;
+use crate::error::TaskError;
+use crate::grants::{Grants, Service};
+use crate::llm::{self, Llm};
+use crate::memory::Memory;
+use prometheus::{IntCounterVec, Opts};
+use std::sync::Arc;
+use thiserror::Error;
+use tokio::sync::Semaphore;
+
+/// Why a service did not do what a guest asked it for. The texts are for the agent's author.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum ServiceError {
+    #[error("{0}")]
+    Denied(String),
+    #[error("{0}")]
+    Limit(String),
+    #[error("{0}")]
+    Invalid(String),
+    #[error("{0}")]
+    Unavailable(String),
+}
+
+impl From<TaskError> for ServiceError {
+    /// The inner causes go to the log.
+    fn from(error: TaskError) -> Self {
+        let cause = &error as &dyn std::error::Error;
+        tracing::error!(error = cause, "a service failed");
+        Self::Unavailable(error.to_string())
+    }
+}
+
+/// The services that the platform has.
+pub struct Services {
+    pub llm: Option<Llm>,
+    /// `dormouse_denied_total`, by `service`; whoever serves metrics registers it.
+    pub denied: IntCounterVec,
+}
+
+impl Default for Services {
+    fn default() -> Self {
+        let options = Opts::new(
+            "dormouse_denied_total",
+            "Calls of services that the agent had no right to",
+        );
+        let denied =
+            IntCounterVec::new(options, &["service"]).expect("the name is constant and valid");
+        for service in Service::ALL {
+            denied.with_label_values(&[service.as_str()]);
+        }
+        Self { llm: None, denied }
+    }
+}
+
+/// Where a running call asks for services.
+pub struct Desk {
+    call: Arc<Call>,
+    grants: Grants,
+    requests: Semaphore,
+}
+
+/// Requests of one call that may be at models at a time: each is held in memory.
+const MAX_REQUESTS: usize = 16;
+
+/// Whose call it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Asker {
+    pub(crate) agent: String,
+    pub(crate) principal: String,
+    pub(crate) context: String,
+}
+
+impl Desk {
+    pub fn new(call: Arc<Call>, grants: Grants) -> Self {
+        Self {
+            call,
+            grants,
+            requests: Semaphore::new(MAX_REQUESTS),
+        }
+    }
+
+    pub fn call(&self) -> &Arc<Call> {
+        &self.call
+    }
+
+    pub fn memory(&self) -> Memory {
+        Memory::new(Arc::clone(self.inner()), self.call.asker())
+    }
+
+    /// Has a language model answer.
+    ///
+    /// # Errors
+    /// Denied without the grant, Unavailable if the platform has no model, Limit with too many at a time; else what [`Llm::generate`] says.
+    pub async fn generate(&self, request: llm::Request) -> Result<llm::Response, ServiceError> {
+        self.check(Service::Llm)?;
+        let Some(llm) = &self.inner().services.llm else {
+            return Err(ServiceError::Unavailable(
+                "this platform has no language model; its operator configures one (serve --config, [llm.NAME])"
+                    .to_owned(),
+            ));
+        };
+        let Ok(_turn) = self.requests.try_acquire() else {
+            return Err(ServiceError::Limit(format!(
+                "a call has at most {MAX_REQUESTS} requests at models at a time"
+            )));
+        };
+        llm.generate(&self.call.asker(), request).await
+    }
+
+    fn check(&self, service: Service) -> Result<(), ServiceError> {
+        if self.grants.has(service) {
+            return Ok(());
+        }
+        let denied = &self.inner().services.denied;
+        denied.with_label_values(&[service.as_str()]).inc();
+        Err(ServiceError::Denied(format!(
+            "the agent has no grant for {service}: its definition must say that it needs it (with_grant), and its \
+             operator must grant it (dormouse deploy --grant {service})"
+        )))
+    }
+
+    fn inner(&self) -> &Arc<Inner> {
+        self.call.inner()
+    }
+}

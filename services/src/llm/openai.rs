@@ -1,0 +1,101 @@
+//! The wire form of OpenAI's chat completions, as OpenAI and many others speak it
+//! (platform.openai.com/docs/api-reference/chat).
+
+use super::{Reply, Request, Said, Stop, ToolCall, Turn};
+use serde_json::{Value, json};
+
+pub(super) fn body(model: &str, request: &Request) -> Value {
+    let mut messages = Vec::new();
+    if !request.system.is_empty() {
+        messages.push(json!({"role": "system", "content": request.system}));
+    }
+    for turn in &request.turns {
+        match turn {
+            Turn::User(text) => messages.push(json!({"role": "user", "content": text})),
+            Turn::Assistant(said) => messages.push(assistant(said)),
+            Turn::ToolResults(results) => messages.extend(results.iter().map(|result| {
+                json!({"role": "tool", "tool_call_id": result.call_id, "content": result.content})
+            })),
+        }
+    }
+    let mut body = json!({"model": model, "messages": messages, "max_tokens": request.max_tokens});
+    if !request.tools.is_empty() {
+        let tools = request.tools.iter().map(|tool| {
+            json!({"type": "function", "function": {
+                "name": tool.name,
+                "description": tool.description,
+                "parameters": tool.parameters,
+            }})
+        });
+        body["tools"] = tools.collect();
+    }
+    if let Some(schema) = &request.schema {
+        body["response_format"] = json!({
+            "type": "json_schema",
+            "json_schema": {"name": "answer", "schema": schema},
+        });
+    }
+    if let Some(temperature) = request.temperature {
+        body["temperature"] = temperature.into();
+    }
+    body
+}
+
+fn assistant(said: &Said) -> Value {
+    let mut message = json!({"role": "assistant", "content": said.text});
+    if !said.tool_calls.is_empty() {
+        let calls = said.tool_calls.iter().map(|call| {
+            json!({"id": call.id, "type": "function", "function": {
+                "name": call.name,
+                "arguments": call.arguments.to_string(),
+            }})
+        });
+        message["tool_calls"] = calls.collect();
+    }
+    message
+}
+
+/// `None` if it is not of this form.
+pub(super) fn reply(body: &Value) -> Option<Reply> {
+    let choice = body["choices"].get(0)?;
+    let message = choice["message"].as_object()?;
+    let text = |name: &str| message.get(name).and_then(Value::as_str);
+    let calls = message.get("tool_calls").and_then(Value::as_array);
+    let tool_calls: Option<Vec<ToolCall>> = calls.into_iter().flatten().map(tool_call).collect();
+    let tool_calls = tool_calls?;
+    let stop = match choice["finish_reason"].as_str() {
+        Some("length") => Stop::Length,
+        Some("content_filter") => Stop::Refused,
+        _ if text("refusal").is_some() => Stop::Refused,
+        _ if !tool_calls.is_empty() => Stop::Tools,
+        _ => Stop::End,
+    };
+    Some(Reply {
+        said: Said {
+            text: text("content")
+                .or(text("refusal"))
+                .unwrap_or_default()
+                .to_owned(),
+            tool_calls,
+        },
+        stop,
+        input_tokens: body["usage"]["prompt_tokens"].as_u64().unwrap_or(0),
+        output_tokens: body["usage"]["completion_tokens"].as_u64().unwrap_or(0),
+    })
+}
+
+fn tool_call(call: &Value) -> Option<ToolCall> {
+    let function = &call["function"];
+    let arguments = function["arguments"].as_str()?;
+    // A tool without parameters is called with nothing at all by some.
+    let arguments = if arguments.trim().is_empty() {
+        "{}"
+    } else {
+        arguments
+    };
+    Some(ToolCall {
+        id: call["id"].as_str()?.to_owned(),
+        name: function["name"].as_str()?.to_owned(),
+        arguments: serde_json::from_str(arguments).ok()?,
+    })
+}
