@@ -50,10 +50,17 @@ impl Overrides {
     /// One sentence that names the member and what it may be.
     pub(crate) fn parse(json: &[u8], ceiling: Ceiling) -> Result<Self, String> {
         // Read as a map first: a struct could also be written as a list.
-        let members: Result<Map<String, Value>, _> = serde_json::from_slice(json);
-        let given: Self = members
-            .and_then(|members| serde_json::from_value(Value::Object(members)))
-            .map_err(|error| format!("limits are a JSON object of known members: {error}"))?;
+        let wrong = |what| format!("limits are a JSON object of known members: {what}");
+        let members: Map<String, Value> =
+            serde_json::from_slice(json).map_err(|error| wrong(error.to_string()))?;
+        // Each alone, so that an error is about one of them.
+        for (name, value) in &members {
+            let alone = Map::from_iter([(name.clone(), value.clone())]);
+            let read: Result<Self, _> = serde_json::from_value(Value::Object(alone));
+            read.map_err(|error| wrong(format!("{name}: {error}")))?;
+        }
+        let given: Self = serde_json::from_value(Value::Object(members))
+            .map_err(|error| wrong(error.to_string()))?;
         if let Some(word) = &given.preset
             && word.parse::<Preset>().is_err()
         {

@@ -75,6 +75,15 @@ async fn an_instance_has_as_many_seats_as_the_agent_declares() {
         _ended = both => panic!("nobody else comes"),
         numbers = meet(&platform, &agent, 1, 1) => assert_eq!(numbers, [1]),
     }
+    // The one that was opened first may be the last to have started.
+    let both_started = async {
+        while started(&platform) < 2.0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), both_started)
+        .await
+        .expect("two instances");
     assert_eq!(started(&platform), 2.0);
 }
 
