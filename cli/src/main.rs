@@ -18,6 +18,7 @@ mod limits;
 mod models;
 
 mod render;
+mod secrets;
 mod send;
 mod sse;
 

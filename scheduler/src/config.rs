@@ -2,8 +2,10 @@
 
 use crate::machine;
 use dormouse_services::Grants;
+use dormouse_services::egress::Egress;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How instances are kept and calls are bounded.
@@ -38,6 +40,8 @@ pub struct SchedulerConfig {
     pub limits: CallLimits,
     /// Services that every agent gets which needs them; others only those that were granted to them.
     pub grants: Grants,
+    /// The way out for agents that were granted destinations.
+    pub egress: Arc<Egress>,
 }
 
 /// A set of limits, from which single ones may still be changed.
@@ -189,6 +193,7 @@ impl SchedulerConfig {
             stall_after: Duration::from_secs(2),
             limits: CallLimits::default(),
             grants: Grants::default(),
+            egress: Arc::default(),
         }
     }
 }

@@ -257,8 +257,8 @@ impl Scheduler {
     }
 
     /// Services that every agent gets which needs them.
-    pub fn grants(&self) -> Grants {
-        self.0.config.grants
+    pub fn grants(&self) -> &Grants {
+        &self.0.config.grants
     }
 
     /// What a call of an agent may use that has no limits of its own.
@@ -358,12 +358,10 @@ impl Inner {
             Found::Room(room) => room.make(),
         };
         let (code, temperature) = self.code(&request.version).await?;
-        let VersionRef { limits, usage, .. } = &*request.version;
-        let usage = Arc::clone(usage);
-        let pace = Arc::clone(pace);
-        let instance = Instance::start(&self.engine, &code, limits, usage, deadline, pace)
+        let version = &request.version;
+        let instance = Instance::start(&self.engine, &code, version, deadline, Arc::clone(pace))
             .await
-            .map_err(|error| self.explain(&error, limits))?;
+            .map_err(|error| self.explain(&error, &version.limits))?;
         Ok((slot.hold(instance), temperature))
     }
 

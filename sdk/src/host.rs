@@ -59,5 +59,10 @@ pub(crate) trait CallHost {
         scope: MemoryScope,
         query: MemoryQuery,
     ) -> LocalFuture<'_, Result<Vec<MemoryHit>, AgentError>>;
+    #[cfg(not(target_family = "wasm"))]
+    fn http(
+        &self,
+        request: crate::HttpRequest,
+    ) -> LocalFuture<'_, Result<crate::HttpResponse, AgentError>>;
     fn generate(&self, request: LlmRequest) -> LocalFuture<'_, Result<LlmResponse, AgentError>>;
 }

@@ -58,6 +58,7 @@ mod state;
 mod progress;
 mod runtime;
 
+mod http;
 mod join;
 mod llm;
 mod memory;
@@ -87,6 +88,7 @@ pub use agent::{
 pub use content::{Artifact, Content, File, FileSource, Part, PartContent};
 pub use dormouse_sdk_macros::{entrypoint, init, skill};
 pub use error::AgentError;
+pub use http::{Http, HttpRequest, HttpResponse};
 pub use join::join_all;
 pub use json::Json;
 pub use llm::{

@@ -2,7 +2,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::host::CallHost;
-use crate::{AgentError, Content, Json, Llm, Memory, MemoryScope};
+use crate::{AgentError, Content, Http, Json, Llm, Memory, MemoryScope};
 
 /// What a skill may know about its call and ask of the platform.
 ///
@@ -55,6 +55,14 @@ impl Runtime {
         Llm {
             host: Rc::clone(&self.host),
             model: None,
+        }
+    }
+
+    /// HTTP requests to destinations that the agent was granted ([`Service::http`](crate::Service::http)).
+    pub fn http(&self) -> Http {
+        Http {
+            #[cfg(not(target_family = "wasm"))]
+            host: Rc::clone(&self.host),
         }
     }
 

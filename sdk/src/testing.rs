@@ -13,8 +13,8 @@ use crate::dispatch::{self, Call};
 use crate::native::{self, Effect, Memory, NativeHost};
 use crate::native_services::NativeServices;
 use crate::{
-    Agent, AgentDefinition, AgentError, Artifact, CallContext, Content, Level, LlmRequest,
-    LlmResponse, Outcome, Role, SkillHandler, SkillSlot, Turn,
+    Agent, AgentDefinition, AgentError, Artifact, CallContext, Content, HttpRequest, HttpResponse,
+    Level, LlmRequest, LlmResponse, Outcome, Role, SkillHandler, SkillSlot, Turn,
 };
 
 /// A client that talks to one skill, in one context. A message continues the task that waits for
@@ -95,6 +95,15 @@ impl Conversation {
         model: impl Fn(&LlmRequest) -> Result<LlmResponse, AgentError> + 'static,
     ) -> Self {
         *self.services.model.borrow_mut() = Some(Rc::new(model));
+        self
+    }
+
+    /// The same conversation, with a function in the place of every server that the skill sends to.
+    pub fn with_http(
+        self,
+        servers: impl Fn(&HttpRequest) -> Result<HttpResponse, AgentError> + 'static,
+    ) -> Self {
+        *self.services.servers.borrow_mut() = Some(Rc::new(servers));
         self
     }
 

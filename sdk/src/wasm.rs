@@ -36,6 +36,7 @@ pub mod bindings {
                 include dormouse:agent/agent@0.1.0;
                 export dormouse:agent/manifest@0.1.0;
                 import wasi:clocks/monotonic-clock@0.3.0;
+                import wasi:http/client@0.3.0;
             }
         ",
         world: "dormouse:sdk/sdk",
@@ -45,6 +46,7 @@ pub mod bindings {
     });
 }
 
+pub(crate) mod http;
 mod services;
 
 thread_local! {
@@ -68,7 +70,7 @@ impl<E: Entrypoint> manifest::Guest for E {
         let needy = agents.iter().filter(|agent| !agent.needs.is_empty());
         needy
             .map(|agent| {
-                let needs = agent.needs.iter().map(|need| need.as_str().to_owned());
+                let needs = agent.needs.iter().map(ToString::to_string);
                 (agent.name.clone(), needs.collect())
             })
             .collect()

@@ -48,8 +48,8 @@ impl Default for Services {
         );
         let denied =
             IntCounterVec::new(options, &["service"]).expect("the name is constant and valid");
-        for service in Service::ALL {
-            denied.with_label_values(&[service.as_str()]);
+        for kind in Service::KINDS {
+            denied.with_label_values(&[kind]);
         }
         Self { llm: None, denied }
     }
@@ -95,7 +95,7 @@ impl Desk {
     /// # Errors
     /// Denied without the grant, Unavailable if the platform has no model, Limit with too many at a time; else what [`Llm::generate`] says.
     pub async fn generate(&self, request: llm::Request) -> Result<llm::Response, ServiceError> {
-        self.check(Service::Llm)?;
+        self.check(&Service::Llm)?;
         let Some(llm) = &self.inner().services.llm else {
             return Err(ServiceError::Unavailable(
                 "this platform has no language model; its operator configures one (serve --config, [llm.NAME])"
@@ -110,12 +110,12 @@ impl Desk {
         llm.generate(&self.call.asker(), request).await
     }
 
-    fn check(&self, service: Service) -> Result<(), ServiceError> {
+    fn check(&self, service: &Service) -> Result<(), ServiceError> {
         if self.grants.has(service) {
             return Ok(());
         }
         let denied = &self.inner().services.denied;
-        denied.with_label_values(&[service.as_str()]).inc();
+        denied.with_label_values(&[service.kind()]).inc();
         Err(ServiceError::Denied(format!(
             "the agent has no grant for {service}: its definition must say that it needs it (with_grant), and its \
              operator must grant it (dormouse deploy --grant {service})"

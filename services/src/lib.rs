@@ -11,6 +11,7 @@
 
 pub mod call;
 pub mod desk;
+pub mod egress;
 pub mod engine;
 pub mod error;
 mod find;
@@ -33,7 +34,7 @@ pub use engine::{
     Along, Continuation, Listing, NewTask, TaskEngine, TaskFilter, TaskLimits, TaskScope,
 };
 pub use error::TaskError;
-pub use grants::{Grants, Service};
+pub use grants::{Grants, Origin, Service};
 pub use log_book::{LogBook, LogPage, LogRecord};
 pub use once::{Attempt, Once};
 pub use reader::{TaskEvent, TaskReader};

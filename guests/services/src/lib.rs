@@ -1,5 +1,7 @@
-//! Two agents that use the platform's services as they are told: `services` says that it needs them, `needless` does
-//! not.
+//! Agents that use the platform's services as they are told: `services` says that it needs models, `fetcher` that it
+//! sends to a server, and `needless` nothing.
+
+mod fetch;
 
 use dormouse_sdk::prelude::*;
 use dormouse_sdk::{
@@ -19,9 +21,13 @@ fn configure_agents() -> Vec<AgentDefinition> {
             .with_skill(Remember)
             .with_skill(Ask)
             .with_skill(Work)
+            .with_skill(fetch::Fetch)
     };
     vec![
         agent("services").with_grant(Service::Llm).build(),
+        agent("fetcher")
+            .with_grant(Service::http("http://127.77.0.1:8077"))
+            .build(),
         agent("needless").build(),
     ]
 }

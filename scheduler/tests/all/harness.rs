@@ -4,6 +4,7 @@ use dormouse_scheduler::{
     CallLimits, CallReport, CallRequest, DeployError, Entry, Prepared, Scheduler, SchedulerConfig,
     VersionRef,
 };
+use dormouse_services::egress::Egress;
 use dormouse_services::model::{AgentDefinition, Isolation, Message, Part, Role, Task};
 use dormouse_services::{NewTask, Services, Settled, TaskEngine, TaskLimits, TaskScope};
 use dormouse_store::Store;
@@ -18,6 +19,7 @@ pub(crate) struct Platform {
     pub(crate) store: Store,
     pub(crate) metrics: Registry,
     denied: IntCounterVec,
+    egress: IntCounterVec,
     pub(crate) dir: tempfile::TempDir,
 }
 
@@ -44,6 +46,12 @@ impl Platform {
         Self::with(tempfile::tempdir().unwrap(), |_| {}, services).await
     }
 
+    pub(crate) async fn with_egress(egress: Egress, services: Services) -> Self {
+        let egress = Arc::new(egress);
+        let dir = tempfile::tempdir().unwrap();
+        Self::with(dir, |config| config.egress = egress, services).await
+    }
+
     async fn with(
         dir: tempfile::TempDir,
         change: impl FnOnce(&mut SchedulerConfig),
@@ -55,6 +63,7 @@ impl Platform {
         config.max_instances = 32;
         config.limits.deadline = Duration::from_secs(20);
         change(&mut config);
+        let egress = config.egress.outcomes();
         let metrics = Registry::new();
         let scheduler = Scheduler::new(config, store.modules.clone(), &metrics).unwrap();
         let (tasks, _) =
@@ -67,6 +76,7 @@ impl Platform {
             store,
             metrics,
             denied,
+            egress,
             dir,
         }
     }
@@ -91,7 +101,7 @@ impl Platform {
             digest: prepared.digest,
             isolation: definition.isolation,
             concurrency: definition.concurrency,
-            grants: definition.needs.iter().copied().collect(),
+            grants: definition.needs.iter().cloned().collect(),
             limits: Arc::clone(self.scheduler.limits()),
             usage: self.scheduler.usage(&definition.name),
         });
@@ -157,6 +167,11 @@ impl Platform {
     /// How often a service was denied.
     pub(crate) fn services_denied(&self, service: &str) -> u64 {
         self.denied.with_label_values(&[service]).get()
+    }
+
+    /// How many HTTP requests of agents came to this.
+    pub(crate) fn egress_outcome(&self, outcome: &str) -> f64 {
+        self.egress.with_label_values(&[outcome]).get() as f64
     }
 
     /// The value of a metric with exactly these labels.

@@ -7,6 +7,7 @@ mod crash;
 mod extensions;
 mod filters;
 mod hostile;
+mod http;
 mod limits;
 mod lives;
 mod names;
