@@ -159,6 +159,7 @@ fn register(
 ) -> anyhow::Result<()> {
     metrics.register(Box::new(services.denied.clone()))?;
     metrics.register(Box::new(egress.outcomes()))?;
+    metrics.register(Box::new(services.agent_calls.clone()))?;
     if let Some(llm) = &services.llm {
         let LlmMetrics { requests, tokens } = llm.metrics();
         metrics.register(Box::new(requests))?;

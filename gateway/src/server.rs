@@ -93,6 +93,7 @@ impl Gateway {
             calls: TaskTracker::new(),
             acceptance_grace: config.acceptance_grace,
         });
+        operations.engine.connect(Arc::downgrade(&operations) as _);
         let stream_rules = StreamRules {
             keep_alive: config.stream_keep_alive,
             end: CancellationToken::new(),

@@ -47,6 +47,13 @@ struct Inner {
 /// A call's place, to be used by [`Scheduler::call_at`]. Dropping it gives it back.
 pub struct Place(pool::Place);
 
+impl Place {
+    /// Waits until the call could begin. Nothing is lost if the wait is given up.
+    pub async fn ready(&mut self) {
+        self.0.ready().await;
+    }
+}
+
 /// Why a call cannot have a place. Nothing was begun.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum NoPlace {

@@ -94,6 +94,8 @@ pub enum Service {
     Llm,
     /// HTTP requests to an origin: [`Runtime::http`](crate::Runtime::http).
     Http(String),
+    /// Calls of another agent: [`Runtime::agents`](crate::Runtime::agents).
+    Agent(String),
 }
 
 impl Service {
@@ -109,6 +111,11 @@ impl Service {
     pub fn http(origin: impl Into<String>) -> Self {
         Service::Http(origin.into())
     }
+
+    /// Calls of the agent that is deployed under this name.
+    pub fn agent(name: impl Into<String>) -> Self {
+        Service::Agent(name.into())
+    }
 }
 
 /// The text in manifests and in `dormouse deploy --grant`.
@@ -117,6 +124,7 @@ impl fmt::Display for Service {
         match self {
             Service::Llm => f.write_str("llm"),
             Service::Http(origin) => f.write_str(origin),
+            Service::Agent(name) => write!(f, "agent:{name}"),
         }
     }
 }

@@ -59,6 +59,14 @@ pub(crate) trait CallHost {
         scope: MemoryScope,
         query: MemoryQuery,
     ) -> LocalFuture<'_, Result<Vec<MemoryHit>, AgentError>>;
+    /// What the imports of a call take, for those that are not behind this trait.
+    #[cfg(target_family = "wasm")]
+    fn handle(&self) -> &crate::wasm::bindings::dormouse::agent::tasks::Call;
+    #[cfg(not(target_family = "wasm"))]
+    fn call_agent(
+        &self,
+        request: crate::AgentRequest,
+    ) -> LocalFuture<'_, Result<crate::AgentReply, AgentError>>;
     #[cfg(not(target_family = "wasm"))]
     fn http(
         &self,

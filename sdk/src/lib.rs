@@ -58,6 +58,7 @@ mod state;
 mod progress;
 mod runtime;
 
+mod agents;
 mod http;
 mod join;
 mod llm;
@@ -85,6 +86,7 @@ pub use agent::{
     Agent, AgentBuilder, AgentDefinition, Extension, Isolation, Provider, RegisteredSkill, Service,
     SkillMetadata,
 };
+pub use agents::{AgentReply, AgentRequest, AgentTask, AgentTaskState, Agents};
 pub use content::{Artifact, Content, File, FileSource, Part, PartContent};
 pub use dormouse_sdk_macros::{entrypoint, init, skill};
 pub use error::AgentError;

@@ -2,7 +2,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::host::CallHost;
-use crate::{AgentError, Content, Http, Json, Llm, Memory, MemoryScope};
+use crate::{AgentError, Agents, Content, Http, Json, Llm, Memory, MemoryScope};
 
 /// What a skill may know about its call and ask of the platform.
 ///
@@ -55,6 +55,13 @@ impl Runtime {
         Llm {
             host: Rc::clone(&self.host),
             model: None,
+        }
+    }
+
+    /// Other agents of the platform that this one was granted ([`Service::agent`](crate::Service::agent)).
+    pub fn agents(&self) -> Agents {
+        Agents {
+            host: Rc::clone(&self.host),
         }
     }
 

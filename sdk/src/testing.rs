@@ -13,8 +13,9 @@ use crate::dispatch::{self, Call};
 use crate::native::{self, Effect, Memory, NativeHost};
 use crate::native_services::NativeServices;
 use crate::{
-    Agent, AgentDefinition, AgentError, Artifact, CallContext, Content, HttpRequest, HttpResponse,
-    Level, LlmRequest, LlmResponse, Outcome, Role, SkillHandler, SkillSlot, Turn,
+    Agent, AgentDefinition, AgentError, AgentReply, AgentRequest, Artifact, CallContext, Content,
+    HttpRequest, HttpResponse, Level, LlmRequest, LlmResponse, Outcome, Role, SkillHandler,
+    SkillSlot, Turn,
 };
 
 /// A client that talks to one skill, in one context. A message continues the task that waits for
@@ -95,6 +96,15 @@ impl Conversation {
         model: impl Fn(&LlmRequest) -> Result<LlmResponse, AgentError> + 'static,
     ) -> Self {
         *self.services.model.borrow_mut() = Some(Rc::new(model));
+        self
+    }
+
+    /// The same conversation, with a function in the place of all other agents.
+    pub fn with_agents(
+        self,
+        agents: impl Fn(&AgentRequest) -> Result<AgentReply, AgentError> + 'static,
+    ) -> Self {
+        *self.services.agents.borrow_mut() = Some(Rc::new(agents));
         self
     }
 

@@ -46,8 +46,11 @@ pub mod bindings {
     });
 }
 
+mod agents;
 pub(crate) mod http;
 mod services;
+
+pub(crate) use agents::call_agent;
 
 thread_local! {
     // A module has one entrypoint, so one list; it is built once for the life of the instance.
@@ -134,6 +137,10 @@ struct Platform {
 }
 
 impl CallHost for Platform {
+    fn handle(&self) -> &skills::Call {
+        &self.call
+    }
+
     fn update(&self, content: Content) -> LocalFuture<'_, Result<(), AgentError>> {
         Box::pin(async move { Ok(self.call.update(content.into()).await?) })
     }

@@ -1,5 +1,6 @@
 //! The task engine as a running call sees it: the right to speak for one task until the call ends.
 
+use crate::agents::Chain;
 use crate::desk::Asker;
 use crate::engine::{Inner, LOST, STOPPED, agent_message, failure_message, status};
 use crate::error::TaskError;
@@ -27,6 +28,8 @@ pub struct Call {
     inner: Arc<Inner>,
     live: Arc<LiveTask>,
     draft: Mutex<Draft>,
+    /// The agents that wait for it; `None` if a client called.
+    chain: Option<Arc<Chain>>,
 }
 
 /// What the call holds back until it is needed: the first message until the task is accepted, and
@@ -63,7 +66,21 @@ impl Call {
             state: BTreeMap::new(),
             ended: false,
         });
-        Self { inner, live, draft }
+        Self {
+            inner,
+            live,
+            draft,
+            chain: None,
+        }
+    }
+
+    /// Says which agents wait for it.
+    pub fn called_by(&mut self, chain: Option<Arc<Chain>>) {
+        self.chain = chain;
+    }
+
+    pub(crate) fn chain(&self) -> Option<&Chain> {
+        self.chain.as_deref()
     }
 
     /// Keeps a push notification configuration with the new task, if there will be one: its receiver is

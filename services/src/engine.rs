@@ -1,5 +1,6 @@
 //! The task engine as requests see it: begin, continue, get, list, cancel, subscribe, recover.
 
+use crate::agents::Switchboard;
 use crate::call::Call;
 use crate::desk::Services;
 use crate::error::{TaskError, state_word};
@@ -14,7 +15,7 @@ use crate::record::{LogEntry, TaskHead, blank, millis, now, state_byte};
 use chrono::{DateTime, Utc};
 use dormouse_store::{TaskId, TaskQuery, TaskStore};
 use serde_json::{Map, Value};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 use uuid::Uuid;
@@ -174,6 +175,11 @@ impl TaskEngine {
             }
         }
         Ok((engine, interrupted))
+    }
+
+    /// Says what leads calls of agents by agents. The first to say it stays.
+    pub fn connect(&self, agents: Weak<dyn Switchboard>) {
+        let _first = self.0.services.agents.set(agents);
     }
 
     /// A new task, known to nobody but its call until that call accepts it: an agent that answers

@@ -9,6 +9,7 @@
 //! [`push`] (from a webhook's side), [`desk`] with [`memory`] and [`llm`] (what a call may ask for besides), [`net`] (the
 //! way out).
 
+pub mod agents;
 pub mod call;
 pub mod desk;
 pub mod egress;

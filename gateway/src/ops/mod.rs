@@ -2,6 +2,7 @@
 //! [`Answer`].
 
 mod detached;
+mod inside;
 mod push;
 mod read;
 mod send;

@@ -6,6 +6,7 @@ use crate::auth::Caller;
 use crate::errors::{A2aError, Kind};
 use crate::metrics::AgentMetrics;
 use dormouse_scheduler::{CallFailure, CallRequest, Entry, Place, Scheduler};
+use dormouse_services::agents::Chain;
 use dormouse_services::model::{
     FailureClass, Message, Metadata, Outcome, StreamResponse, Task, is_interrupted,
 };
@@ -32,6 +33,8 @@ pub(crate) struct SendRequest {
     /// Stands for this message: sent again, it leads to the same task.
     pub(crate) idempotency_key: Option<String>,
     pub(crate) push: Option<PushConfig>,
+    /// The agents that wait for the answer; `None` if a client sends.
+    pub(crate) chain: Option<Arc<Chain>>,
 }
 
 /// How a stream begins (A2A 1.0 §3.1.2): a task and what follows, or exactly one message.
@@ -259,10 +262,20 @@ impl Operations {
                 Attempt::First(first) => once = Some(first),
             }
         }
+        let mut place = None;
+        if request.chain.is_some() {
+            // In a box of its own: it is seldom, and every send pays for what this future holds.
+            let context = request.message.context_id.as_deref();
+            let entering = Box::pin(self.enter_soon(agent, &caller.principal, context));
+            place = Some(entering.await?);
+        }
         let ready = match request.message.task_id.clone() {
-            Some(id) => self.resume(caller, agent, &id, request, once).await?,
+            Some(id) => {
+                let resuming = self.resume(caller, agent, &id, request, once, place);
+                resuming.await?
+            }
             None => {
-                let ready = self.begin(caller, agent, request)?;
+                let ready = self.begin(caller, agent, request, place)?;
                 if let Some(once) = once {
                     ready.request.task.accept_once(once).await?;
                 }
@@ -277,12 +290,14 @@ impl Operations {
         caller: &Caller,
         agent: &Arc<AgentEntry>,
         request: SendRequest,
+        place: Option<Place>,
     ) -> Result<Ready, A2aError> {
         let SendRequest {
             message,
             metadata,
             extensions,
             push,
+            chain,
             ..
         } = request;
         let definition = &agent.definition;
@@ -290,14 +305,18 @@ impl Operations {
         skill::check_modes(definition, skill, &message)?;
         let scope = caller.scope(&agent.version.agent);
         let principal = scope.principal.clone();
-        let call = self.engine.begin(NewTask {
+        let mut call = self.engine.begin(NewTask {
             scope,
             version: agent.version.number,
             skill: skill.id.clone(),
             message: message.clone(),
         });
         // Before anything is kept: a call that is refused leaves nothing behind.
-        let place = self.enter(agent, &principal, Some(&call.context_id()))?;
+        let place = match place {
+            Some(place) => place,
+            None => self.enter(agent, &principal, Some(&call.context_id()))?,
+        };
+        call.called_by(chain);
         if let Some(config) = push {
             call.notify(config)?;
         }
@@ -325,19 +344,25 @@ impl Operations {
         id: &str,
         request: SendRequest,
         once: Option<Once>,
+        place: Option<Place>,
     ) -> Result<Ready, A2aError> {
         let SendRequest {
             message,
             metadata,
             extensions,
             push,
+            chain,
             ..
         } = request;
         let scope = caller.scope(&agent.version.agent);
         // Refused before the task has taken its input, it waits as before.
-        let place = self.enter(agent, &scope.principal, message.context_id.as_deref())?;
+        let place = match place {
+            Some(place) => place,
+            None => self.enter(agent, &scope.principal, message.context_id.as_deref())?,
+        };
         let along = Along { once, push };
-        let turn = self.engine.resume_with(&scope, id, message, along).await?;
+        let mut turn = self.engine.resume_with(&scope, id, message, along).await?;
+        turn.call.called_by(chain);
         let mut place = Some(place);
         let version = if turn.version == agent.version.number {
             Some(Arc::clone(agent))
@@ -370,7 +395,7 @@ impl Operations {
         ))
     }
 
-    fn enter(
+    pub(super) fn enter(
         &self,
         agent: &AgentEntry,
         principal: &str,

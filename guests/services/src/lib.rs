@@ -1,7 +1,8 @@
 //! Agents that use the platform's services as they are told: `services` says that it needs models, `fetcher` that it
-//! sends to a server, and `needless` nothing.
+//! sends to a server, `relay-a` and `relay-b` that they call one another, and `needless` nothing.
 
 mod fetch;
+mod relay;
 
 use dormouse_sdk::prelude::*;
 use dormouse_sdk::{
@@ -23,12 +24,22 @@ fn configure_agents() -> Vec<AgentDefinition> {
             .with_skill(Work)
             .with_skill(fetch::Fetch)
     };
+    // Each in an instance of its own.
+    let relay = |name: &str| {
+        let known = ["relay-a", "relay-b", "relay-c", "needless"];
+        let agent = Agent::builder().with_name(name).with_skill(relay::Relay);
+        known.into_iter().fold(agent, |agent, known| {
+            agent.with_grant(Service::agent(known))
+        })
+    };
     vec![
         agent("services").with_grant(Service::Llm).build(),
         agent("fetcher")
             .with_grant(Service::http("http://127.77.0.1:8077"))
             .build(),
         agent("needless").build(),
+        relay("relay-a").build(),
+        relay("relay-b").build(),
     ]
 }
 
