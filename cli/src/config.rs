@@ -135,6 +135,11 @@ pub(crate) struct Settings {
     #[serde(default)]
     secret: BTreeMap<String, SecretSettings>,
 
+    /// Configuration of single agents; in the file only, as [config.AGENT]
+    #[arg(skip)]
+    #[serde(default)]
+    config: BTreeMap<String, BTreeMap<String, String>>,
+
     /// Send no push notifications
     #[arg(long, num_args = 0, default_missing_value = "true")]
     no_push: Option<bool>,
@@ -157,6 +162,7 @@ pub(crate) struct Config {
     pub(crate) max_connections: usize,
     pub(crate) push_notifications: bool,
     pub(crate) webhook_allow: AllowList,
+    pub(crate) agent_config: BTreeMap<String, BTreeMap<String, String>>,
     pub(crate) store: OpenOptions,
     pub(crate) scheduler: SchedulerConfig,
     /// What calls may ask for, with what counts it.
@@ -213,6 +219,7 @@ impl Config {
             max_connections: MAX_CONNECTIONS,
             push_notifications: settings.no_push != Some(true),
             webhook_allow: settings.webhook_allow.into_iter().flatten().collect(),
+            agent_config: settings.config,
             store: OpenOptions {
                 accept_data_loss,
                 ..OpenOptions::default()
@@ -302,6 +309,7 @@ impl Settings {
             webhook_allow: self.webhook_allow.or(file.webhook_allow),
             http_allow: self.http_allow.or(file.http_allow),
             secret: file.secret,
+            config: file.config,
             no_push: self.no_push.or(file.no_push),
             drain_timeout: self.drain_timeout.or(file.drain_timeout),
         }

@@ -139,6 +139,7 @@ async fn run(config: Config, store: &Store) -> anyhow::Result<()> {
     limits.card_key = Some(CardKey::open(&config.card_key)?);
     limits.drain_grace = config.drain_timeout;
     limits.push_notifications = config.push_notifications;
+    limits.agent_config = config.agent_config;
     limits.webhook_allow = config.webhook_allow;
     let mut gateway = Gateway::new(limits, store, engine, scheduler.clone(), metrics)?;
     if let Some(address) = config.metrics_listen {

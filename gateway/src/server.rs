@@ -66,7 +66,7 @@ impl Gateway {
             config.labelled_agents,
         )?);
         let agents = Agents::new(
-            Arc::clone(&store.registry),
+            store,
             scheduler.clone(),
             Arc::clone(&metrics),
             Issuer {
@@ -74,7 +74,7 @@ impl Gateway {
                 key: config.card_key.clone(),
                 push_notifications: config.push_notifications,
             },
-            config.cached_agents,
+            &config,
         );
         let webhooks = config
             .push_notifications

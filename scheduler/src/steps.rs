@@ -67,6 +67,7 @@ impl Steps {
                 isolation: definition.isolation,
                 concurrency: definition.concurrency,
                 grants: dormouse_services::Grants::default(),
+                config: Arc::default(),
                 limits: Arc::new(config.limits.clone()),
                 usage: Arc::default(),
             }),

@@ -63,6 +63,8 @@ pub(crate) trait CallHost {
     #[cfg(target_family = "wasm")]
     fn handle(&self) -> &crate::wasm::bindings::dormouse::agent::tasks::Call;
     #[cfg(not(target_family = "wasm"))]
+    fn config(&self, key: &str) -> Option<String>;
+    #[cfg(not(target_family = "wasm"))]
     fn call_agent(
         &self,
         request: crate::AgentRequest,

@@ -194,6 +194,10 @@ impl CallHost for NativeHost {
         Box::pin(async move { Ok(self.services.search(&owner, &query)) })
     }
 
+    fn config(&self, key: &str) -> Option<String> {
+        self.services.config.borrow().get(key).cloned()
+    }
+
     fn call_agent(&self, request: AgentRequest) -> LocalFuture<'_, Result<AgentReply, AgentError>> {
         Box::pin(async move { self.services.call_agent(&request) })
     }

@@ -30,6 +30,7 @@ pub(crate) struct NativeServices {
     pub(crate) model: RefCell<Option<FakeModel>>,
     pub(crate) servers: RefCell<Option<FakeServers>>,
     pub(crate) agents: RefCell<Option<FakeAgents>>,
+    pub(crate) config: RefCell<BTreeMap<String, String>>,
     entries: RefCell<BTreeMap<(Owner, String), MemoryEntry>>,
 }
 

@@ -58,6 +58,19 @@ impl Runtime {
         }
     }
 
+    /// A value of the agent's configuration, which its operator sets; none if it is not set. Secrets are not there: the
+    /// host puts them into requests ([`http`](Self::http)).
+    ///
+    /// # Errors
+    /// Unavailable if the platform cannot read it.
+    pub fn config(&self, key: &str) -> Result<Option<String>, AgentError> {
+        // Not behind the trait object on the platform: a module that reads none does not import this.
+        #[cfg(target_family = "wasm")]
+        return crate::wasm::config(key);
+        #[cfg(not(target_family = "wasm"))]
+        Ok(self.host.config(key))
+    }
+
     /// Other agents of the platform that this one was granted ([`Service::agent`](crate::Service::agent)).
     pub fn agents(&self) -> Agents {
         Agents {

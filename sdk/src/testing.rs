@@ -99,6 +99,28 @@ impl Conversation {
         self
     }
 
+    /// The same conversation, with one more value of the agent's configuration.
+    ///
+    /// ```
+    /// # use dormouse_sdk::prelude::*;
+    /// # use dormouse_sdk::testing::Conversation;
+    /// # #[skill(id = "greet", name = "Greet", description = "Greets.")]
+    /// # struct Greet;
+    /// # impl SkillHandler for Greet {
+    /// #     async fn on_request(&self, _: &mut State, _: &ProgressSender, runtime: &Runtime, _: Content)
+    /// #         -> Result<OnRequestResult, AgentError> {
+    /// let greeting = runtime.config("greeting")?.unwrap_or("Hello".to_owned());
+    /// # Ok(OnRequestResult::completed(greeting)) } }
+    /// assert_eq!(Conversation::new(Greet).send("?").text(), "Hello");
+    /// let mut french = Conversation::new(Greet).with_config("greeting", "Bonjour");
+    /// assert_eq!(french.send("?").text(), "Bonjour");
+    /// ```
+    pub fn with_config(self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        let values = &self.services.config;
+        values.borrow_mut().insert(key.into(), value.into());
+        self
+    }
+
     /// The same conversation, with a function in the place of all other agents.
     pub fn with_agents(
         self,

@@ -37,6 +37,7 @@ pub mod bindings {
                 export dormouse:agent/manifest@0.1.0;
                 import wasi:clocks/monotonic-clock@0.3.0;
                 import wasi:http/client@0.3.0;
+                import wasi:config/store@0.2.0-rc.1;
             }
         ",
         world: "dormouse:sdk/sdk",
@@ -51,6 +52,15 @@ pub(crate) mod http;
 mod services;
 
 pub(crate) use agents::call_agent;
+
+/// By `wasi:config`.
+pub(crate) fn config(key: &str) -> Result<Option<String>, AgentError> {
+    use bindings::wasi::config::store::{self, Error};
+
+    store::get(key).map_err(|error| match error {
+        Error::Upstream(text) | Error::Io(text) => AgentError::Unavailable(text),
+    })
+}
 
 thread_local! {
     // A module has one entrypoint, so one list; it is built once for the life of the instance.

@@ -10,7 +10,7 @@ use crate::memory::Memory;
 use prometheus::{IntCounterVec, Opts};
 use std::sync::{Arc, OnceLock, Weak};
 use thiserror::Error;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, oneshot};
 
 /// Why a service did not do what a guest asked it for. The texts are for the agent's author.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -126,7 +126,27 @@ impl Desk {
                 "a call has at most {MAX_REQUESTS} requests at models and agents at a time"
             )));
         };
-        llm.generate(&self.call.asker(), request).await
+        let asker = self.call.asker();
+        let answered = llm.generate(&asker, request).await?;
+        self.keep_budgets(llm, &asker).await;
+        Ok(answered)
+    }
+
+    /// The answer is paid for, so it counts after a restart, too. It is not withheld if that cannot be kept.
+    async fn keep_budgets(&self, llm: &Llm, asker: &Asker) {
+        let mut kept = None;
+        // Queued in the order of what is counted.
+        llm.keep_used(asker, |records| {
+            let (told, done) = oneshot::channel();
+            let tell = Box::new(move |result| drop(told.send(result)));
+            self.inner().store.keep(records, tell);
+            kept = Some(done);
+        });
+        let Some(done) = kept else { return };
+        if let Ok(Err(error)) = done.await {
+            let error = &error as &dyn std::error::Error;
+            tracing::error!(error, "what was used of a budget could not be kept");
+        }
     }
 
     /// Calls another agent for the same principal, and waits until it has answered.

@@ -5,6 +5,7 @@ use crate::call::Call;
 use crate::desk::Services;
 use crate::error::{TaskError, state_word};
 use crate::live::{Change, LiveTask, Shelf};
+use crate::llm;
 use crate::memory;
 use crate::model::{
     AgentMessage, FailureClass, Message, Role, Task, TaskState, TaskStatus, is_interrupted,
@@ -70,6 +71,8 @@ pub struct TaskLimits {
     pub state_value_bytes: u64,
     /// State keys that one call may write.
     pub state_keys: u64,
+    /// Scopes of memory of one agent that have entries.
+    pub memory_scopes: u64,
 }
 
 impl Default for TaskLimits {
@@ -80,6 +83,7 @@ impl Default for TaskLimits {
             events: 10_000,
             state_value_bytes: 64 << 10,
             state_keys: 256,
+            memory_scopes: memory::MAX_SCOPES,
         }
     }
 }
@@ -158,6 +162,7 @@ impl TaskEngine {
             memory: memory::Turns::default(),
             services,
         }));
+        engine.restore_budgets().await?;
         let open = engine.0.store.open_tasks()?;
         let mut interrupted = 0;
         for id in open {
@@ -175,6 +180,19 @@ impl TaskEngine {
             }
         }
         Ok((engine, interrupted))
+    }
+
+    /// Goes on with the budgets of models where the last process was.
+    async fn restore_budgets(&self) -> Result<(), TaskError> {
+        let Some(llm) = &self.0.services.llm else {
+            return Ok(());
+        };
+        let records = self.0.store.records(llm::BUDGETS, None, usize::MAX)?;
+        let stale = llm.restore_used(records);
+        if stale.is_empty() {
+            return Ok(());
+        }
+        self.0.keep(stale).await
     }
 
     /// Says what leads calls of agents by agents. The first to say it stays.

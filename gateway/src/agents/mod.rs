@@ -4,11 +4,13 @@ mod card;
 mod interfaces;
 mod limits;
 mod signing;
+pub(crate) mod values;
 
 pub(crate) use signing::JWKS_PATH;
 pub use signing::{CardKey, CardKeyError};
 
 use crate::auth::Door;
+use crate::config::GatewayConfig;
 use crate::document::Document;
 use crate::metrics::{AgentMetrics, Metrics};
 use crate::route::Base;
@@ -19,12 +21,14 @@ use card::{Cards, Deployed};
 use dormouse_scheduler::{Scheduler, VersionRef};
 use dormouse_services::Grants;
 use dormouse_services::model::AgentDefinition;
-use dormouse_store::{Registry, StoreError, VersionRecord};
+use dormouse_store::{Registry, Store, StoreError, TaskStore, VersionRecord};
 use interfaces::Interfaces;
 pub(crate) use limits::Overrides;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use thiserror::Error;
+use values::Values;
 
 /// One version of an agent, ready to be called and shown.
 pub(crate) struct AgentEntry {
@@ -83,6 +87,9 @@ pub(crate) struct Agents(Arc<Inner>);
 
 struct Inner {
     registry: Arc<dyn Registry>,
+    tasks: Arc<dyn TaskStore>,
+    /// What the server's configuration says of agents.
+    config: BTreeMap<String, Values>,
     scheduler: Scheduler,
     /// By [`Base::key`].
     entries: moka::sync::Cache<String, Arc<AgentEntry>>,
@@ -95,15 +102,17 @@ struct Inner {
 
 impl Agents {
     pub(crate) fn new(
-        registry: Arc<dyn Registry>,
+        store: &Store,
         scheduler: Scheduler,
         metrics: Arc<Metrics>,
         issuer: Issuer,
-        max_entries: u64,
+        config: &GatewayConfig,
     ) -> Self {
-        let entries = moka::sync::Cache::new(max_entries);
+        let entries = moka::sync::Cache::new(config.cached_agents);
         Self(Arc::new(Inner {
-            registry,
+            registry: Arc::clone(&store.registry),
+            tasks: Arc::clone(&store.tasks),
+            config: config.agent_config.clone(),
             scheduler,
             entries,
             changes: AtomicU64::new(0),
@@ -211,7 +220,10 @@ impl Inner {
             })?;
         overrides.change(&mut definition);
         let limits = overrides.limits(self.scheduler.limits(), self.scheduler.ceiling());
+        let mut config = self.config.get(&record.agent).cloned().unwrap_or_default();
+        config.extend(values::read(&*self.tasks, &record.agent)?);
         let version = Arc::new(VersionRef {
+            config: Arc::new(config),
             agent: record.agent.clone(),
             declared,
             number: record.number,

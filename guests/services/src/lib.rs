@@ -23,6 +23,8 @@ fn configure_agents() -> Vec<AgentDefinition> {
             .with_skill(Ask)
             .with_skill(Work)
             .with_skill(fetch::Fetch)
+            .with_skill(Configured)
+            .with_skill(Keep)
     };
     // Each in an instance of its own.
     let relay = |name: &str| {
@@ -203,5 +205,51 @@ impl SkillHandler for Work {
             message: None,
             artifacts,
         })
+    }
+}
+
+#[skill(
+    id = "configured",
+    name = "Configured",
+    description = "Says what the value of the message's text is."
+)]
+struct Configured;
+
+impl SkillHandler for Configured {
+    async fn on_request(
+        &self,
+        _state: &mut State,
+        _progress: &ProgressSender,
+        runtime: &Runtime,
+        content: Content,
+    ) -> Result<OnRequestResult, AgentError> {
+        let value = runtime.config(&content.text())?;
+        Ok(OnRequestResult::Message {
+            message: value.unwrap_or_else(|| "none".to_owned()).into(),
+        })
+    }
+}
+
+#[skill(
+    id = "keep",
+    name = "Keep",
+    description = "Puts a line under what was kept in this context, and says all of it."
+)]
+struct Keep;
+
+impl SkillHandler for Keep {
+    async fn on_request(
+        &self,
+        state: &mut State,
+        _progress: &ProgressSender,
+        runtime: &Runtime,
+        content: Content,
+    ) -> Result<OnRequestResult, AgentError> {
+        let mut lines: Vec<String> = state.session().load("lines")?.unwrap_or_default();
+        // Others may come in here.
+        runtime.sleep(std::time::Duration::from_millis(1)).await;
+        lines.push(content.text());
+        state.session().save("lines", &lines)?;
+        Ok(OnRequestResult::completed(lines.join(",")))
     }
 }

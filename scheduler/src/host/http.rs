@@ -36,6 +36,13 @@ impl GuestHttp {
     }
 }
 
+impl GuestHttp {
+    /// Whose instance it is.
+    pub(super) fn version(&self) -> Option<&VersionRef> {
+        self.hooks.version.as_deref()
+    }
+}
+
 impl WasiHttpView for GuestState {
     fn http(&mut self) -> WasiHttpCtxView<'_> {
         WasiHttpCtxView {

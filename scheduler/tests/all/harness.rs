@@ -103,6 +103,7 @@ impl Platform {
             concurrency: definition.concurrency,
             grants: definition.needs.iter().cloned().collect(),
             limits: Arc::clone(self.scheduler.limits()),
+            config: Arc::default(),
             usage: self.scheduler.usage(&definition.name),
         });
         Deployed {
@@ -120,7 +121,6 @@ impl Platform {
         self.call_as(agent, skill, parts, "anonymous").await
     }
 
-    /// Runs a whole task: begin, call, finish or fail.
     pub(crate) async fn call_as(
         &self,
         agent: &Deployed,
@@ -129,6 +129,17 @@ impl Platform {
         principal: &str,
     ) -> (CallReport, Settled) {
         let message = Message::new(Role::User, parts);
+        self.send(agent, skill, message, principal).await
+    }
+
+    /// Runs a whole task: begin, call, finish or fail.
+    pub(crate) async fn send(
+        &self,
+        agent: &Deployed,
+        skill: &str,
+        message: Message,
+        principal: &str,
+    ) -> (CallReport, Settled) {
         let task = Arc::new(self.tasks.begin(NewTask {
             scope: TaskScope {
                 agent: agent.version.agent.clone(),
