@@ -93,7 +93,7 @@ enum Turn {
 
 /// A call with all it needs to run.
 struct Ready {
-    request: CallRequest,
+    request: Box<CallRequest>,
     /// `None`: what was had is not of the version that the task began with.
     place: Option<Place>,
     scheduler: Scheduler,
@@ -107,7 +107,7 @@ impl Operations {
         self: &Arc<Self>,
         caller: &Caller,
         agent: &Arc<AgentEntry>,
-        request: SendRequest,
+        request: Box<SendRequest>,
     ) -> Result<Sent, A2aError> {
         let (operations, caller) = (Arc::clone(self), caller.clone());
         let agent = Arc::clone(agent);
@@ -119,15 +119,15 @@ impl Operations {
         &self,
         caller: &Caller,
         agent: &Arc<AgentEntry>,
-        request: SendRequest,
+        request: Box<SendRequest>,
     ) -> Result<Sent, A2aError> {
         let SendRequest {
             history_length,
             return_immediately,
             ..
-        } = request;
+        } = *request;
         let mut task = match self.turn(caller, agent, request).await? {
-            Turn::Known(id) => self.known(caller, agent, &id, return_immediately).await?,
+            Turn::Known(id) => Box::pin(self.known(caller, agent, &id, return_immediately)).await?,
             Turn::Run(ready) if return_immediately => {
                 let call = Arc::clone(&ready.request.task);
                 call.accept().await?;
@@ -150,7 +150,7 @@ impl Operations {
         self: &Arc<Self>,
         caller: &Caller,
         agent: &Arc<AgentEntry>,
-        request: SendRequest,
+        request: Box<SendRequest>,
     ) -> Result<Opening, A2aError> {
         let (operations, caller) = (Arc::clone(self), caller.clone());
         let agent = Arc::clone(agent);
@@ -180,7 +180,7 @@ impl Operations {
         &self,
         caller: &Caller,
         agent: &Arc<AgentEntry>,
-        request: SendRequest,
+        request: Box<SendRequest>,
     ) -> Result<Started, A2aError> {
         let history_length = request.history_length;
         let ready = match self.turn(caller, agent, request).await? {
@@ -246,7 +246,7 @@ impl Operations {
         &self,
         caller: &Caller,
         agent: &Arc<AgentEntry>,
-        request: SendRequest,
+        request: Box<SendRequest>,
     ) -> Result<Turn, A2aError> {
         if let Some(config) = &request.push {
             self.check_push(agent, Some(config))?;
@@ -254,17 +254,17 @@ impl Operations {
         let mut once = None;
         if let Some(key) = &request.idempotency_key {
             let scope = caller.scope(&agent.version.agent);
-            match self.engine.once(&scope, key, &request.message).await? {
+            match Box::pin(self.engine.once(&scope, key, &request.message)).await? {
                 Attempt::Repeated(id) => return Ok(Turn::Known(id)),
                 Attempt::First(first) => once = Some(first),
             }
         }
         let ready = match request.message.task_id.clone() {
-            Some(id) => self.resume(caller, agent, &id, request, once).await?,
+            Some(id) => Box::pin(self.resume(caller, agent, &id, request, once)).await?,
             None => {
                 let ready = self.begin(caller, agent, request)?;
                 if let Some(once) = once {
-                    ready.request.task.accept_once(once).await?;
+                    Box::pin(ready.request.task.accept_once(once)).await?;
                 }
                 ready
             }
@@ -276,7 +276,7 @@ impl Operations {
         &self,
         caller: &Caller,
         agent: &Arc<AgentEntry>,
-        request: SendRequest,
+        request: Box<SendRequest>,
     ) -> Result<Ready, A2aError> {
         let SendRequest {
             message,
@@ -284,7 +284,7 @@ impl Operations {
             extensions,
             push,
             ..
-        } = request;
+        } = *request;
         let definition = &agent.definition;
         let skill = skill::choose(definition, &message, metadata.as_ref())?;
         skill::check_modes(definition, skill, &message)?;
@@ -304,7 +304,7 @@ impl Operations {
         Ok(self.with_call(
             agent,
             Some(place),
-            CallRequest {
+            Box::new(CallRequest {
                 version: Arc::clone(&agent.version),
                 entry: Entry::Request,
                 skill: skill.id.clone(),
@@ -313,7 +313,7 @@ impl Operations {
                 principal,
                 extensions,
                 task: Arc::new(call),
-            },
+            }),
         ))
     }
 
@@ -323,7 +323,7 @@ impl Operations {
         caller: &Caller,
         agent: &Arc<AgentEntry>,
         id: &str,
-        request: SendRequest,
+        request: Box<SendRequest>,
         once: Option<Once>,
     ) -> Result<Ready, A2aError> {
         let SendRequest {
@@ -332,7 +332,7 @@ impl Operations {
             extensions,
             push,
             ..
-        } = request;
+        } = *request;
         let scope = caller.scope(&agent.version.agent);
         // Refused before the task has taken its input, it waits as before.
         let place = self.enter(agent, &scope.principal, message.context_id.as_deref())?;
@@ -357,7 +357,7 @@ impl Operations {
         Ok(self.with_call(
             &version,
             place,
-            CallRequest {
+            Box::new(CallRequest {
                 version: Arc::clone(&version.version),
                 entry: Entry::Input { slot: turn.slot },
                 skill: turn.skill,
@@ -366,7 +366,7 @@ impl Operations {
                 principal: scope.principal,
                 extensions,
                 task: Arc::new(turn.call),
-            },
+            }),
         ))
     }
 
@@ -384,7 +384,7 @@ impl Operations {
         &self,
         agent: &Arc<AgentEntry>,
         place: Option<Place>,
-        request: CallRequest,
+        request: Box<CallRequest>,
     ) -> Ready {
         Ready {
             request,
@@ -411,7 +411,7 @@ impl Ready {
         let mut calling = pin!(async {
             match place {
                 Some(place) => scheduler.call_at(place, request).await,
-                None => scheduler.call(request).await,
+                None => Box::pin(scheduler.call(*request)).await,
             }
         });
         let accepting = async {
