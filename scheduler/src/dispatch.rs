@@ -8,7 +8,7 @@ use crate::call::{CallFailure, CallReport, CallRequest, Temperature, VersionRef}
 use crate::code::{Code, CodeCache};
 use crate::config::{CallLimits, Ceiling, SchedulerConfig};
 use crate::deploy::{DeployError, Prepared, describe, prepare};
-use crate::engine::{Engine, TICK};
+use crate::engine::Engine;
 use crate::instance::{self, Instance};
 use crate::lane::{Lane, Pace, SlowLane};
 use crate::machine::filter_slots;
@@ -145,7 +145,7 @@ impl Scheduler {
             // Compiled into all code of the engine, or into none.
             fuel_enabled: self.0.config.limits.fuel.is_some(),
             epoch_enabled: true,
-            epoch_tick_interval: TICK,
+            epoch_tick_interval: self.0.config.tick,
             limits: Limits {
                 // Some are left for what takes the place of others.
                 max_instances: filter_slots(self.0.config.max_instances) * 4 / 5,
@@ -204,7 +204,7 @@ impl Scheduler {
     pub async fn call(&self, request: CallRequest) -> CallReport {
         let context = request.task.context_id();
         match self.enter(&request.version, &request.principal, Some(&context)) {
-            Ok(place) => self.call_at(place, request).await,
+            Ok(place) => self.call_at(place, Box::new(request)).await,
             Err(none) => CallReport {
                 result: Err(failure(FailureClass::Unavailable, &none.to_string())),
                 start: None,
@@ -217,7 +217,7 @@ impl Scheduler {
 
     /// Runs one call to its end: an outcome, a trap, its deadline, or the task's interruption. A call that
     /// is dropped ends at its guest's next tick or wait.
-    pub async fn call_at(&self, place: Place, request: CallRequest) -> CallReport {
+    pub async fn call_at(&self, place: Place, request: Box<CallRequest>) -> CallReport {
         debug_assert_eq!(*place.0.version(), request.version);
         let inner = &self.0;
         let begun = Instant::now();
@@ -309,7 +309,7 @@ impl Inner {
     async fn run(
         self: Arc<Self>,
         place: pool::Place,
-        request: CallRequest,
+        request: Box<CallRequest>,
         deadline: Instant,
         pace: Arc<Pace>,
     ) -> Result<Outcome, CallFailure> {
@@ -324,7 +324,7 @@ impl Inner {
     async fn run_alone(
         self: Arc<Self>,
         found: Found,
-        request: CallRequest,
+        request: Box<CallRequest>,
         deadline: Instant,
         pace: Arc<Pace>,
     ) -> Result<Outcome, CallFailure> {
@@ -369,7 +369,7 @@ impl Inner {
         let instance = Instance::start(&self.engine, &code, version, deadline, Arc::clone(pace))
             .await
             .map_err(|error| self.explain(&error, &version.limits))?;
-        Ok((slot.hold(instance), temperature))
+        Ok((slot.hold(Box::new(instance)), temperature))
     }
 
     async fn code(&self, version: &VersionRef) -> Result<(Code, Temperature), CallFailure> {
@@ -379,8 +379,10 @@ impl Inner {
 
     /// Gives up what is kept for later while memory is over its budget.
     fn relieve(&self) {
-        let (Some(budget), Some(resident)) = (self.config.memory_budget, (self.config.resident)())
-        else {
+        let Some(budget) = self.config.memory_budget else {
+            return;
+        };
+        let Some(resident) = (self.config.resident)() else {
             return;
         };
         let relief = relief(resident, budget, self.pool.parked());

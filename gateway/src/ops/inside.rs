@@ -78,7 +78,7 @@ impl Operations {
             push: None,
             chain: Some(from.chain),
         };
-        match self.send(&caller, &agent, request).await {
+        match self.send(&caller, &agent, Box::new(request)).await {
             Ok(Sent::Message(message)) => Ok(AgentReply::Message(message)),
             Ok(Sent::Task(task)) => Ok(AgentReply::Task(task)),
             Err(error) => Err(refusal(error)),

@@ -96,7 +96,7 @@ enum Turn {
 
 /// A call with all it needs to run.
 struct Ready {
-    request: CallRequest,
+    request: Box<CallRequest>,
     /// `None`: what was had is not of the version that the task began with.
     place: Option<Place>,
     scheduler: Scheduler,
@@ -110,7 +110,7 @@ impl Operations {
         self: &Arc<Self>,
         caller: &Caller,
         agent: &Arc<AgentEntry>,
-        request: SendRequest,
+        request: Box<SendRequest>,
     ) -> Result<Sent, A2aError> {
         let (operations, caller) = (Arc::clone(self), caller.clone());
         let agent = Arc::clone(agent);
@@ -122,15 +122,15 @@ impl Operations {
         &self,
         caller: &Caller,
         agent: &Arc<AgentEntry>,
-        request: SendRequest,
+        request: Box<SendRequest>,
     ) -> Result<Sent, A2aError> {
         let SendRequest {
             history_length,
             return_immediately,
             ..
-        } = request;
+        } = *request;
         let mut task = match self.turn(caller, agent, request).await? {
-            Turn::Known(id) => self.known(caller, agent, &id, return_immediately).await?,
+            Turn::Known(id) => Box::pin(self.known(caller, agent, &id, return_immediately)).await?,
             Turn::Run(ready) if return_immediately => {
                 let call = Arc::clone(&ready.request.task);
                 call.accept().await?;
@@ -153,7 +153,7 @@ impl Operations {
         self: &Arc<Self>,
         caller: &Caller,
         agent: &Arc<AgentEntry>,
-        request: SendRequest,
+        request: Box<SendRequest>,
     ) -> Result<Opening, A2aError> {
         let (operations, caller) = (Arc::clone(self), caller.clone());
         let agent = Arc::clone(agent);
@@ -183,7 +183,7 @@ impl Operations {
         &self,
         caller: &Caller,
         agent: &Arc<AgentEntry>,
-        request: SendRequest,
+        request: Box<SendRequest>,
     ) -> Result<Started, A2aError> {
         let history_length = request.history_length;
         let ready = match self.turn(caller, agent, request).await? {
@@ -249,7 +249,7 @@ impl Operations {
         &self,
         caller: &Caller,
         agent: &Arc<AgentEntry>,
-        request: SendRequest,
+        request: Box<SendRequest>,
     ) -> Result<Turn, A2aError> {
         if let Some(config) = &request.push {
             self.check_push(agent, Some(config))?;
@@ -257,7 +257,7 @@ impl Operations {
         let mut once = None;
         if let Some(key) = &request.idempotency_key {
             let scope = caller.scope(&agent.version.agent);
-            match self.engine.once(&scope, key, &request.message).await? {
+            match Box::pin(self.engine.once(&scope, key, &request.message)).await? {
                 Attempt::Repeated(id) => return Ok(Turn::Known(id)),
                 Attempt::First(first) => once = Some(first),
             }
@@ -267,17 +267,14 @@ impl Operations {
             // In a box of its own: it is seldom, and every send pays for what this future holds.
             let context = request.message.context_id.as_deref();
             let entering = Box::pin(self.enter_soon(agent, &caller.principal, context));
-            place = Some(entering.await?);
+            place = Some(Box::new(entering.await?));
         }
         let ready = match request.message.task_id.clone() {
-            Some(id) => {
-                let resuming = self.resume(caller, agent, &id, request, once, place);
-                resuming.await?
-            }
+            Some(id) => Box::pin(self.resume(caller, agent, &id, request, once, place)).await?,
             None => {
                 let ready = self.begin(caller, agent, request, place)?;
                 if let Some(once) = once {
-                    ready.request.task.accept_once(once).await?;
+                    Box::pin(ready.request.task.accept_once(once)).await?;
                 }
                 ready
             }
@@ -289,8 +286,8 @@ impl Operations {
         &self,
         caller: &Caller,
         agent: &Arc<AgentEntry>,
-        request: SendRequest,
-        place: Option<Place>,
+        request: Box<SendRequest>,
+        place: Option<Box<Place>>,
     ) -> Result<Ready, A2aError> {
         let SendRequest {
             message,
@@ -299,7 +296,7 @@ impl Operations {
             push,
             chain,
             ..
-        } = request;
+        } = *request;
         let definition = &agent.definition;
         let skill = skill::choose(definition, &message, metadata.as_ref())?;
         skill::check_modes(definition, skill, &message)?;
@@ -313,7 +310,7 @@ impl Operations {
         });
         // Before anything is kept: a call that is refused leaves nothing behind.
         let place = match place {
-            Some(place) => place,
+            Some(place) => *place,
             None => self.enter(agent, &principal, Some(&call.context_id()))?,
         };
         call.called_by(chain);
@@ -323,7 +320,7 @@ impl Operations {
         Ok(self.with_call(
             agent,
             Some(place),
-            CallRequest {
+            Box::new(CallRequest {
                 version: Arc::clone(&agent.version),
                 entry: Entry::Request,
                 skill: skill.id.clone(),
@@ -332,7 +329,7 @@ impl Operations {
                 principal,
                 extensions,
                 task: Arc::new(call),
-            },
+            }),
         ))
     }
 
@@ -342,9 +339,9 @@ impl Operations {
         caller: &Caller,
         agent: &Arc<AgentEntry>,
         id: &str,
-        request: SendRequest,
+        request: Box<SendRequest>,
         once: Option<Once>,
-        place: Option<Place>,
+        place: Option<Box<Place>>,
     ) -> Result<Ready, A2aError> {
         let SendRequest {
             message,
@@ -353,11 +350,11 @@ impl Operations {
             push,
             chain,
             ..
-        } = request;
+        } = *request;
         let scope = caller.scope(&agent.version.agent);
         // Refused before the task has taken its input, it waits as before.
         let place = match place {
-            Some(place) => place,
+            Some(place) => *place,
             None => self.enter(agent, &scope.principal, message.context_id.as_deref())?,
         };
         let along = Along { once, push };
@@ -382,7 +379,7 @@ impl Operations {
         Ok(self.with_call(
             &version,
             place,
-            CallRequest {
+            Box::new(CallRequest {
                 version: Arc::clone(&version.version),
                 entry: Entry::Input { slot: turn.slot },
                 skill: turn.skill,
@@ -391,7 +388,7 @@ impl Operations {
                 principal: scope.principal,
                 extensions,
                 task: Arc::new(turn.call),
-            },
+            }),
         ))
     }
 
@@ -409,7 +406,7 @@ impl Operations {
         &self,
         agent: &Arc<AgentEntry>,
         place: Option<Place>,
-        request: CallRequest,
+        request: Box<CallRequest>,
     ) -> Ready {
         Ready {
             request,
@@ -436,7 +433,7 @@ impl Ready {
         let mut calling = pin!(async {
             match place {
                 Some(place) => scheduler.call_at(place, request).await,
-                None => scheduler.call(request).await,
+                None => Box::pin(scheduler.call(*request)).await,
             }
         });
         let accepting = async {
