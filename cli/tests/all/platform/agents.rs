@@ -215,9 +215,9 @@ fn the_coordinator_merges_what_two_agents_make() {
         "agent:report-writer",
     ];
     let server = Server::start(dir.path(), &grants);
-    for agent in ["csv-stats", "report-writer", "coordinator"] {
-        server.deploy(&example(agent));
-    }
+    server.deploy(&example("csv-stats"));
+    server.deploy(&example("report-writer"));
+    server.deploy(&example("coordinator"));
     let notes =
         "Costs: rent went up\nPeople: two joined\n\ncity,people\nOslo,709000\nBergen,291000\n";
     let sent = server.send("coordinator", text(notes));
