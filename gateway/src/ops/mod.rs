@@ -2,6 +2,7 @@
 //! [`Answer`].
 
 mod detached;
+mod negotiator;
 mod push;
 mod read;
 mod send;

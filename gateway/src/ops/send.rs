@@ -279,14 +279,14 @@ impl Operations {
         request: Box<SendRequest>,
     ) -> Result<Ready, A2aError> {
         let SendRequest {
-            message,
+            mut message,
             metadata,
             extensions,
             push,
             ..
         } = *request;
         let definition = &agent.definition;
-        let skill = skill::choose(definition, &message, metadata.as_ref())?;
+        let skill = skill::choose(definition, &mut message, metadata.as_ref())?;
         skill::check_modes(definition, skill, &message)?;
         let scope = caller.scope(&agent.version.agent);
         let principal = scope.principal.clone();

@@ -7,7 +7,7 @@
 //!
 //! A scope is the digest of its kind and its owners, so no name in one can lead into another.
 
-mod rank;
+pub mod rank;
 
 use crate::desk::{Asker, ServiceError};
 use crate::engine::{Inner, blocking};
