@@ -4,7 +4,9 @@ use super::{Detached, Operations, Sent, skill};
 use crate::agents::AgentEntry;
 use crate::auth::Caller;
 use crate::errors::{A2aError, Kind};
+use crate::filters::Guard;
 use crate::metrics::AgentMetrics;
+use dormouse_filters::World;
 use dormouse_scheduler::{CallFailure, CallRequest, Entry, Place, Scheduler};
 use dormouse_services::model::{
     FailureClass, Message, Metadata, Outcome, StreamResponse, Task, is_interrupted,
@@ -241,13 +243,44 @@ impl Operations {
         Ok(task)
     }
 
+    /// Has filters look at the message, if there are any; they look at what the agent says, too.
+    async fn look(
+        &self,
+        caller: &Caller,
+        agent: &AgentEntry,
+        request: &mut SendRequest,
+    ) -> Result<Option<Arc<Guard>>, A2aError> {
+        let Some(active) = self.filters.active() else {
+            return Ok(None);
+        };
+        if !active.has(World::Message) {
+            return Ok(None);
+        }
+        let scope = caller.scope(&agent.version.agent);
+        let skill = match request.message.task_id {
+            None => {
+                let metadata = request.metadata.as_ref();
+                Some(&*skill::choose(&agent.definition, &request.message, metadata)?.id)
+            }
+            Some(_) => None,
+        };
+        let message = &mut request.message;
+        let (name, principal) = (&scope.agent, &scope.principal);
+        let Some(guard) = self.filters.guard(name, principal, skill, message) else {
+            return Ok(None);
+        };
+        guard.enter(message).await?;
+        Ok(Some(Arc::new(guard)))
+    }
+
     /// Creates the task or gives it its next turn, unless that was done before.
     async fn turn(
         &self,
         caller: &Caller,
         agent: &Arc<AgentEntry>,
-        request: SendRequest,
+        mut request: SendRequest,
     ) -> Result<Turn, A2aError> {
+        let guard = self.look(caller, agent, &mut request).await?;
         if let Some(config) = &request.push {
             self.check_push(agent, Some(config))?;
         }
@@ -269,6 +302,9 @@ impl Operations {
                 ready
             }
         };
+        if let Some(guard) = guard {
+            ready.request.task.screen(guard);
+        }
         Ok(Turn::Run(Box::new(ready)))
     }
 
@@ -441,6 +477,7 @@ async fn settle(task: &Call, result: Result<Outcome, CallFailure>) -> Result<Set
     let (class, sentence) = match result {
         Ok(outcome) => match task.finish(outcome).await {
             Err(error @ TaskError::Limit { .. }) => (FailureClass::Limit, error.to_string()),
+            Err(TaskError::Refused { class, sentence }) => (class, sentence),
             settled => return settled,
         },
         Err(failure) => (failure.class, failure.sentence),

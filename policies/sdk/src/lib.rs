@@ -24,9 +24,11 @@
 //! filter!(NoDelete);
 //! ```
 //!
-//! Build it as a `cdylib` for `wasm32-wasip2`.
+//! Build it as a `cdylib` for `wasm32-wasip2`. Filters that see messages, and may redact them, are in [`message`].
 
 mod answer;
+pub mod message;
+pub mod metrics;
 
 #[allow(
     missing_docs,
