@@ -137,6 +137,9 @@ macro_rules! filter {
             $crate::glue::place!($filter);
     $crate::bindings::export_filter!(Component with_types_in $crate::bindings);
         };
+        // Natively, for tests, the filter is in use as well.
+        #[cfg(not(target_arch = "wasm32"))]
+        const _: fn(&str) -> Result<$filter, String> = <$filter as $crate::Filter>::configure;
     };
 }
 
