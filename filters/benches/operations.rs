@@ -164,7 +164,7 @@ fn messages(engine: &str, config: &WasmAgentConfig, samples: usize) {
     let agent = runtime.load_agent("pii", "pii", "{}").unwrap();
     let subject = Subject {
         agent: "echo".into(),
-        skill: Some("echo".into()),
+        skill: "echo".into(),
         principal: "anonymous".into(),
         task_id: None,
         context_id: None,

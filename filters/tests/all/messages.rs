@@ -9,7 +9,7 @@ use std::sync::Arc;
 pub(crate) fn subject() -> Subject {
     Subject {
         agent: "echo".into(),
-        skill: Some("say".into()),
+        skill: "say".into(),
         principal: "ann".into(),
         task_id: None,
         context_id: None,

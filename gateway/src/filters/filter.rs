@@ -2,7 +2,7 @@
 
 use super::breaker::Breaker;
 use super::edits::{self, Checked, Verdict, Wrong};
-use super::metrics::Metrics;
+use super::metrics::{ALLOW, Meter, Metrics};
 use super::question::{Question, Words};
 use super::stored::{BodyMode, Fail, Record};
 use crate::config::FilterRules;
@@ -11,7 +11,7 @@ use dormouse_filters::{AuditMetadata, WasmAgentInstance, WasmRuntimeError, World
 use dormouse_scheduler::Scheduler;
 use hyper::StatusCode;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use thiserror::Error;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
@@ -32,8 +32,13 @@ pub(crate) struct Filter {
     next: AtomicUsize,
     queue: Semaphore,
     breaker: Mutex<Breaker>,
+    /// By phase.
+    meters: [OnceLock<Meter>; PHASES],
     tools: Arc<Tools>,
 }
+
+/// How many phases there are.
+const PHASES: usize = Phase::Result as usize + 1;
 
 /// When a filter is asked. The names are those that filters declare.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -150,6 +155,7 @@ impl Filter {
             next: AtomicUsize::new(0),
             queue: Semaphore::new(tools.rules.queue),
             breaker: Mutex::default(),
+            meters: Default::default(),
             tools,
         }
     }
@@ -221,7 +227,7 @@ impl Filter {
         self.settle(phase, about, started, heard, |(checked, response)| {
             Finding {
                 decision: match checked.verdict {
-                    Verdict::Allow => "allow",
+                    Verdict::Allow => ALLOW,
                     Verdict::Block { .. } => "block",
                     Verdict::Redirect { .. } => "redirect",
                 },
@@ -264,7 +270,7 @@ impl Filter {
         let check = |mut answer: message::Answer| {
             let decision = match (&answer.decision, answer.redactions.is_empty()) {
                 (Decision::Block(_), _) => "block",
-                (Decision::Allow, true) => "allow",
+                (Decision::Allow, true) => ALLOW,
                 (Decision::Allow, false) => "redact",
             };
             let audit = audit_of(&mut answer.audit);
@@ -306,9 +312,13 @@ impl Filter {
             (Err(_), Fail::Open) => "failed_open",
             (Err(_), Fail::Closed) => "failed_closed",
         };
+        let at = phase as usize;
         let (name, phase) = (&*self.record.name, phase.as_str());
         let took = started.elapsed();
-        self.tools.metrics.observe(name, phase, decision, took);
+        let meter = &self.meters[at];
+        let meter = meter.get_or_init(|| self.tools.metrics.meter(name, phase));
+        let labels = [name, phase, decision];
+        self.tools.metrics.observe(meter, labels, took);
         match heard {
             Ok(answer) => Said::Answer(answer),
             Err(failure) => {
@@ -334,7 +344,7 @@ impl Filter {
         let (decision, audit) = (finding.decision, finding.audit);
         let is_silent =
             audit.tags.is_empty() && audit.rule_ids.is_empty() && audit.reason_codes.is_empty();
-        if decision == "allow" && is_silent {
+        if decision == ALLOW && is_silent {
             return;
         }
         info!(

@@ -54,12 +54,12 @@ struct Looked<'a> {
 }
 
 impl Filters {
-    /// The filters of messages before an agent; `None` if there are none. `skill` is what begins.
+    /// The filters of messages before an agent; `None` if there are none. `skill` is what the task begins or began with.
     pub(crate) fn guard(
         &self,
         agent: &str,
         principal: &str,
-        skill: Option<&str>,
+        skill: &str,
         message: &Message,
     ) -> Option<Guard> {
         let active = self.active()?;
@@ -74,7 +74,7 @@ impl Filters {
             filters,
             subject: Subject {
                 agent: agent.to_owned(),
-                skill: skill.map(str::to_owned),
+                skill: skill.to_owned(),
                 principal: principal.to_owned(),
                 task_id: message.task_id.clone(),
                 context_id: message.context_id.clone(),

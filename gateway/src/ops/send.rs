@@ -257,16 +257,17 @@ impl Operations {
             return Ok(None);
         }
         let scope = caller.scope(&agent.version.agent);
-        let skill = match request.message.task_id {
+        let skill = match &request.message.task_id {
             None => {
                 let metadata = request.metadata.as_ref();
-                Some(&*skill::choose(&agent.definition, &request.message, metadata)?.id)
+                let skill = skill::choose(&agent.definition, &request.message, metadata)?;
+                skill.id.clone()
             }
-            Some(_) => None,
+            Some(id) => self.engine.skill_of(&scope, id).await?,
         };
         let message = &mut request.message;
         let (name, principal) = (&scope.agent, &scope.principal);
-        let Some(guard) = self.filters.guard(name, principal, skill, message) else {
+        let Some(guard) = self.filters.guard(name, principal, &skill, message) else {
             return Ok(None);
         };
         guard.enter(message).await?;

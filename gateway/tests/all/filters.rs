@@ -5,7 +5,9 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use dormouse_gateway::FilterRules;
 use serde_json::{Value, json};
+use std::io::{self, Write};
 use std::path::Path;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// A component of `policies/`.
@@ -265,4 +267,48 @@ async fn code_of_a_filter_is_compiled_once() {
     }
     server.filter("guard", &policy("hostile"), json!({})).await;
     assert_eq!(compiles().await, 2.0);
+}
+
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn who_has_decided_and_why_is_in_the_log() {
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_writer(move || writer.clone())
+        .with_ansi(false)
+        .finish();
+    // This thread is the whole server.
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let server = start(|_| {}).await;
+    server.filter("guard", &policy("hostile"), json!({})).await;
+    let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let request = format!("POST /agents/echo\nx-do: block\ntraceparent: {trace}");
+    assert_eq!(server.ask(&request, b"{}").await.status, 403);
+    let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let line = log.lines().find(|line| line.contains("decided_by"));
+    let line = line.unwrap_or_else(|| panic!("{log}"));
+    for part in [
+        "decided_by=\"guard\"",
+        "decision=\"block\"",
+        "phase=\"request_headers\"",
+        "rule_ids=[\"r1\"]",
+        "reason_codes=[\"asked\"]",
+        trace,
+    ] {
+        assert!(line.contains(part), "{part}: {line}");
+    }
 }

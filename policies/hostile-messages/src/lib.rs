@@ -45,9 +45,7 @@ impl Hostile {
             "annotate" => {
                 let seen = format!(
                     r#"{{"agent": {:?}, "skill": {:?}, "principal": {:?}}}"#,
-                    subject.agent,
-                    subject.skill.as_deref().unwrap_or_default(),
-                    subject.principal
+                    subject.agent, subject.skill, subject.principal
                 );
                 Verdict::allow().annotate("seen", seen)
             }

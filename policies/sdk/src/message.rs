@@ -280,7 +280,7 @@ pub mod testing {
     pub fn subject() -> Subject {
         Subject {
             agent: "echo".into(),
-            skill: Some("say".into()),
+            skill: "say".into(),
             principal: "anonymous".into(),
             task_id: None,
             context_id: None,
