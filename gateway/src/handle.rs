@@ -78,7 +78,7 @@ pub(crate) async fn handle(
         .admit(&parts.headers, auth::need(face, &route, &parts.method))
     {
         Ok(caller) => caller,
-        Err(denied) => return refuse(&shared, &route, denied, &parts, body).await,
+        Err(denied) => return Box::pin(refuse(&shared, &route, denied, &parts, body)).await,
     };
     if face == Face::Public
         && matches!(route, Route::A2a { .. } | Route::Grpc(_) | Route::RootCard)
@@ -86,7 +86,10 @@ pub(crate) async fn handle(
         && filters.has(World::Http)
     {
         let path = path.into_owned();
-        return filtered(&shared, &filters, &caller, peer, &path, parts, body).await;
+        return Box::pin(filtered(
+            &shared, &filters, &caller, peer, &path, parts, body,
+        ))
+        .await;
     }
     match route {
         Route::Healthz => only_get(&parts, || respond::text(StatusCode::OK, "ok\n")),
@@ -96,13 +99,13 @@ pub(crate) async fn handle(
         }
         _ if face == Face::Metrics => not_found(&path),
         Route::Jwks => jwks(&shared, &parts),
-        Route::AnyTask(id) => activity::task(&shared, &caller, id, &parts).await,
+        Route::AnyTask(id) => Box::pin(activity::task(&shared, &caller, id, &parts)).await,
         route @ (Route::A2a { .. } | Route::Grpc(_) | Route::RootCard) => {
             agents(&shared, &caller, route, &parts, Payload::Arriving(body)).await
         }
         Route::Unknown if grpc::is_grpc(&parts.headers) => grpc::unknown(&path),
         Route::Metrics | Route::Unknown => not_found(&path),
-        route => platform::answer(shared.clone(), route, &parts, body).await,
+        route => Box::pin(platform::answer(shared.clone(), route, &parts, body)).await,
     }
 }
 
@@ -116,8 +119,8 @@ async fn agents(
 ) -> Reply {
     match route {
         Route::A2a { base, what } => a2a(shared, caller, base, what, parts, body).await,
-        Route::Grpc(method) => grpc::answer(shared, caller, method, parts, body).await,
-        Route::RootCard => root_card(shared, parts).await,
+        Route::Grpc(method) => Box::pin(grpc::answer(shared, caller, method, parts, body)).await,
+        Route::RootCard => Box::pin(root_card(shared, parts)).await,
         _ => not_found(parts.uri.path()),
     }
 }

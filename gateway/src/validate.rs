@@ -56,7 +56,7 @@ pub(crate) fn decode<T: DeserializeOwned>(json: &[u8]) -> Result<T, A2aError> {
 }
 
 /// A SendMessageRequest.
-pub(crate) fn send(json: &[u8]) -> Result<SendRequest, A2aError> {
+pub(crate) fn send(json: &[u8]) -> Result<Box<SendRequest>, A2aError> {
     let WireSend {
         message,
         configuration,
@@ -70,10 +70,10 @@ pub(crate) fn sent(
     message: Message,
     metadata: Option<Metadata>,
     configuration: WireConfiguration,
-) -> Result<SendRequest, A2aError> {
+) -> Result<Box<SendRequest>, A2aError> {
     let push = configuration.task_push_notification_config;
     let message = checked(message)?;
-    Ok(SendRequest {
+    Ok(Box::new(SendRequest {
         push: push.map(push::config).transpose()?,
         idempotency_key: idempotency_key(&message)?,
         extensions: Vec::new(),
@@ -81,7 +81,7 @@ pub(crate) fn sent(
         metadata,
         history_length: history_length(configuration.history_length)?,
         return_immediately: configuration.return_immediately.unwrap_or(false),
-    })
+    }))
 }
 
 /// The key of a message that may be sent twice; see [`IDEMPOTENCY`].
@@ -343,7 +343,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn message(change: impl FnOnce(&mut Value)) -> Result<SendRequest, A2aError> {
+    fn message(change: impl FnOnce(&mut Value)) -> Result<Box<SendRequest>, A2aError> {
         let mut request = json!({
             "message": {"messageId": "m", "role": "ROLE_USER", "parts": [{"text": "hi"}]},
         });

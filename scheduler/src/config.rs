@@ -1,5 +1,6 @@
 //! Every limit of the scheduler, with its reason beside it.
 
+use crate::engine::TICK;
 use crate::machine;
 use dormouse_services::Grants;
 use std::path::PathBuf;
@@ -34,6 +35,9 @@ pub struct SchedulerConfig {
     pub compile_workers: usize,
     /// Event loops that have not run anything for this long stand still; it is logged and counted.
     pub stall_after: Duration,
+    /// How often running guests are interrupted, to see whether their time is up and whether others wait for their
+    /// thread. Longer only for tools under which everything takes long: what a guest does in between, it does.
+    pub tick: Duration,
     /// What a call of an agent may use that has no limits of its own.
     pub limits: CallLimits,
     /// Services that every agent gets which needs them; others only those that were granted to them.
@@ -187,6 +191,7 @@ impl SchedulerConfig {
             resident: machine::resident,
             compile_workers: 1,
             stall_after: Duration::from_secs(2),
+            tick: TICK,
             limits: CallLimits::default(),
             grants: Grants::default(),
         }

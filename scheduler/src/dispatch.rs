@@ -173,7 +173,7 @@ impl Scheduler {
     pub async fn call(&self, request: CallRequest) -> CallReport {
         let context = request.task.context_id();
         match self.enter(&request.version, &request.principal, Some(&context)) {
-            Ok(place) => self.call_at(place, request).await,
+            Ok(place) => self.call_at(place, Box::new(request)).await,
             Err(none) => CallReport {
                 result: Err(failure(FailureClass::Unavailable, &none.to_string())),
                 start: None,
@@ -186,7 +186,7 @@ impl Scheduler {
 
     /// Runs one call to its end: an outcome, a trap, its deadline, or the task's interruption. A call that
     /// is dropped ends at its guest's next tick or wait.
-    pub async fn call_at(&self, place: Place, request: CallRequest) -> CallReport {
+    pub async fn call_at(&self, place: Place, request: Box<CallRequest>) -> CallReport {
         debug_assert_eq!(*place.0.version(), request.version);
         let inner = &self.0;
         let begun = Instant::now();
@@ -278,7 +278,7 @@ impl Inner {
     async fn run(
         self: Arc<Self>,
         place: pool::Place,
-        request: CallRequest,
+        request: Box<CallRequest>,
         deadline: Instant,
         pace: Arc<Pace>,
     ) -> Result<Outcome, CallFailure> {
@@ -293,7 +293,7 @@ impl Inner {
     async fn run_alone(
         self: Arc<Self>,
         found: Found,
-        request: CallRequest,
+        request: Box<CallRequest>,
         deadline: Instant,
         pace: Arc<Pace>,
     ) -> Result<Outcome, CallFailure> {
@@ -340,7 +340,7 @@ impl Inner {
         let instance = Instance::start(&self.engine, &code, limits, usage, deadline, pace)
             .await
             .map_err(|error| self.explain(&error, limits))?;
-        Ok((slot.hold(instance), temperature))
+        Ok((slot.hold(Box::new(instance)), temperature))
     }
 
     async fn code(&self, version: &VersionRef) -> Result<(Code, Temperature), CallFailure> {
@@ -350,8 +350,10 @@ impl Inner {
 
     /// Gives up what is kept for later while memory is over its budget.
     fn relieve(&self) {
-        let (Some(budget), Some(resident)) = (self.config.memory_budget, (self.config.resident)())
-        else {
+        let Some(budget) = self.config.memory_budget else {
+            return;
+        };
+        let Some(resident) = (self.config.resident)() else {
             return;
         };
         let relief = relief(resident, budget, self.pool.parked());

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use wasmtime::{Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig};
 
-/// How often a running guest is made to yield, so that a loop holds up its thread for one tick and
-/// no longer.
+/// How often a running guest is made to yield, unless somebody configures otherwise, so that a loop holds up its
+/// thread for one tick and no longer.
 pub(crate) const TICK: Duration = Duration::from_millis(1);
 
 /// The full version of wasmtime. Part of the key of compiled code, because wasmtime itself accepts
@@ -19,10 +19,14 @@ pub(crate) const TICK: Duration = Duration::from_millis(1);
 pub(crate) const ENGINE_VERSION: &str = "48.0.8";
 
 /// Bytes of a slot's memory, and of a table, that stay resident when its instance is dropped. Written over, as a
-/// small agent's pages then are, they cost 50 microseconds less than given back and faulted in again. Nothing gives
-/// them back later, so this bounds what a storm leaves behind: so much for each slot that was ever used.
-const KEEP_MEMORY: usize = 64 << 10;
+/// small agent's pages then are, they cost 50 microseconds less than given back and faulted in again; more than this
+/// saves nothing that could be measured. Nothing gives them back later, so it bounds what a storm leaves behind: so
+/// much for each slot that was ever used.
+const KEEP_MEMORY: usize = 16 << 10;
 const KEEP_TABLE: usize = 4 << 10;
+/// Slots that are free and yet set up for the module which they had last, so that its next instance starts sooner. Each
+/// keeps the mapping of that module's code, which counts as resident.
+const WARM_SLOTS: u32 = 16;
 
 pub(crate) struct Engine {
     pub(crate) wasmtime: wasmtime::Engine,
@@ -47,7 +51,7 @@ impl Engine {
             .wasm_threads(false)
             .allocation_strategy(InstanceAllocationStrategy::Pooling(pool(config)));
         let wasmtime = wasmtime::Engine::new(&settings)?;
-        let clock = Arc::new(Clock::start(wasmtime.clone(), TICK));
+        let clock = Arc::new(Clock::start(wasmtime.clone(), config.tick));
         Ok(Self {
             wasmtime,
             logs: Arc::default(),
@@ -90,7 +94,7 @@ fn pool(config: &SchedulerConfig) -> PoolingAllocationConfig {
         .pagemap_scan(Enabled::Auto)
         .linear_memory_keep_resident(KEEP_MEMORY)
         .table_keep_resident(KEEP_TABLE)
-        .max_unused_warm_slots(64)
+        .max_unused_warm_slots(WARM_SLOTS)
         .decommit_batch_size(16);
     pool
 }

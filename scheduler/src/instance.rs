@@ -205,7 +205,7 @@ impl Instance {
     pub(crate) async fn call(
         &mut self,
         engine: &Engine,
-        request: CallRequest,
+        request: Box<CallRequest>,
         deadline: Instant,
         pace: Arc<Pace>,
     ) -> wasmtime::Result<wit::Outcome> {
@@ -269,7 +269,7 @@ pub(crate) struct Lowered {
 }
 
 impl Lowered {
-    pub(crate) fn new(request: CallRequest, deadline: Instant, book: Arc<LogBook>) -> Self {
+    pub(crate) fn new(request: Box<CallRequest>, deadline: Instant, book: Arc<LogBook>) -> Self {
         let CallRequest {
             version,
             entry,
@@ -279,7 +279,7 @@ impl Lowered {
             principal,
             extensions,
             task: call,
-        } = request;
+        } = *request;
         let task = call.task_id();
         let log = CallLog::new(
             version.agent.clone(),

@@ -30,7 +30,7 @@ pub(crate) type Owner = Option<String>;
 #[derive(Debug)]
 pub(crate) struct Refused;
 
-pub(crate) struct Pool<I = Instance> {
+pub(crate) struct Pool<I = Box<Instance>> {
     caps: Caps,
     metrics: Arc<Metrics>,
     state: Mutex<State<I>>,

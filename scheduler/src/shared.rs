@@ -35,7 +35,7 @@ pub(crate) enum Message {
 
 /// One call, on its way into a shared instance.
 pub(crate) struct Job {
-    pub(crate) request: CallRequest,
+    pub(crate) request: Box<CallRequest>,
     pub(crate) deadline: Instant,
     pub(crate) pace: Arc<Pace>,
     pub(crate) reply: oneshot::Sender<Reply>,
@@ -52,7 +52,7 @@ impl Message {
     pub(crate) fn give_back(self) {
         if let Self::Call(job) = self {
             // A call that has gone away does not care.
-            let _gone = job.reply.send(Reply::NotBegun(Box::new(job.request)));
+            let _gone = job.reply.send(Reply::NotBegun(job.request));
         }
     }
 

@@ -7,12 +7,12 @@ use super::stored::{Record, Shared};
 use crate::config::FilterRules;
 use crate::errors::{ApiError, GatewayError};
 use arc_swap::ArcSwapOption;
-use dormouse_filters::{WasmAgentInstance, WasmAgentRuntime, WasmRuntimeError};
+use dormouse_filters::{WasmAgentInstance, WasmAgentRuntime, WasmRuntimeError, World};
 use dormouse_scheduler::Scheduler;
 use dormouse_store::{Digest, ModuleStore, StoreError};
 use hyper::StatusCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use thiserror::Error;
 use tracing::{error, warn};
 
@@ -20,6 +20,8 @@ use tracing::{error, warn};
 pub(crate) struct Filters {
     runtime: Arc<WasmAgentRuntime>,
     active: ArcSwapOption<Pipeline>,
+    /// Whether there are filters of messages.
+    see_messages: AtomicBool,
     pub(super) modules: Arc<dyn ModuleStore>,
     pub(super) store: Shared,
     tools: Arc<Tools>,
@@ -56,6 +58,7 @@ impl Filters {
         let filters = Self {
             runtime: Arc::new(scheduler.filters(Arc::clone(&metrics) as _)?),
             active: ArcSwapOption::empty(),
+            see_messages: AtomicBool::new(false),
             modules,
             store,
             tools: Arc::new(Tools {
@@ -85,6 +88,11 @@ impl Filters {
         self.active.load_full()
     }
 
+    /// Whether there are filters of messages, at the cost of looking at a flag.
+    pub(crate) fn see_messages(&self) -> bool {
+        self.see_messages.load(Ordering::Acquire)
+    }
+
     pub(super) fn all(&self) -> Vec<Arc<Filter>> {
         self.active()
             .map_or_else(Vec::new, |pipeline| pipeline.0.clone())
@@ -102,7 +110,11 @@ impl Filters {
 
     fn swap(&self, filters: Vec<Arc<Filter>>) {
         let pipeline = (!filters.is_empty()).then(|| Arc::new(Pipeline::new(filters)));
+        let see_messages = pipeline
+            .as_ref()
+            .is_some_and(|pipeline| pipeline.has(World::Message));
         self.active.store(pipeline);
+        self.see_messages.store(see_messages, Ordering::Release);
     }
 
     fn filter(&self, record: Record, instances: Vec<Arc<WasmAgentInstance>>) -> Filter {

@@ -5,7 +5,7 @@
 //! that see messages), `edits` (what of an answer is valid), `book` (which there are, and how they change), `api`
 //! (`/v1/filters`), `stored` (what is kept of one), `metrics`.
 //!
-//! Without a filter all of this costs a request one load of a pointer.
+//! Without a filter all of this costs a request one load of a pointer, and a message one look at a flag.
 
 mod api;
 mod bodies;

@@ -79,7 +79,7 @@ pub(super) fn decode<M: Message + Default>(
     Ok(Decoded { tenant, request })
 }
 
-pub(super) fn send(request: pb::SendMessageRequest) -> Result<SendRequest, A2aError> {
+pub(super) fn send(request: pb::SendMessageRequest) -> Result<Box<SendRequest>, A2aError> {
     let message = request
         .message
         .ok_or_else(|| A2aError::params("the request has no message"))?;

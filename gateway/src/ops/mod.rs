@@ -33,8 +33,8 @@ use tokio_util::task::TaskTracker;
 
 /// The 11 operations of A2A 1.0 §3.1.
 pub(crate) enum Request {
-    Send(SendRequest),
-    Stream(SendRequest),
+    Send(Box<SendRequest>),
+    Stream(Box<SendRequest>),
     Get {
         id: String,
         history_length: Option<usize>,
@@ -145,30 +145,35 @@ impl Operations {
             let sentence = "this agent does not stream; send, and get the task";
             return Err(A2aError::new(Kind::UnsupportedOperation, sentence));
         }
+        // Boxes, because a send would pay for the room that the futures of the others take.
         match request {
             Request::Send(request) => Ok(Answer::Sent(self.send(caller, agent, request).await?)),
             Request::Stream(request) => Ok(Answer::Stream(Box::new(
-                self.stream(caller, agent, request).await?,
+                Box::pin(self.stream(caller, agent, request)).await?,
             ))),
             Request::Get { id, history_length } => Ok(Answer::Task(
-                self.get(caller, agent, &id, history_length).await?,
+                Box::pin(self.get(caller, agent, &id, history_length)).await?,
             )),
-            Request::List(request) => Ok(Answer::Page(self.list(caller, agent, request).await?)),
-            Request::Cancel { id } => Ok(Answer::Task(self.cancel(caller, agent, &id).await?)),
+            Request::List(request) => Ok(Answer::Page(
+                Box::pin(self.list(caller, agent, request)).await?,
+            )),
+            Request::Cancel { id } => Ok(Answer::Task(
+                Box::pin(self.cancel(caller, agent, &id)).await?,
+            )),
             Request::Subscribe { id, after } => Ok(Answer::Stream(Box::new(
-                self.subscribe(caller, agent, &id, after).await?,
+                Box::pin(self.subscribe(caller, agent, &id, after)).await?,
             ))),
             Request::CreatePush { task, config } => Ok(Answer::Push(
-                self.create_push(caller, agent, task, config).await?,
+                Box::pin(self.create_push(caller, agent, task, config)).await?,
             )),
-            Request::GetPush { task, id } => {
-                Ok(Answer::Push(self.get_push(caller, agent, task, &id).await?))
-            }
-            Request::ListPush(list) => {
-                Ok(Answer::Pushes(self.list_push(caller, agent, list).await?))
-            }
+            Request::GetPush { task, id } => Ok(Answer::Push(
+                Box::pin(self.get_push(caller, agent, task, &id)).await?,
+            )),
+            Request::ListPush(list) => Ok(Answer::Pushes(
+                Box::pin(self.list_push(caller, agent, list)).await?,
+            )),
             Request::DeletePush { task, id } => {
-                self.delete_push(caller, agent, &task, &id).await?;
+                Box::pin(self.delete_push(caller, agent, &task, &id)).await?;
                 Ok(Answer::Done {})
             }
             Request::ExtendedCard => extended_card(caller, agent),

@@ -6,7 +6,6 @@ use crate::auth::Caller;
 use crate::errors::{A2aError, Kind};
 use crate::filters::Guard;
 use crate::metrics::AgentMetrics;
-use dormouse_filters::World;
 use dormouse_scheduler::{CallFailure, CallRequest, Entry, Place, Scheduler};
 use dormouse_services::model::{
     FailureClass, Message, Metadata, Outcome, StreamResponse, Task, is_interrupted,
@@ -95,7 +94,7 @@ enum Turn {
 
 /// A call with all it needs to run.
 struct Ready {
-    request: CallRequest,
+    request: Box<CallRequest>,
     /// `None`: what was had is not of the version that the task began with.
     place: Option<Place>,
     scheduler: Scheduler,
@@ -109,7 +108,7 @@ impl Operations {
         self: &Arc<Self>,
         caller: &Caller,
         agent: &Arc<AgentEntry>,
-        request: SendRequest,
+        request: Box<SendRequest>,
     ) -> Result<Sent, A2aError> {
         let (operations, caller) = (Arc::clone(self), caller.clone());
         let agent = Arc::clone(agent);
@@ -121,15 +120,15 @@ impl Operations {
         &self,
         caller: &Caller,
         agent: &Arc<AgentEntry>,
-        request: SendRequest,
+        request: Box<SendRequest>,
     ) -> Result<Sent, A2aError> {
         let SendRequest {
             history_length,
             return_immediately,
             ..
-        } = request;
+        } = *request;
         let mut task = match self.turn(caller, agent, request).await? {
-            Turn::Known(id) => self.known(caller, agent, &id, return_immediately).await?,
+            Turn::Known(id) => Box::pin(self.known(caller, agent, &id, return_immediately)).await?,
             Turn::Run(ready) if return_immediately => {
                 let call = Arc::clone(&ready.request.task);
                 call.accept().await?;
@@ -152,7 +151,7 @@ impl Operations {
         self: &Arc<Self>,
         caller: &Caller,
         agent: &Arc<AgentEntry>,
-        request: SendRequest,
+        request: Box<SendRequest>,
     ) -> Result<Opening, A2aError> {
         let (operations, caller) = (Arc::clone(self), caller.clone());
         let agent = Arc::clone(agent);
@@ -182,7 +181,7 @@ impl Operations {
         &self,
         caller: &Caller,
         agent: &Arc<AgentEntry>,
-        request: SendRequest,
+        request: Box<SendRequest>,
     ) -> Result<Started, A2aError> {
         let history_length = request.history_length;
         let ready = match self.turn(caller, agent, request).await? {
@@ -243,19 +242,13 @@ impl Operations {
         Ok(task)
     }
 
-    /// Has filters look at the message, if there are any; they look at what the agent says, too.
+    /// Has the filters before the agent look at the message; they look at what it says, too.
     async fn look(
         &self,
         caller: &Caller,
         agent: &AgentEntry,
         request: &mut SendRequest,
     ) -> Result<Option<Arc<Guard>>, A2aError> {
-        let Some(active) = self.filters.active() else {
-            return Ok(None);
-        };
-        if !active.has(World::Message) {
-            return Ok(None);
-        }
         let scope = caller.scope(&agent.version.agent);
         let skill = match &request.message.task_id {
             None => {
@@ -279,26 +272,31 @@ impl Operations {
         &self,
         caller: &Caller,
         agent: &Arc<AgentEntry>,
-        mut request: SendRequest,
+        mut request: Box<SendRequest>,
     ) -> Result<Turn, A2aError> {
-        let guard = self.look(caller, agent, &mut request).await?;
+        // Seldom there, so its future is in a box.
+        let guard = if self.filters.see_messages() {
+            Box::pin(self.look(caller, agent, &mut request)).await?
+        } else {
+            None
+        };
         if let Some(config) = &request.push {
             self.check_push(agent, Some(config))?;
         }
         let mut once = None;
         if let Some(key) = &request.idempotency_key {
             let scope = caller.scope(&agent.version.agent);
-            match self.engine.once(&scope, key, &request.message).await? {
+            match Box::pin(self.engine.once(&scope, key, &request.message)).await? {
                 Attempt::Repeated(id) => return Ok(Turn::Known(id)),
                 Attempt::First(first) => once = Some(first),
             }
         }
         let ready = match request.message.task_id.clone() {
-            Some(id) => self.resume(caller, agent, &id, request, once).await?,
+            Some(id) => Box::pin(self.resume(caller, agent, &id, request, once)).await?,
             None => {
                 let ready = self.begin(caller, agent, request)?;
                 if let Some(once) = once {
-                    ready.request.task.accept_once(once).await?;
+                    Box::pin(ready.request.task.accept_once(once)).await?;
                 }
                 ready
             }
@@ -313,7 +311,7 @@ impl Operations {
         &self,
         caller: &Caller,
         agent: &Arc<AgentEntry>,
-        request: SendRequest,
+        request: Box<SendRequest>,
     ) -> Result<Ready, A2aError> {
         let SendRequest {
             message,
@@ -321,7 +319,7 @@ impl Operations {
             extensions,
             push,
             ..
-        } = request;
+        } = *request;
         let definition = &agent.definition;
         let skill = skill::choose(definition, &message, metadata.as_ref())?;
         skill::check_modes(definition, skill, &message)?;
@@ -341,7 +339,7 @@ impl Operations {
         Ok(self.with_call(
             agent,
             Some(place),
-            CallRequest {
+            Box::new(CallRequest {
                 version: Arc::clone(&agent.version),
                 entry: Entry::Request,
                 skill: skill.id.clone(),
@@ -350,7 +348,7 @@ impl Operations {
                 principal,
                 extensions,
                 task: Arc::new(call),
-            },
+            }),
         ))
     }
 
@@ -360,7 +358,7 @@ impl Operations {
         caller: &Caller,
         agent: &Arc<AgentEntry>,
         id: &str,
-        request: SendRequest,
+        request: Box<SendRequest>,
         once: Option<Once>,
     ) -> Result<Ready, A2aError> {
         let SendRequest {
@@ -369,7 +367,7 @@ impl Operations {
             extensions,
             push,
             ..
-        } = request;
+        } = *request;
         let scope = caller.scope(&agent.version.agent);
         // Refused before the task has taken its input, it waits as before.
         let place = self.enter(agent, &scope.principal, message.context_id.as_deref())?;
@@ -394,7 +392,7 @@ impl Operations {
         Ok(self.with_call(
             &version,
             place,
-            CallRequest {
+            Box::new(CallRequest {
                 version: Arc::clone(&version.version),
                 entry: Entry::Input { slot: turn.slot },
                 skill: turn.skill,
@@ -403,7 +401,7 @@ impl Operations {
                 principal: scope.principal,
                 extensions,
                 task: Arc::new(turn.call),
-            },
+            }),
         ))
     }
 
@@ -421,7 +419,7 @@ impl Operations {
         &self,
         agent: &Arc<AgentEntry>,
         place: Option<Place>,
-        request: CallRequest,
+        request: Box<CallRequest>,
     ) -> Ready {
         Ready {
             request,
@@ -448,7 +446,7 @@ impl Ready {
         let mut calling = pin!(async {
             match place {
                 Some(place) => scheduler.call_at(place, request).await,
-                None => scheduler.call(request).await,
+                None => Box::pin(scheduler.call(*request)).await,
             }
         });
         let accepting = async {

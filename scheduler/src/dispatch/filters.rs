@@ -1,7 +1,6 @@
 //! What filters have of the scheduler: its engine, its compiled code, and threads for those that compute for long.
 
 use super::{Scheduler, SchedulerError};
-use crate::engine::TICK;
 use crate::filter_code::FilterCode;
 use crate::lane::{Lane, Pace};
 use crate::machine::filter_slots;
@@ -25,7 +24,7 @@ impl Scheduler {
             // Compiled into all code of the engine, or into none.
             fuel_enabled: self.0.config.limits.fuel.is_some(),
             epoch_enabled: true,
-            epoch_tick_interval: TICK,
+            epoch_tick_interval: self.0.config.tick,
             limits: Limits {
                 // Some are left for what takes the place of others.
                 max_instances: filter_slots(self.0.config.max_instances) * 4 / 5,

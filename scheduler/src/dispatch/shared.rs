@@ -17,7 +17,7 @@ impl Inner {
     pub(super) async fn run_shared(
         self: Arc<Self>,
         mut acquired: Acquired,
-        mut request: CallRequest,
+        mut request: Box<CallRequest>,
         deadline: Instant,
         pace: Arc<Pace>,
     ) -> Result<Outcome, CallFailure> {
@@ -47,7 +47,7 @@ impl Inner {
             drop(seat);
             request = match reply {
                 Ok(Reply::Ended(result)) => return result,
-                Ok(Reply::NotBegun(request)) => *request,
+                Ok(Reply::NotBegun(request)) => request,
                 Err(_died) => {
                     let sentence = "The platform lost the agent's instance.";
                     return Err(failure(FailureClass::Platform, sentence));
@@ -120,7 +120,7 @@ impl Inner {
         let instance = Instance::start_shared(&self.engine, &code, version, Arc::clone(pace))
             .await
             .map_err(|error| self.explain(&error, &version.limits))?;
-        Ok((slot.hold(instance), temperature))
+        Ok((slot.hold(Box::new(instance)), temperature))
     }
 }
 

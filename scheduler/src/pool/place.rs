@@ -13,20 +13,20 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 /// An instance in its place of the pool. Dropping it frees both, the instance first.
-pub(crate) struct Live<I = Instance> {
+pub(crate) struct Live<I = Box<Instance>> {
     pub(crate) instance: I,
     pub(crate) slot: Slot<I>,
 }
 
 /// The right to have one live instance of a version.
-pub(crate) struct Slot<I = Instance> {
+pub(crate) struct Slot<I = Box<Instance>> {
     pub(super) pool: Arc<Pool<I>>,
     pub(super) version: Arc<VersionRef>,
     pub(super) counted: Option<Counted>,
 }
 
 /// What a call is given.
-pub(crate) enum Acquired<I = Instance> {
+pub(crate) enum Acquired<I = Box<Instance>> {
     /// An instance for this call alone.
     Own(Found<I>),
     /// An instance that others may join already: whoever has the lead must run it, or drop the lead.
@@ -35,21 +35,21 @@ pub(crate) enum Acquired<I = Instance> {
     Seat(Seat<I>),
 }
 
-pub(crate) enum Found<I = Instance> {
+pub(crate) enum Found<I = Box<Instance>> {
     Parked(Live<I>),
     /// Nothing fits: start an instance in this place.
     Room(Room<I>),
 }
 
 /// A place, and the instance that had it before.
-pub(crate) struct Room<I = Instance> {
+pub(crate) struct Room<I = Box<Instance>> {
     pub(super) evicted: Option<(I, Option<Counted>)>,
     pub(super) slot: Slot<I>,
 }
 
 /// Takes calls in to a shared instance. When it is dropped nobody joins any more, and calls that have not begun
 /// go back to where they came from.
-pub(crate) struct Lead<I = Instance> {
+pub(crate) struct Lead<I = Box<Instance>> {
     pub(super) pool: Arc<Pool<I>>,
     pub(super) version: Arc<VersionRef>,
     pub(super) number: u64,
@@ -57,7 +57,7 @@ pub(crate) struct Lead<I = Instance> {
 }
 
 /// The right to one call in a shared instance.
-pub(crate) struct Seat<I = Instance> {
+pub(crate) struct Seat<I = Box<Instance>> {
     pub(super) pool: Arc<Pool<I>>,
     pub(super) version: Arc<VersionRef>,
     pub(super) number: u64,
@@ -65,7 +65,7 @@ pub(crate) struct Seat<I = Instance> {
 }
 
 /// A call's place in the pool: what it was given, or its turn. Dropping it gives back what it has.
-pub(crate) struct Place<I = Instance> {
+pub(crate) struct Place<I = Box<Instance>> {
     pub(super) pool: Arc<Pool<I>>,
     pub(super) version: Arc<VersionRef>,
     pub(super) owner: Owner,
