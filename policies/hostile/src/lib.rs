@@ -53,7 +53,8 @@ impl Hostile {
             "allocate" => {
                 let mut held = Vec::new();
                 loop {
-                    held.push(vec![1; PAGE]);
+                    // Not written to: its time is to be over later than its memory, on a busy machine, too.
+                    held.push(Vec::<u8>::with_capacity(PAGE));
                     std::hint::black_box(&held);
                 }
             }
