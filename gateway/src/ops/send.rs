@@ -4,6 +4,7 @@ use super::{Detached, Operations, Sent, skill};
 use crate::agents::AgentEntry;
 use crate::auth::Caller;
 use crate::errors::{A2aError, Kind};
+use crate::filters::Guard;
 use crate::metrics::AgentMetrics;
 use dormouse_scheduler::{CallFailure, CallRequest, Entry, Place, Scheduler};
 use dormouse_services::model::{
@@ -241,13 +242,44 @@ impl Operations {
         Ok(task)
     }
 
+    /// Has the filters before the agent look at the message; they look at what it says, too.
+    async fn look(
+        &self,
+        caller: &Caller,
+        agent: &AgentEntry,
+        request: &mut SendRequest,
+    ) -> Result<Option<Arc<Guard>>, A2aError> {
+        let scope = caller.scope(&agent.version.agent);
+        let skill = match &request.message.task_id {
+            None => {
+                let metadata = request.metadata.as_ref();
+                let skill = skill::choose(&agent.definition, &mut request.message, metadata)?;
+                skill.id.clone()
+            }
+            Some(id) => self.engine.skill_of(&scope, id).await?,
+        };
+        let message = &mut request.message;
+        let (name, principal) = (&scope.agent, &scope.principal);
+        let Some(guard) = self.filters.guard(name, principal, &skill, message) else {
+            return Ok(None);
+        };
+        guard.enter(message).await?;
+        Ok(Some(Arc::new(guard)))
+    }
+
     /// Creates the task or gives it its next turn, unless that was done before.
     async fn turn(
         &self,
         caller: &Caller,
         agent: &Arc<AgentEntry>,
-        request: Box<SendRequest>,
+        mut request: Box<SendRequest>,
     ) -> Result<Turn, A2aError> {
+        // Seldom there, so its future is in a box.
+        let guard = if self.filters.see_messages() {
+            Box::pin(self.look(caller, agent, &mut request)).await?
+        } else {
+            None
+        };
         if let Some(config) = &request.push {
             self.check_push(agent, Some(config))?;
         }
@@ -269,6 +301,9 @@ impl Operations {
                 ready
             }
         };
+        if let Some(guard) = guard {
+            ready.request.task.screen(guard);
+        }
         Ok(Turn::Run(Box::new(ready)))
     }
 
@@ -441,6 +476,7 @@ async fn settle(task: &Call, result: Result<Outcome, CallFailure>) -> Result<Set
     let (class, sentence) = match result {
         Ok(outcome) => match task.finish(outcome).await {
             Err(error @ TaskError::Limit { .. }) => (FailureClass::Limit, error.to_string()),
+            Err(TaskError::Refused { class, sentence }) => (class, sentence),
             settled => return settled,
         },
         Err(failure) => (failure.class, failure.sentence),
