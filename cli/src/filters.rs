@@ -62,7 +62,11 @@ fn put(args: &FilterPutArgs) -> anyhow::Result<()> {
         "order": args.order,
         "fail": if args.fail_open { "open" } else { "closed" },
         "instances": args.instances,
+        "body": args.body,
     });
+    if let Some(bytes) = args.max_body {
+        body["max_body_bytes"] = bytes.into();
+    }
     if let Some(file) = &args.component {
         body["wasm"] = STANDARD.encode(read(file)?).into();
     }

@@ -4,7 +4,9 @@ use crate::AgentInfo;
 use crate::blocking::Blocking;
 use crate::config::WasmAgentConfig;
 use crate::error::WasmRuntimeError;
-use crate::live::{AgentPre, Answer, Call, Engine, Live, State};
+use crate::live::{Answer, Call, Engine, Live};
+use crate::message::{self, Content, Subject};
+use crate::world::Code;
 use crate::{AgentResponse, Header, RequestMetadata};
 use std::fmt;
 use std::sync::Arc;
@@ -52,13 +54,31 @@ impl Event<'_> {
     }
 }
 
+/// What an agent is asked about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum World {
+    /// `zentinel:agent@2.0.0`: heads and bodies.
+    Http,
+    /// `dormouse:filter@1.0.0`: messages and results.
+    Message,
+}
+
+impl World {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "zentinel:agent@2.0.0",
+            Self::Message => "dormouse:filter@1.0.0",
+        }
+    }
+}
+
 /// A loaded agent. What fails drops the instance in it, and the next call starts a fresh one with the same
 /// configuration.
 pub struct WasmAgentInstance {
     id: Arc<str>,
     info: AgentInfo,
     config: String,
-    code: AgentPre<State>,
+    code: Code,
     shared: Arc<Shared>,
     live: Mutex<Option<Live>>,
     unloaded: AtomicBool,
@@ -82,7 +102,7 @@ impl fmt::Debug for WasmAgentInstance {
 impl WasmAgentInstance {
     pub(crate) async fn load(
         shared: Arc<Shared>,
-        code: AgentPre<State>,
+        code: Code,
         id: &str,
         config: &str,
     ) -> Result<Self, WasmRuntimeError> {
@@ -120,9 +140,60 @@ impl WasmAgentInstance {
         self.fuel.load(Ordering::Relaxed)
     }
 
+    /// Which world it is of.
+    pub fn world(&self) -> World {
+        match self.code {
+            Code::Http(_) => World::Http,
+            Code::Message(_) => World::Message,
+        }
+    }
+
+    fn expect(&self, world: World) -> Result<(), WasmRuntimeError> {
+        if self.world() == world {
+            return Ok(());
+        }
+        Err(WasmRuntimeError::OtherWorld(self.world().as_str()))
+    }
+
+    /// Asks one of the world of messages about what a client says to an agent.
+    ///
     /// # Errors
-    /// After an error the agent's memory is gone; see [`WasmRuntimeError`].
+    /// As of [`on`](Self::on).
+    pub async fn on_message(
+        &self,
+        subject: &Subject,
+        content: &Content,
+    ) -> Result<message::Answer, WasmRuntimeError> {
+        self.expect(World::Message)?;
+        self.said(Call::Message(subject, content)).await
+    }
+
+    /// Asks one of the world of messages about what an agent says.
+    ///
+    /// # Errors
+    /// As of [`on`](Self::on).
+    pub async fn on_result(
+        &self,
+        subject: &Subject,
+        content: &Content,
+    ) -> Result<message::Answer, WasmRuntimeError> {
+        self.expect(World::Message)?;
+        self.said(Call::Result(subject, content)).await
+    }
+
+    async fn said(&self, call: Call<'_>) -> Result<message::Answer, WasmRuntimeError> {
+        match self.call(call).await? {
+            Answer::Message(answer) => Ok(answer),
+            _ => unreachable!("a message is answered with an answer"),
+        }
+    }
+
+    /// Asks one of the world of HTTP.
+    ///
+    /// # Errors
+    /// When the agent is of the other world. After any other error its memory is gone; see [`WasmRuntimeError`].
     pub async fn on(&self, event: Event<'_>) -> Result<AgentResponse, WasmRuntimeError> {
+        self.expect(World::Http)?;
         match self.call(Call::Event(&event)).await? {
             Answer::Response(response) => Ok(response),
             _ => unreachable!("an event is answered with a response"),

@@ -21,8 +21,13 @@ pub enum WasmRuntimeError {
     #[error("the component could not be compiled: {0}")]
     Compilation(String),
     /// An export is missing or has another signature, or an import is not offered.
-    #[error("the component does not fit the world zentinel:agent@2.0.0: {0}")]
+    #[error(
+        "the component does not fit the world zentinel:agent@2.0.0, nor dormouse:filter@1.0.0: {0}"
+    )]
     FunctionNotFound(String),
+    /// It was asked what only those of the other world know. It has not noticed.
+    #[error("the agent is of the world {0}, which does not know this event")]
+    OtherWorld(&'static str),
     #[error("the component could not be instantiated: {0}")]
     Instantiation(String),
     /// What `configure` said.

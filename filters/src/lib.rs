@@ -21,9 +21,13 @@
 //! # }
 //! ```
 //!
+//! There is a second world, `dormouse:filter@1.0.0`: its agents see decoded messages and may redact them
+//! ([`WasmAgentInstance::on_message`]). What a component exports says which world it is of.
+//!
 //! Reading order: [`config`] (every limit), [`runtime`] (components and agents by name), [`agent`] (one of them,
-//! as it is called), `live` (the instance in it), `check` (what is refused before it is compiled), `output` (where
-//! stdout goes), [`clock`] (what interrupts a loop), `blocking` (calls of those who do not wait asynchronously).
+//! as it is called), `live` (the instance in it), `world` (the two worlds), [`message`] (what the second one speaks
+//! of), [`metrics`] (numbers of agents), `check` (what is refused before it is compiled), `output` (where stdout
+//! goes), [`clock`] (what interrupts a loop), `blocking` (calls of those who do not wait asynchronously).
 
 pub mod agent;
 mod blocking;
@@ -32,14 +36,17 @@ pub mod clock;
 pub mod config;
 mod error;
 mod live;
+pub mod message;
+pub mod metrics;
 mod output;
 pub mod runtime;
+mod world;
 
-pub use agent::{Event, WasmAgentInstance};
+pub use agent::{Event, WasmAgentInstance, World};
 pub use config::WasmAgentConfig;
 pub use error::WasmRuntimeError;
-pub use live::wit::zentinel::agent::types::{
+pub use runtime::{Compile, RuntimeStats, WasmAgentRuntime};
+pub use world::http::zentinel::agent::types::{
     AgentInfo, AgentResponse, AuditMetadata, BlockParams, Decision, Header, HeaderOp,
     RedirectParams, RequestMetadata,
 };
-pub use runtime::{RuntimeStats, WasmAgentRuntime};

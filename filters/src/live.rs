@@ -4,27 +4,18 @@ use crate::agent::Event;
 use crate::clock::Clock;
 use crate::config::{FUEL_PER_LOOK, WasmAgentConfig};
 use crate::error::WasmRuntimeError;
+use crate::message::{self, Content, Subject};
+use crate::metrics::MetricSink;
 use crate::output::{Allowance, Flood, Output, Stream};
+use crate::world::http::exports::zentinel::agent::handler;
+use crate::world::http::zentinel::agent::types::{AgentInfo, AgentResponse};
+use crate::world::{Code, Guest};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use thiserror::Error;
-use wasmtime::component::{HasSelf, Instance, Linker, ResourceTable};
+use wasmtime::component::ResourceTable;
 use wasmtime::{Store, StoreLimits, StoreLimitsBuilder, Trap, UpdateDeadline};
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
-
-pub(crate) mod wit {
-    //! Generated from `wit/filter/agent.wit`.
-    wasmtime::component::bindgen!({
-        path: "../wit/filter",
-        world: "zentinel:agent/agent",
-        exports: { default: async },
-        additional_derives: [PartialEq],
-        require_store_data_send: true,
-    });
-}
-
-use wit::zentinel::agent::types::{self, AgentInfo, AgentResponse, Header, RequestMetadata};
-pub(crate) use wit::{Agent, AgentPre};
 
 /// Handles of one instance: it has three streams, and may hold some clocks.
 const MAX_HANDLES: usize = 100;
@@ -34,15 +25,20 @@ const MAX_HANDLES: usize = 100;
 #[error("the wall time of the call has passed")]
 struct WallTimePassed;
 
-/// The engine that agents run on, and its clock.
+/// The engine that agents run on, its clock, and who keeps their numbers.
 pub(crate) struct Engine {
     pub(crate) wasmtime: wasmtime::Engine,
     /// None with epochs switched off.
     pub(crate) clock: Option<Arc<Clock>>,
+    pub(crate) metrics: Option<Arc<dyn MetricSink>>,
 }
 
 /// The data of a store.
 pub(crate) struct State {
+    pub(crate) id: Arc<str>,
+    pub(crate) metrics: Option<Arc<dyn MetricSink>>,
+    /// Numbers that the running call has reported.
+    pub(crate) readings: u32,
     table: ResourceTable,
     wasi: WasiCtx,
     limiter: StoreLimits,
@@ -61,19 +57,13 @@ impl WasiView for State {
     }
 }
 
-impl types::Host for State {}
-
-/// A linker with all that an agent may import: WASI, without files, environment and network.
-pub(crate) fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<State>> {
-    let mut linker = Linker::new(engine);
-    wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
-    Agent::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state)?;
-    Ok(linker)
-}
-
 /// What is asked of an instance.
 pub(crate) enum Call<'a> {
     Event(&'a Event<'a>),
+    /// What a client says to an agent.
+    Message(&'a Subject, &'a Content),
+    /// What an agent says.
+    Result(&'a Subject, &'a Content),
     Health,
     Shutdown,
 }
@@ -81,20 +71,21 @@ pub(crate) enum Call<'a> {
 /// What it says.
 pub(crate) enum Answer {
     Response(AgentResponse),
+    Message(message::Answer),
     Health(Result<String, String>),
     Done,
 }
 
 pub(crate) struct Live {
     store: Store<State>,
-    guest: Agent,
+    guest: Guest,
 }
 
 impl Live {
     /// Instantiates, asks who it is, and configures it. Each of the three has the budget of a call.
     pub(crate) async fn start(
         engine: &Engine,
-        code: &AgentPre<State>,
+        code: &Code,
         settings: &WasmAgentConfig,
         id: &Arc<str>,
         config: &str,
@@ -103,16 +94,13 @@ impl Live {
         let limit = settings.limits.max_execution_time;
         let _running = engine.clock.as_ref().map(|clock| clock.enter());
         refill(&mut store, settings)?;
-        let started = code.instance_pre().instantiate_async(&mut store);
+        let started = code.instantiate(&mut store);
         let instance = within(limit, "instantiation", started).await?;
-        let guest = Agent::new(&mut store, &instance).map_err(|error| {
-            WasmRuntimeError::FunctionNotFound(misfit(&mut store, &instance, &error))
-        })?;
-        let handler = guest.zentinel_agent_handler();
+        let guest = code.guest(&mut store, &instance)?;
         refill(&mut store, settings)?;
-        let info = within(limit, "get-info", handler.call_get_info(&mut store)).await?;
+        let info = within(limit, "get-info", guest.info(&mut store)).await?;
         refill(&mut store, settings)?;
-        let configured = handler.call_configure(&mut store, config);
+        let configured = guest.configure(&mut store, config);
         within(limit, "configure", configured)
             .await?
             .map_err(WasmRuntimeError::Configuration)?;
@@ -131,20 +119,12 @@ impl Live {
         let _running = engine.clock.as_ref().map(|clock| clock.enter());
         let store = &mut self.store;
         refill(store, settings)?;
-        let handler = self.guest.zentinel_agent_handler();
-        let lifecycle = self.guest.zentinel_agent_lifecycle();
+        if let Call::Message(_, content) | Call::Result(_, content) = &call {
+            // What is redacted may be as long as what was there.
+            store.set_hostcall_fuel(settings.limits.max_output + 2 * content.bytes());
+        }
         let function = call.function();
-        let answer = async {
-            Ok(match call {
-                Call::Event(event) => Answer::Response(respond(store, handler, event).await?),
-                Call::Health => Answer::Health(lifecycle.call_health_check(store).await?),
-                Call::Shutdown => {
-                    lifecycle.call_shutdown(store).await?;
-                    Answer::Done
-                }
-            })
-        };
-        let answer = within(limit, function, answer).await?;
+        let answer = within(limit, function, self.guest.answer(store, call)).await?;
         Ok((answer, self.fuel_used(settings)?))
     }
 
@@ -161,60 +141,84 @@ impl Live {
     }
 }
 
-/// Which export has another type than the world says, and how its type differs. Wasmtime says only the latter.
-fn misfit(store: &mut Store<State>, instance: &Instance, error: &wasmtime::Error) -> String {
-    type Body<'a> = (&'a str, &'a [u8], u32, bool);
-    type Answers = (AgentResponse,);
-    let mut export = |interface: &str, name: &'static str| {
-        let interface = instance.get_export_index(&mut *store, None, interface)?;
-        let index = instance.get_export_index(&mut *store, Some(&interface), name)?;
-        Some((name, instance.get_func(&mut *store, index)?))
-    };
-    const HANDLER: &str = "zentinel:agent/handler@2.0.0";
-    const LIFECYCLE: &str = "zentinel:agent/lifecycle@2.0.0";
-    let info = export(HANDLER, "get-info");
-    let configure = export(HANDLER, "configure");
-    let request = export(HANDLER, "on-request-headers");
-    let response = export(HANDLER, "on-response-headers");
-    let bodies = [
-        export(HANDLER, "on-request-body"),
-        export(HANDLER, "on-response-body"),
-    ];
-    let health = export(LIFECYCLE, "health-check");
-    let shutdown = export(LIFECYCLE, "shutdown");
-    let store = &*store;
-    let mut wrong = Vec::new();
-    let mut note = |found: Option<(&'static str, wasmtime::Result<()>)>| {
-        if let Some((name, Err(error))) = found {
-            wrong.push(format!("{name}: {error:#}"));
+impl Guest {
+    async fn info(&self, store: &mut Store<State>) -> wasmtime::Result<AgentInfo> {
+        match self {
+            Self::Http(guest) => guest.zentinel_agent_handler().call_get_info(store).await,
+            Self::Message(guest) => {
+                let info = guest
+                    .dormouse_filter_messages()
+                    .call_get_info(store)
+                    .await?;
+                Ok(AgentInfo {
+                    agent_id: info.id,
+                    name: info.name,
+                    version: info.version,
+                    supported_events: info.events,
+                    max_body_size: info.max_bytes,
+                    supports_streaming: false,
+                })
+            }
         }
-    };
-    macro_rules! check {
-        ($export:expr, $params:ty, $results:ty) => {
-            note(
-                $export
-                    .map(|(name, func)| (name, func.typed::<$params, $results>(store).map(drop))),
-            )
-        };
     }
-    check!(info, (), (AgentInfo,));
-    check!(configure, (&str,), (Result<(), String>,));
-    check!(request, (&RequestMetadata, &str, &str, &[Header]), Answers);
-    check!(response, (&str, u16, &[Header]), Answers);
-    for body in bodies {
-        check!(body, Body<'_>, Answers);
+
+    async fn configure(
+        &self,
+        store: &mut Store<State>,
+        config: &str,
+    ) -> wasmtime::Result<Result<(), String>> {
+        match self {
+            Self::Http(guest) => {
+                let handler = guest.zentinel_agent_handler();
+                handler.call_configure(store, config).await
+            }
+            Self::Message(guest) => {
+                let messages = guest.dormouse_filter_messages();
+                messages.call_configure(store, config).await
+            }
+        }
     }
-    check!(health, (), (Result<String, String>,));
-    check!(shutdown, (), ());
-    if wrong.is_empty() {
-        return format!("{error:#}");
+
+    async fn answer(&self, store: &mut Store<State>, call: Call<'_>) -> wasmtime::Result<Answer> {
+        Ok(match (self, call) {
+            (Self::Http(guest), Call::Event(event)) => {
+                let handler = guest.zentinel_agent_handler();
+                Answer::Response(respond(store, handler, event).await?)
+            }
+            (Self::Message(guest), Call::Message(subject, content)) => {
+                let messages = guest.dormouse_filter_messages();
+                Answer::Message(messages.call_on_message(store, subject, content).await?)
+            }
+            (Self::Message(guest), Call::Result(subject, content)) => {
+                let messages = guest.dormouse_filter_messages();
+                Answer::Message(messages.call_on_result(store, subject, content).await?)
+            }
+            (Self::Http(guest), Call::Health) => {
+                let lifecycle = guest.zentinel_agent_lifecycle();
+                Answer::Health(lifecycle.call_health_check(store).await?)
+            }
+            (Self::Message(guest), Call::Health) => {
+                let lifecycle = guest.dormouse_filter_lifecycle();
+                Answer::Health(lifecycle.call_health_check(store).await?)
+            }
+            (Self::Http(guest), Call::Shutdown) => {
+                let lifecycle = guest.zentinel_agent_lifecycle();
+                lifecycle.call_shutdown(store).await?;
+                Answer::Done
+            }
+            (Self::Message(guest), Call::Shutdown) => {
+                let lifecycle = guest.dormouse_filter_lifecycle();
+                lifecycle.call_shutdown(store).await?;
+                Answer::Done
+            }
+            _ => unreachable!("an agent is only asked what its world knows"),
+        })
     }
-    wrong.join("; ")
 }
 
 async fn respond(
     store: &mut Store<State>,
-    handler: &wit::exports::zentinel::agent::handler::Guest,
+    handler: &handler::Guest,
     event: &Event<'_>,
 ) -> wasmtime::Result<AgentResponse> {
     match *event {
@@ -264,6 +268,8 @@ impl Call<'_> {
     fn function(&self) -> &'static str {
         match self {
             Self::Event(event) => event.function(),
+            Self::Message(..) => "on-message",
+            Self::Result(..) => "on-result",
             Self::Health => "health-check",
             Self::Shutdown => "shutdown",
         }
@@ -291,6 +297,9 @@ fn store(
         .allow_ip_name_lookup(false)
         .build();
     let state = State {
+        id: Arc::clone(id),
+        metrics: engine.metrics.clone(),
+        readings: 0,
         table: ResourceTable::new(),
         wasi,
         limiter: StoreLimitsBuilder::new()
@@ -342,6 +351,7 @@ fn refill(store: &mut Store<State>, settings: &WasmAgentConfig) -> Result<(), Wa
     }
     let state = store.data_mut();
     state.started = Instant::now();
+    state.readings = 0;
     state.allowance.set(settings.limits.max_output);
     Ok(())
 }

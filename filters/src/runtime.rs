@@ -7,7 +7,9 @@ use crate::check::check;
 use crate::clock::Clock;
 use crate::config::{Limits, WasmAgentConfig};
 use crate::error::WasmRuntimeError;
-use crate::live::{AgentPre, Engine, State, linker};
+use crate::live::{Engine, State};
+use crate::metrics::MetricSink;
+use crate::world::{Code, linker};
 use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
@@ -20,16 +22,33 @@ use wasmtime::{Config, InstanceAllocationStrategy, PoolingAllocationConfig};
 pub struct WasmAgentRuntime {
     shared: Arc<Shared>,
     linker: Linker<State>,
+    compiler: Box<dyn Compile>,
     state: Mutex<Known>,
 }
 
 #[derive(Default)]
 struct Known {
-    components: HashMap<String, AgentPre<State>>,
+    components: HashMap<String, Code>,
     agents: HashMap<String, Arc<WasmAgentInstance>>,
     /// Agents that are being loaded, which count already.
     loading: usize,
     stopped: bool,
+}
+
+/// What turns the bytes of a component into code: whoever keeps compiled code does it otherwise.
+pub trait Compile: Send + Sync {
+    /// # Errors
+    /// When the engine does not take the bytes.
+    fn compile(&self, engine: &wasmtime::Engine, bytes: &[u8]) -> wasmtime::Result<Component>;
+}
+
+/// Anew each time.
+struct Anew;
+
+impl Compile for Anew {
+    fn compile(&self, engine: &wasmtime::Engine, bytes: &[u8]) -> wasmtime::Result<Component> {
+        Component::new(engine, bytes)
+    }
 }
 
 /// How much a runtime holds.
@@ -54,12 +73,12 @@ impl WasmAgentRuntime {
         let clock = settings
             .epoch_enabled
             .then(|| Arc::new(Clock::start(engine.clone(), settings.epoch_tick_interval)));
-        Self::build(engine, clock, settings)
+        Self::build(engine, clock, settings, Box::new(Anew), None)
     }
 
     /// A runtime on somebody else's engine, whose pool must have room for twice
     /// [`max_instances`](Limits::max_instances). Whether instructions are counted is compiled into all code of an
-    /// engine, so it is the engine's to say.
+    /// engine, so it is the engine's to say. `metrics` is told the numbers that agents report of themselves.
     ///
     /// # Errors
     /// When the engine counts instructions and the configuration does not ask for it, or the other way round.
@@ -67,14 +86,18 @@ impl WasmAgentRuntime {
         engine: wasmtime::Engine,
         clock: Arc<Clock>,
         settings: WasmAgentConfig,
+        compiler: Box<dyn Compile>,
+        metrics: Arc<dyn MetricSink>,
     ) -> Result<Self, WasmRuntimeError> {
-        Self::build(engine, Some(clock), settings)
+        Self::build(engine, Some(clock), settings, compiler, Some(metrics))
     }
 
     fn build(
         wasmtime: wasmtime::Engine,
         clock: Option<Arc<Clock>>,
         settings: WasmAgentConfig,
+        compiler: Box<dyn Compile>,
+        metrics: Option<Arc<dyn MetricSink>>,
     ) -> Result<Self, WasmRuntimeError> {
         let mut probe = wasmtime::Store::new(&wasmtime, ());
         if settings.fuel_enabled != probe.set_fuel(1).is_ok() {
@@ -84,10 +107,15 @@ impl WasmAgentRuntime {
         Ok(Self {
             linker: linker(&wasmtime).map_err(no_engine)?,
             shared: Arc::new(Shared {
-                engine: Engine { wasmtime, clock },
+                engine: Engine {
+                    wasmtime,
+                    clock,
+                    metrics,
+                },
                 settings,
                 blocking: Blocking::default(),
             }),
+            compiler,
             state: Mutex::default(),
         })
     }
@@ -99,18 +127,16 @@ impl WasmAgentRuntime {
     /// Checks, compiles and links a component, and keeps it under this name. Takes long: 100 ms are usual.
     ///
     /// # Errors
-    /// When it is over a limit, damaged, or not of the world; the sentence names what does not fit.
+    /// When it is over a limit, damaged, or of neither world; the sentence names what does not fit.
     pub fn compile_component(&self, id: &str, bytes: &[u8]) -> Result<(), WasmRuntimeError> {
         if self.lock().stopped {
             return Err(WasmRuntimeError::Shutdown);
         }
         check(bytes, &self.shared.settings.limits)?;
-        let component = Component::new(&self.shared.engine.wasmtime, bytes)
-            .map_err(|error| WasmRuntimeError::Compilation(format!("{error:#}")))?;
-        let misfit =
-            |error: wasmtime::Error| WasmRuntimeError::FunctionNotFound(format!("{error:#}"));
-        let code = self.linker.instantiate_pre(&component).map_err(misfit)?;
-        let code = AgentPre::new(code).map_err(misfit)?;
+        let compiled = self.compiler.compile(&self.shared.engine.wasmtime, bytes);
+        let component =
+            compiled.map_err(|error| WasmRuntimeError::Compilation(format!("{error:#}")))?;
+        let code = Code::link(&self.linker, &component)?;
         self.lock().components.insert(id.to_owned(), code);
         Ok(())
     }

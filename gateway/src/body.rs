@@ -143,6 +143,47 @@ async fn frame(
     }
 }
 
+/// A body as it arrives, within the same bounds as one that is [read](read) at once.
+pub(crate) struct Arriving<'a> {
+    body: Incoming,
+    config: &'a GatewayConfig,
+    limit: usize,
+    taken: usize,
+    deadline: Instant,
+}
+
+impl<'a> Arriving<'a> {
+    pub(crate) fn new(body: Incoming, config: &'a GatewayConfig, limit: usize) -> Self {
+        Self {
+            body,
+            config,
+            limit,
+            taken: 0,
+            deadline: Instant::now() + config.body_timeout,
+        }
+    }
+
+    /// The next piece; `None` after the last.
+    pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, BodyError> {
+        let limit = self.limit;
+        let left = limit - self.taken;
+        if self.body.size_hint().lower() > left as u64 {
+            return Err(BodyError::TooLarge { limit });
+        }
+        let mut body = Limited::new(&mut self.body, left);
+        let next = frame(&mut body, self.config, limit);
+        let next = timeout_at(self.deadline, next).await;
+        let piece = next.map_err(|_elapsed| BodyError::TooSlow)??;
+        self.taken += piece.as_ref().map_or(0, Bytes::len);
+        Ok(piece)
+    }
+
+    /// As the function of this name.
+    pub(crate) async fn discard(self) {
+        discard(self.body).await;
+    }
+}
+
 /// Takes in what a client is still sending. Closing the connection under it would reset it, and the
 /// client would see that instead of the answer. A client that pauses is answered at once.
 pub(crate) async fn discard(mut body: Incoming) {

@@ -74,6 +74,38 @@ pub struct GatewayConfig {
     pub labelled_agents: usize,
     /// What guests read as their configuration, by agent; what was set at the server goes before it.
     pub agent_config: BTreeMap<String, BTreeMap<String, String>>,
+    pub filters: FilterRules,
+}
+
+/// What holds for every filter.
+#[derive(Debug, Clone)]
+pub struct FilterRules {
+    /// Calls that may be in a filter or wait for it. One more counts as its failure, so that a stuck filter keeps
+    /// nobody else waiting.
+    pub queue: usize,
+    /// How long a call may take, its turn included. Ten times what a filter may take for itself.
+    pub patience: Duration,
+    /// Failures in a row after which a filter is not asked any more.
+    pub open_after: u32,
+    /// For how long it is not asked. Long enough not to be a burden, and short enough for a person who waits.
+    pub open_for: Duration,
+    /// Successes in a row, asked for one at a time, after which all is as before.
+    pub close_after: u32,
+    /// How often filters are asked for their health.
+    pub health_interval: Duration,
+}
+
+impl Default for FilterRules {
+    fn default() -> Self {
+        Self {
+            queue: 100,
+            patience: Duration::from_secs(1),
+            open_after: 5,
+            open_for: Duration::from_secs(30),
+            close_after: 2,
+            health_interval: Duration::from_secs(10),
+        }
+    }
 }
 
 impl GatewayConfig {
@@ -105,6 +137,7 @@ impl GatewayConfig {
             cached_agents: 10_000,
             labelled_agents: 100,
             agent_config: BTreeMap::new(),
+            filters: FilterRules::default(),
         }
     }
 }

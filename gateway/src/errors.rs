@@ -6,7 +6,7 @@ mod table;
 use crate::auth::Denied;
 use crate::body::BodyError;
 use crate::respond::{self, Reply};
-use dormouse_scheduler::DeployError;
+use dormouse_scheduler::{DeployError, SchedulerError};
 use dormouse_services::TaskError;
 use dormouse_store::StoreError;
 use hyper::StatusCode;
@@ -23,8 +23,10 @@ pub enum GatewayError {
     Metrics(#[from] prometheus::Error),
     #[error("the tokens could not be read")]
     Tokens(#[from] StoreError),
-    #[error("the filters could not be started: {0}")]
-    Filters(String),
+    #[error("filters cannot be run here")]
+    Filters(#[from] SchedulerError),
+    #[error("the stored filters could not be read")]
+    StoredFilters(#[source] StoreError),
 }
 
 /// `ErrorInfo.domain` (A2A 1.0 §9.5).
@@ -58,6 +60,12 @@ pub(crate) enum Kind {
     DeadlineExceeded,
     /// gRPC only: messages are taken as they are.
     CompressionNotSupported,
+    /// A filter does not let the message through.
+    Blocked,
+    /// A filter would not see all of the message, and fails closed.
+    TooLargeToInspect,
+    FilterFailed,
+    FilterTimeout,
 }
 
 /// A refused A2A request: whose fault it is follows from the kind.

@@ -18,6 +18,7 @@ use crate::rest;
 use crate::route::{A2aPath, Base, Route, route};
 use crate::sse::StreamRules;
 use crate::uri;
+use dormouse_filters::World;
 use dormouse_store::{ModuleStore, Registry, TaskStore, TokenStore};
 use hyper::body::Incoming;
 use hyper::header::{EXPECT, HeaderValue, WWW_AUTHENTICATE};
@@ -82,6 +83,7 @@ pub(crate) async fn handle(
     if face == Face::Public
         && matches!(route, Route::A2a { .. } | Route::Grpc(_) | Route::RootCard)
         && let Some(filters) = shared.filters.active()
+        && filters.has(World::Http)
     {
         let path = path.into_owned();
         return Box::pin(filtered(

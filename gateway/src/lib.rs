@@ -42,6 +42,6 @@ mod validate;
 
 pub use agents::{CardKey, CardKeyError};
 pub use auth::tokens;
-pub use config::{GatewayConfig, MAX_CONNECTIONS, WithoutTokens};
+pub use config::{FilterRules, GatewayConfig, MAX_CONNECTIONS, WithoutTokens};
 pub use errors::GatewayError;
 pub use server::Gateway;

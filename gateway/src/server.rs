@@ -52,14 +52,13 @@ impl Gateway {
         scheduler: Scheduler,
         registry: prometheus::Registry,
     ) -> Result<Self, GatewayError> {
-        let filters = Filters::open(
-            scheduler
-                .filters()
-                .map_err(|error| GatewayError::Filters(error.to_string()))?,
+        let filters = Arc::new(Filters::open(
+            scheduler.clone(),
+            config.filters.clone(),
             Arc::clone(&store.modules),
             Arc::clone(&store.tasks),
             &registry,
-        )?;
+        )?);
         let metrics = Arc::new(Metrics::new(
             registry,
             &store.metrics,
@@ -90,6 +89,7 @@ impl Gateway {
             engine,
             scheduler,
             agents: agents.clone(),
+            filters: Arc::clone(&filters),
             calls: TaskTracker::new(),
             acceptance_grace: config.acceptance_grace,
         });
@@ -101,7 +101,7 @@ impl Gateway {
         let shared = Shared {
             uploads: Semaphore::new(config.max_uploads),
             changes: Mutex::new(()),
-            filters: Arc::new(filters),
+            filters,
             auth: Auth::new(config.without_tokens, &*store.tokens)?,
             token_changes: Arc::default(),
             started_ms: now_ms(),

@@ -77,6 +77,10 @@ pub struct Options {
     #[arg(long, value_name = "FILE")]
     load_wasm: Option<PathBuf>,
 
+    /// Folder with the filters that ship, for the workload `filters`
+    #[arg(long, value_name = "FOLDER")]
+    filters: Option<PathBuf>,
+
     /// What to measure, beside the baseline [default: hot, warm, cold; and task if it has a module]
     #[arg(long, value_delimiter = ',', value_name = "LIST")]
     workloads: Option<Vec<Workload>>,
@@ -162,6 +166,7 @@ pub struct Plan {
     pub task_agent_wasm: Option<PathBuf>,
     pub task_skill: String,
     pub load_wasm: Option<PathBuf>,
+    pub filters: Option<PathBuf>,
     pub sizes: Sizes,
     pub data_root: PathBuf,
     pub keep_data: bool,
@@ -197,6 +202,9 @@ impl Options {
             let name = many.name();
             return Err(format!("the workload `{name}` needs --load-wasm FILE"));
         }
+        if workloads.contains(&Workload::Filters) && self.filters.is_none() {
+            return Err("the workload `filters` needs --filters FOLDER".into());
+        }
         let rounds = self.rounds.unwrap_or(if self.quick { 1 } else { 3 });
         let usual = Duration::from_secs(if self.quick { 1 } else { 10 });
         let phase = self.duration.unwrap_or(usual) / rounds;
@@ -219,6 +227,7 @@ impl Options {
             task_agent_wasm: self.task_agent_wasm,
             task_skill: self.task_skill,
             load_wasm: self.load_wasm,
+            filters: self.filters,
             sizes: self.sizes,
             data_root: self.data_root.unwrap_or_else(std::env::temp_dir),
             keep_data: self.keep_data,

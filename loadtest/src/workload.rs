@@ -26,6 +26,8 @@ pub enum Workload {
     Neighbour,
     /// An agent's throughput beside --waiting calls that wait in the host, and without them
     Mixed,
+    /// A message from a parked instance, and the same with five of the --filters before its agent
+    Filters,
     /// --redeploys uploads of new versions of an agent under constant load; and a module of 1 MB from its
     /// upload to its first answer
     Deploy,
@@ -74,6 +76,7 @@ impl Workload {
             Workload::Burst => "burst",
             Workload::Neighbour => "neighbour",
             Workload::Mixed => "mixed",
+            Workload::Filters => "filters",
             Workload::Deploy => "deploy",
             Workload::Density => "density",
             Workload::Soak => "soak",

@@ -55,7 +55,7 @@ impl CodeError {
 pub(crate) struct CodeCache {
     engine: Arc<Engine>,
     linker: Linker<GuestState>,
-    files: Arc<CodeFiles>,
+    pub(crate) files: Arc<CodeFiles>,
     compiler: Compiler,
     popularity: Popularity,
     pub(crate) metrics: Arc<Metrics>,

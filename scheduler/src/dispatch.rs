@@ -2,6 +2,7 @@
 //! code on disk.
 
 mod blame;
+mod filters;
 mod shared;
 
 use crate::call::{CallFailure, CallReport, CallRequest, Temperature, VersionRef};
@@ -11,7 +12,6 @@ use crate::deploy::{DeployError, Prepared, describe, prepare};
 use crate::engine::Engine;
 use crate::instance::{self, Instance};
 use crate::lane::{Lane, Pace, SlowLane};
-use crate::machine::filter_slots;
 use crate::metrics::Metrics;
 use crate::policy::Caps;
 use crate::pool::{self, Acquired, Found, Live, Owner, Pool};
@@ -19,8 +19,6 @@ use crate::pressure::{Relief, relief};
 use crate::usage::{Book, Usage};
 use crate::watchdog::Watchdog;
 use blame::{failure, too_late};
-use dormouse_filters::config::Limits;
-use dormouse_filters::{WasmAgentConfig, WasmAgentRuntime};
 use dormouse_services::model::{AgentDefinition, FailureClass, Isolation, Outcome};
 use dormouse_services::{Grants, LogBook};
 use dormouse_store::{Digest, ModuleStore};
@@ -38,6 +36,7 @@ struct Inner {
     code: Arc<CodeCache>,
     pool: Arc<Pool>,
     slow_lane: SlowLane,
+    filter_lane: SlowLane,
     metrics: Arc<Metrics>,
     limits: Arc<CallLimits>,
     usage: Book,
@@ -109,6 +108,7 @@ impl Scheduler {
             code: Arc::new(code),
             pool,
             slow_lane: SlowLane::start().map_err(SchedulerError::Threads)?,
+            filter_lane: SlowLane::of_filters().map_err(SchedulerError::Threads)?,
             metrics,
         });
         tokio::spawn(keep_house(Arc::downgrade(&inner)));
@@ -133,30 +133,6 @@ impl Scheduler {
         bytes: bytes::Bytes,
     ) -> Result<Prepared, DeployError> {
         prepare(&self.0.engine, &self.0.code, limits, bytes).await
-    }
-
-    /// A runtime for filters on this engine (`docs/decisions/0018`). One per process: it has all the slots there are.
-    ///
-    /// # Errors
-    /// When the engine cannot link what a filter may import.
-    pub fn filters(&self) -> Result<WasmAgentRuntime, SchedulerError> {
-        let (usual, ceiling) = (Limits::default(), self.0.config.ceiling());
-        let settings = WasmAgentConfig {
-            // Compiled into all code of the engine, or into none.
-            fuel_enabled: self.0.config.limits.fuel.is_some(),
-            epoch_enabled: true,
-            epoch_tick_interval: self.0.config.tick,
-            limits: Limits {
-                // Some are left for what takes the place of others.
-                max_instances: filter_slots(self.0.config.max_instances) * 4 / 5,
-                max_memory: usual.max_memory.min(ceiling.memory_bytes),
-                max_table_elements: usual.max_table_elements.min(ceiling.table_elements),
-                ..usual
-            },
-        };
-        let engine = &self.0.engine;
-        WasmAgentRuntime::on_engine(engine.wasmtime.clone(), Arc::clone(&engine.clock), settings)
-            .map_err(|error| SchedulerError::Engine(error.into()))
     }
 
     /// Asks a stored module which agents it declares.

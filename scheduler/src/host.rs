@@ -252,6 +252,7 @@ fn task_error(error: TaskError) -> WitTaskError {
     match error {
         TaskError::Ended => WitTaskError::Ended,
         TaskError::Limit { .. } => WitTaskError::Limit(error.to_string()),
+        TaskError::Refused { sentence, .. } => WitTaskError::Unavailable(sentence),
         other => {
             tracing::error!(
                 error = &other as &dyn std::error::Error,

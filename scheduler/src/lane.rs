@@ -37,11 +37,24 @@ impl SlowLane {
     /// # Errors
     /// When the system gives no more threads.
     pub(crate) fn start() -> io::Result<Self> {
+        Self::of("slow-lane", give_way)
+    }
+
+    /// Another one, for filters. It does not give way: a request waits for each of them, a filter has little time by the
+    /// clock, and its breaker opens when it uses that up again and again.
+    ///
+    /// # Errors
+    /// As of [`start`](Self::start).
+    pub(crate) fn of_filters() -> io::Result<Self> {
+        Self::of("filter-lane", || {})
+    }
+
+    fn of(name: &str, begin: fn()) -> io::Result<Self> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let runtime = Builder::new_multi_thread()
             .worker_threads(cores)
-            .thread_name("slow-lane")
-            .on_thread_start(give_way)
+            .thread_name(name)
+            .on_thread_start(begin)
             .build()?;
         Ok(Self(Some(runtime)))
     }
@@ -82,12 +95,23 @@ pub(crate) struct Pace {
     woken: AtomicBool,
     /// Nobody waits for the call any more.
     given_up: AtomicBool,
+    /// There is no guest's clock that says so: a poll that takes a tick is long.
+    by_polls: bool,
     caller: AtomicWaker,
 }
 
 impl Pace {
     pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self {
+        Arc::new(Self::fresh(false))
+    }
+
+    /// Of work that is long when a single poll of it is.
+    pub(crate) fn of_polls() -> Arc<Self> {
+        Arc::new(Self::fresh(true))
+    }
+
+    fn fresh(by_polls: bool) -> Self {
+        Self {
             entered: OnceLock::new(),
             fuel: OnceLock::new(),
             temperature: OnceLock::new(),
@@ -99,8 +123,9 @@ impl Pace {
             polling: AtomicBool::new(false),
             woken: AtomicBool::new(false),
             given_up: AtomicBool::new(false),
+            by_polls,
             caller: AtomicWaker::new(),
-        })
+        }
     }
 
     /// Asked at a tick: whether the guest has had its thread for a tick, and must let others run.
@@ -162,7 +187,11 @@ impl Pace {
     /// Whether somebody has woken the call in the meantime.
     fn end_poll(&self) -> bool {
         self.polling.store(false, Ordering::SeqCst);
-        self.charge(self.poll_so_far());
+        let took = self.poll_so_far();
+        self.charge(took);
+        if self.by_polls && took >= TICK {
+            self.spent.store(true, Ordering::Relaxed);
+        }
         self.woken.load(Ordering::SeqCst)
     }
 }

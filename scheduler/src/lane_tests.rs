@@ -50,6 +50,23 @@ fn a_wake_up_during_a_poll_is_not_lost() {
     assert_eq!(poll(), Poll::Ready(3));
 }
 
+/// What has no guest's clock moves by the length of its polls.
+#[tokio::test]
+async fn work_whose_poll_takes_a_tick_goes_on_in_the_lane_of_filters() {
+    let lane = SlowLane::of_filters().unwrap();
+    let name = || std::thread::current().name().map(str::to_owned);
+    let names = Lane::new(&lane, Pace::of_polls(), async move {
+        tokio::task::yield_now().await;
+        let begun = name();
+        std::thread::sleep(TICK);
+        tokio::task::yield_now().await;
+        (begun, name())
+    });
+    let (begun, moved) = names.await;
+    assert_eq!(begun, name());
+    assert_eq!(moved.as_deref(), Some("filter-lane"));
+}
+
 #[tokio::test]
 async fn a_call_that_has_spent_its_tick_goes_on_in_the_slow_lane() {
     let lane = SlowLane::start().unwrap();

@@ -17,6 +17,7 @@ mod convert;
 pub mod deploy;
 mod dispatch;
 mod engine;
+mod filter_code;
 mod host;
 mod inspect;
 mod instance;

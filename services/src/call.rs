@@ -12,10 +12,11 @@ use crate::once::Once;
 use crate::push::{NewConfig, PushConfig};
 use crate::reader::TaskReader;
 use crate::record::LogEntry;
+use crate::screen::{Refused, SaidKind, Screen};
 use dormouse_store::MAX_KEY_BYTES;
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use tracing::warn;
 use uuid::Uuid;
 
@@ -30,6 +31,9 @@ pub struct Call {
     draft: Mutex<Draft>,
     /// The agents that wait for it; `None` if a client called.
     chain: Option<Arc<Chain>>,
+    pub(crate) screen: OnceLock<Arc<dyn Screen>>,
+    /// Set once something was said that nobody may see.
+    pub(crate) refused: OnceLock<Refused>,
 }
 
 /// What the call holds back until it is needed: the first message until the task is accepted, and
@@ -71,6 +75,8 @@ impl Call {
             live,
             draft,
             chain: None,
+            screen: OnceLock::new(),
+            refused: OnceLock::new(),
         }
     }
 
@@ -150,7 +156,8 @@ impl Call {
     }
 
     /// Progress: a working status with a message. Waits only while too much is on its way to disk.
-    pub async fn update(&self, said: AgentMessage) -> Result<(), TaskError> {
+    pub async fn update(&self, mut said: AgentMessage) -> Result<(), TaskError> {
+        self.look_at_message(SaidKind::Update, &mut said).await?;
         self.room().await?;
         self.write(|log| {
             let message = agent_message(&log.task, said);
@@ -165,10 +172,11 @@ impl Call {
     /// A whole artifact, or a chunk of one.
     pub async fn artifact(
         &self,
-        artifact: AgentArtifact,
+        mut artifact: AgentArtifact,
         append: bool,
         last: bool,
     ) -> Result<(), TaskError> {
+        self.look_at_artifact(&mut artifact).await?;
         self.room().await?;
         let artifact = stamp(artifact);
         self.write(|_log| {
@@ -253,8 +261,9 @@ impl Call {
     /// meanwhile (cancelled), the outcome is dropped and the task returned as it is.
     ///
     /// # Errors
-    /// Limit if the outcome is too large: the caller then fails the call with that.
-    pub async fn finish(&self, outcome: Outcome) -> Result<Settled, TaskError> {
+    /// Limit if the outcome is too large, Refused if nobody may see it: the caller then fails the call with that.
+    pub async fn finish(&self, mut outcome: Outcome) -> Result<Settled, TaskError> {
+        self.look_at_outcome(&mut outcome).await?;
         if let Outcome::Message(said) = outcome {
             if self.draft().end_untouched() {
                 // Nothing was kept, and nothing is: the ids in it are all that is left of the task.

@@ -320,6 +320,16 @@ impl TaskEngine {
         })
     }
 
+    /// The skill that a task began with.
+    ///
+    /// # Errors
+    /// NotFound.
+    pub async fn skill_of(&self, scope: &TaskScope, id: &str) -> Result<String, TaskError> {
+        let live = self.0.find(scope, id).await?;
+        let skill = live.log().head.skill.clone();
+        Ok(skill)
+    }
+
     /// The task with its whole history.
     pub async fn get(&self, scope: &TaskScope, id: &str) -> Result<Task, TaskError> {
         let live = self.0.find(scope, id).await?;

@@ -1,6 +1,6 @@
 //! Why the task engine refuses, and whose fault it is.
 
-use crate::model::TaskState;
+use crate::model::{FailureClass, TaskState};
 use dormouse_store::StoreError;
 use std::sync::Arc;
 use thiserror::Error;
@@ -34,6 +34,12 @@ pub enum TaskError {
     /// The guest or the client went past a stated bound.
     #[error("{what} is over the limit of {limit}")]
     Limit { what: &'static str, limit: u64 },
+    /// What was said is not for anybody to see.
+    #[error("{sentence}")]
+    Refused {
+        class: FailureClass,
+        sentence: String,
+    },
     /// The call that speaks has ended: cancelled, timed out, or already finished.
     #[error("the call has ended")]
     Ended,

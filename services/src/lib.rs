@@ -6,7 +6,7 @@
 //!
 //! Reading order: [`model`] (the A2A 1.0 data model and what an agent declares), [`engine`] (from a
 //! request's side), [`call`] (from a running call's side), [`reader`] (from a subscriber's side),
-//! [`push`] (from a webhook's side), [`desk`] with [`memory`] and [`llm`] (what a call may ask for besides), [`net`] (the
+//! [`push`] (from a webhook's side), [`screen`] (who looks at what agents say), [`desk`] with [`memory`] and [`llm`] (what a call may ask for besides), [`net`] (the
 //! way out).
 
 pub mod agents;
@@ -28,6 +28,7 @@ pub mod once;
 pub mod push;
 pub mod reader;
 mod record;
+pub mod screen;
 
 pub use call::{Call, Settled};
 pub use desk::{Desk, ServiceError, Services};

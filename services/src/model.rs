@@ -162,6 +162,8 @@ pub enum FailureClass {
     Unavailable,
     /// The server stopped while the call ran.
     Interrupted,
+    /// A filter does not let through what the agent has said, or cannot say whether it may.
+    Filter,
     /// The platform's own fault.
     Platform,
 }
@@ -177,6 +179,7 @@ impl FailureClass {
             Self::InvalidResponse => "invalid_response",
             Self::Unavailable => "unavailable",
             Self::Interrupted => "interrupted",
+            Self::Filter => "filter",
             Self::Platform => "platform",
         }
     }

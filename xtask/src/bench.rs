@@ -21,6 +21,7 @@ pub(crate) fn bench(flags: &[String]) -> anyhow::Result<()> {
         &mut cargo(root(), &build),
     )?;
     guests::build("guests")?;
+    guests::build("policies")?;
     let modules = guests::modules("guests");
     let programs = step::target_dir(root())?.join("release");
     let mut loadtest = Command::new(programs.join("loadtest"));
@@ -33,6 +34,8 @@ pub(crate) fn bench(flags: &[String]) -> anyhow::Result<()> {
         .arg(modules.join("hostile.wasm"))
         .arg("--load-wasm")
         .arg(modules.join("load.wasm"))
+        .arg("--filters")
+        .arg(guests::modules("policies"))
         .args(flags);
     step::run("measure", &mut loadtest)
 }

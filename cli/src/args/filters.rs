@@ -27,7 +27,7 @@ pub(crate) struct FilterPutArgs {
     /// What the filter is called here
     pub(crate) name: String,
 
-    /// Its component, of the world zentinel:agent@2.0.0 [default: the one that it has]
+    /// Its component, of the world zentinel:agent@2.0.0 or dormouse:filter@1.0.0 [default: the one that it has]
     pub(crate) component: Option<PathBuf>,
 
     /// JSON file with its configuration
@@ -50,6 +50,14 @@ pub(crate) struct FilterPutArgs {
     /// An agent that it stands before; may be repeated [default: all agents]
     #[arg(long = "agent", value_name = "NAME")]
     pub(crate) agents: Vec<String>,
+
+    /// How bodies reach it: when they are whole, as they arrive, or as they arrive if they are long
+    #[arg(long, value_parser = ["buffer", "stream", "hybrid"], default_value = "buffer", value_name = "MODE")]
+    pub(crate) body: String,
+
+    /// Bytes of a body, a message or an artifact that it sees at most [default: what it declares]
+    #[arg(long, value_name = "BYTES")]
+    pub(crate) max_body: Option<u64>,
 
     /// Live instances, which take turns
     #[arg(long, default_value_t = 2, value_name = "NUMBER")]

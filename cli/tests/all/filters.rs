@@ -42,6 +42,10 @@ fn a_filter_is_sent_with_its_settings() {
         "--order",
         "-3",
         "--fail-open",
+        "--body",
+        "hybrid",
+        "--max-body",
+        "1000",
         "--agent",
         "a",
         "--agent",
@@ -60,7 +64,7 @@ fn a_filter_is_sent_with_its_settings() {
     assert_eq!(
         request.json(),
         json!({"wasm": "d2FzbQ==", "config": {"x": 1}, "order": -3, "fail": "open",
-               "agents": ["a", "b"], "instances": 2})
+               "agents": ["a", "b"], "instances": 2, "body": "hybrid", "max_body_bytes": 1000})
     );
 }
 

@@ -6,4 +6,5 @@ mod calls;
 mod harness;
 mod life;
 mod limits;
+mod messages;
 mod policies;

@@ -147,6 +147,28 @@ impl Kind {
                 "DEADLINE_EXCEEDED",
                 "deadline_exceeded",
             ),
+            Self::Blocked => row(
+                -32600,
+                403,
+                "PERMISSION_DENIED",
+                "BLOCKED_BY_FILTER",
+                "blocked_by_filter",
+            ),
+            Self::TooLargeToInspect => row(
+                -32600,
+                413,
+                "INVALID_ARGUMENT",
+                "TOO_LARGE_TO_INSPECT",
+                "too_large_to_inspect",
+            ),
+            Self::FilterFailed => row(-32603, 503, "UNAVAILABLE", "FILTER_FAILED", "filter_failed"),
+            Self::FilterTimeout => row(
+                -32603,
+                504,
+                "DEADLINE_EXCEEDED",
+                "FILTER_TIMEOUT",
+                "filter_timeout",
+            ),
             Self::CompressionNotSupported => row(
                 -32600,
                 415,

@@ -2,7 +2,7 @@
 
 use super::book::{kept, refused};
 use super::filter::Filter;
-use super::stored::{Record, Settings};
+use super::stored::{BodyMode, Record, Settings};
 use crate::body;
 use crate::errors::ApiError;
 use crate::handle::{Shared, method_not_allowed};
@@ -68,6 +68,7 @@ fn entry(filter: &Filter) -> Value {
     let info = filter.instances.first().map(|instance| {
         let info = instance.info();
         json!({
+            "world": instance.world().as_str(),
             "id": info.agent_id,
             "name": info.name,
             "version": info.version,
@@ -85,6 +86,8 @@ fn entry(filter: &Filter) -> Value {
         "fail": settings.fail,
         "agents": settings.agents,
         "instances": settings.instances,
+        "body": settings.body,
+        "max_body_bytes": settings.max_body_bytes,
         "breaker": filter.breaker(),
         "component": info,
     })
@@ -117,6 +120,12 @@ async fn put(shared: &Arc<Shared>, name: &str, body: Incoming) -> Result<Reply, 
     };
     let new = filters.start(record.clone(), bytes.clone()).await;
     let new = new.map_err(|error| refused(&error))?;
+    if new.body_mode() != BodyMode::Buffer && !new.streams() {
+        filters.end(&new.instances).await;
+        let sentence = "the component does not take bodies in pieces, so body must be \"buffer\"";
+        let status = StatusCode::UNPROCESSABLE_ENTITY;
+        return Err(ApiError::new(status, "invalid_filter", sentence));
+    }
     if let Err(error) = keep(shared, &record, uploaded.then_some(bytes)).await {
         filters.end(&new.instances).await;
         return Err(error);

@@ -1,57 +1,79 @@
 //! Which filters there are, and how they change while requests go on.
 
-use super::filter::Filter;
+use super::filter::{Filter, Tools};
 use super::metrics::Metrics;
 use super::pipeline::Pipeline;
 use super::stored::{Record, Shared};
+use crate::config::FilterRules;
 use crate::errors::{ApiError, GatewayError};
 use arc_swap::ArcSwapOption;
-use dormouse_filters::{WasmAgentInstance, WasmAgentRuntime, WasmRuntimeError};
+use dormouse_filters::{WasmAgentInstance, WasmAgentRuntime, WasmRuntimeError, World};
+use dormouse_scheduler::Scheduler;
 use dormouse_store::{Digest, ModuleStore, StoreError};
 use hyper::StatusCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use thiserror::Error;
 use tracing::{error, warn};
-
-/// How often filters are asked for their health.
-const HEALTH: Duration = Duration::from_secs(10);
 
 /// All filters. `active` is `None` when there are none, so that they cost nothing.
 pub(crate) struct Filters {
     runtime: Arc<WasmAgentRuntime>,
     active: ArcSwapOption<Pipeline>,
+    /// Whether there are filters of messages.
+    see_messages: AtomicBool,
     pub(super) modules: Arc<dyn ModuleStore>,
     pub(super) store: Shared,
-    metrics: Arc<Metrics>,
+    tools: Arc<Tools>,
     /// Makes the names of instances, so that old and new ones are there at the same time.
     started: AtomicU64,
     /// Held while filters change.
     pub(super) changes: tokio::sync::Mutex<()>,
 }
 
+/// Why a filter that is stored does not start.
+#[derive(Debug, Error)]
+enum NotStarted {
+    #[error("its digest is none")]
+    Digest,
+    #[error("its module could not be read")]
+    Store(#[from] StoreError),
+    #[error("its module is gone")]
+    Gone,
+    #[error(transparent)]
+    Refused(#[from] WasmRuntimeError),
+}
+
 impl Filters {
     /// Starts what is stored. A filter that does not start stands in its place and fails, so that a request it
     /// was to keep out is not let in.
     pub(crate) fn open(
-        runtime: WasmAgentRuntime,
+        scheduler: Scheduler,
+        rules: FilterRules,
         modules: Arc<dyn ModuleStore>,
         store: Shared,
         registry: &prometheus::Registry,
     ) -> Result<Self, GatewayError> {
+        let metrics = Arc::new(Metrics::register(registry)?);
         let filters = Self {
-            runtime: Arc::new(runtime),
+            runtime: Arc::new(scheduler.filters(Arc::clone(&metrics) as _)?),
             active: ArcSwapOption::empty(),
+            see_messages: AtomicBool::new(false),
             modules,
             store,
-            metrics: Arc::new(Metrics::register(registry)?),
+            tools: Arc::new(Tools {
+                rules,
+                scheduler,
+                metrics,
+            }),
             started: AtomicU64::new(0),
             changes: tokio::sync::Mutex::default(),
         };
         let records = Record::all(&*filters.store);
-        let records = records.map_err(|error| GatewayError::Filters(error.to_string()))?;
+        let records = records.map_err(GatewayError::StoredFilters)?;
         let started = records.into_iter().map(|record| {
             let instances = filters.start_stored(&record).unwrap_or_else(|cause| {
+                let cause = &cause as &dyn std::error::Error;
                 error!(filter = record.name, cause, "a filter did not start");
                 Vec::new()
             });
@@ -64,6 +86,11 @@ impl Filters {
     /// `None` when there is no filter at all.
     pub(crate) fn active(&self) -> Option<Arc<Pipeline>> {
         self.active.load_full()
+    }
+
+    /// Whether there are filters of messages, at the cost of looking at a flag.
+    pub(crate) fn see_messages(&self) -> bool {
+        self.see_messages.load(Ordering::Acquire)
     }
 
     pub(super) fn all(&self) -> Vec<Arc<Filter>> {
@@ -83,28 +110,25 @@ impl Filters {
 
     fn swap(&self, filters: Vec<Arc<Filter>>) {
         let pipeline = (!filters.is_empty()).then(|| Arc::new(Pipeline::new(filters)));
+        let see_messages = pipeline
+            .as_ref()
+            .is_some_and(|pipeline| pipeline.has(World::Message));
         self.active.store(pipeline);
+        self.see_messages.store(see_messages, Ordering::Release);
     }
 
     fn filter(&self, record: Record, instances: Vec<Arc<WasmAgentInstance>>) -> Filter {
-        Filter::new(record, instances, Arc::clone(&self.metrics))
+        Filter::new(record, instances, Arc::clone(&self.tools))
     }
 
-    fn start_stored(&self, record: &Record) -> Result<Vec<Arc<WasmAgentInstance>>, String> {
-        let digest = record.digest().ok_or("its digest is none")?;
-        let bytes = self
-            .modules
-            .get(&digest)
-            .map_err(|error| error.to_string())?;
-        let bytes = bytes.ok_or("its module is gone")?;
-        let compiled = self.runtime.compile_component(&record.digest, &bytes);
-        compiled.map_err(|error| error.to_string())?;
+    fn start_stored(&self, record: &Record) -> Result<Vec<Arc<WasmAgentInstance>>, NotStarted> {
+        let digest = record.digest().ok_or(NotStarted::Digest)?;
+        let bytes = self.modules.get(&digest)?.ok_or(NotStarted::Gone)?;
+        self.runtime.compile_component(&record.digest, &bytes)?;
         let mut instances = Vec::new();
         for id in self.ids(record) {
-            let loaded = self
-                .runtime
-                .load_agent(&id, &record.digest, &record.config());
-            instances.push(loaded.map_err(|error| error.to_string())?);
+            let (component, config) = (&record.digest, record.config());
+            instances.push(self.runtime.load_agent(&id, component, &config)?);
         }
         Ok(instances)
     }
@@ -155,6 +179,12 @@ impl Filters {
                 .any(|one| one.record.digest == old.record.digest)
             {
                 self.runtime.unload_component(&old.record.digest);
+                if let Some(digest) = old.record.digest() {
+                    self.tools.scheduler.forget_filter(&digest);
+                }
+            }
+            if self.find(name).is_none() {
+                self.tools.metrics.forget(name);
             }
         }
     }
@@ -169,12 +199,15 @@ impl Filters {
     /// Asks all instances for their health until the future is dropped; those that are not well are replaced.
     pub(crate) async fn keep_healthy(&self) {
         loop {
-            tokio::time::sleep(HEALTH).await;
+            tokio::time::sleep(self.tools.rules.health_interval).await;
             for filter in self.all() {
                 for instance in &filter.instances {
-                    if let Err(error) = instance.check_health().await {
+                    let instance = Arc::clone(instance);
+                    let check = async move { instance.check_health().await };
+                    if let Err(error) = self.tools.scheduler.aside(check).await {
                         let name = &*filter.record.name;
                         warn!(filter = name, %error, "a filter is not well and starts anew");
+                        self.tools.metrics.replaced(name);
                     }
                 }
             }

@@ -1,14 +1,7 @@
 //! When a filter that fails is not asked any more. Pure: the time is an argument.
 
-use std::time::Duration;
+use crate::config::FilterRules;
 use tokio::time::Instant;
-
-/// Failures in a row that open it.
-const FAILURES: u32 = 5;
-/// How long it stays open.
-const OPEN: Duration = Duration::from_secs(30);
-/// Successes in a row that close it again, asked for one at a time.
-const SUCCESSES: u32 = 2;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Breaker {
@@ -34,7 +27,7 @@ impl Default for Breaker {
 
 impl Breaker {
     /// Whether a call may be made now; if so, its end is told to [`ended`](Self::ended).
-    pub(crate) fn admits(&mut self, now: Instant) -> bool {
+    pub(crate) fn admits(&mut self, rules: &FilterRules, now: Instant) -> bool {
         match *self {
             Self::Closed { .. } => true,
             Self::Open { until } if now < until => false,
@@ -47,7 +40,7 @@ impl Breaker {
             }
             Self::HalfOpen {
                 asked_at: Some(at), ..
-            } if now < at + OPEN => false,
+            } if now < at + rules.open_for => false,
             Self::HalfOpen { successes, .. } => {
                 *self = Self::HalfOpen {
                     successes,
@@ -58,24 +51,24 @@ impl Breaker {
         }
     }
 
-    pub(crate) fn ended(&mut self, well: bool, now: Instant) {
+    pub(crate) fn ended(&mut self, rules: &FilterRules, well: bool, now: Instant) {
         *self = match (*self, well) {
             (Self::Closed { .. }, true) => Self::default(),
-            (Self::Closed { failures }, false) if failures + 1 < FAILURES => Self::Closed {
+            (Self::Closed { failures }, false) if failures + 1 < rules.open_after => Self::Closed {
                 failures: failures + 1,
             },
             // The end of a call that began before it opened.
             (open @ Self::Open { .. }, _) => open,
-            (Self::HalfOpen { successes, .. }, true) if successes + 1 >= SUCCESSES => {
+            (Self::HalfOpen { successes, .. }, true) if successes + 1 >= rules.close_after => {
                 Self::default()
             }
             (Self::HalfOpen { successes, .. }, true) => Self::HalfOpen {
                 successes: successes + 1,
                 asked_at: None,
             },
-            (Self::Closed { .. } | Self::HalfOpen { .. }, false) => {
-                Self::Open { until: now + OPEN }
-            }
+            (Self::Closed { .. } | Self::HalfOpen { .. }, false) => Self::Open {
+                until: now + rules.open_for,
+            },
         };
     }
 
@@ -91,45 +84,46 @@ impl Breaker {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     #[test]
     fn five_failures_open_it_and_two_successes_close_it() {
-        let start = Instant::now();
+        let (rules, start) = (FilterRules::default(), Instant::now());
         let mut breaker = Breaker::default();
         for _ in 0..4 {
-            assert!(breaker.admits(start));
-            breaker.ended(false, start);
+            assert!(breaker.admits(&rules, start));
+            breaker.ended(&rules, false, start);
         }
         // Not in a row.
-        breaker.ended(true, start);
+        breaker.ended(&rules, true, start);
         for _ in 0..5 {
-            assert!(breaker.admits(start));
-            breaker.ended(false, start);
+            assert!(breaker.admits(&rules, start));
+            breaker.ended(&rules, false, start);
         }
-        assert!(!breaker.admits(start + OPEN - Duration::from_millis(1)));
-        let later = start + OPEN;
-        assert!(breaker.admits(later));
-        assert!(!breaker.admits(later), "one at a time");
-        breaker.ended(true, later);
+        assert!(!breaker.admits(&rules, start + rules.open_for - Duration::from_millis(1)));
+        let later = start + rules.open_for;
+        assert!(breaker.admits(&rules, later));
+        assert!(!breaker.admits(&rules, later), "one at a time");
+        breaker.ended(&rules, true, later);
         assert_eq!(breaker.as_str(), "half_open");
-        assert!(breaker.admits(later));
-        breaker.ended(true, later);
+        assert!(breaker.admits(&rules, later));
+        breaker.ended(&rules, true, later);
         assert_eq!(breaker, Breaker::default());
     }
 
     #[test]
     fn a_failure_while_half_open_opens_it_anew_and_a_lost_call_does_not_block_it() {
-        let start = Instant::now();
+        let (rules, start) = (FilterRules::default(), Instant::now());
         let mut breaker = Breaker::Open { until: start };
-        assert!(breaker.admits(start));
-        assert!(!breaker.admits(start + OPEN - Duration::from_millis(1)));
-        let later = start + OPEN;
-        assert!(breaker.admits(later), "the first call never ended");
-        breaker.ended(false, later);
+        assert!(breaker.admits(&rules, start));
+        assert!(!breaker.admits(&rules, start + rules.open_for - Duration::from_millis(1)));
+        let later = start + rules.open_for;
+        assert!(breaker.admits(&rules, later), "the first call never ended");
+        breaker.ended(&rules, false, later);
         assert_eq!(
             breaker,
             Breaker::Open {
-                until: later + OPEN
+                until: later + rules.open_for
             }
         );
     }

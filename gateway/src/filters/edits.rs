@@ -3,6 +3,7 @@
 use dormouse_filters::{AgentResponse, Decision, Header, HeaderOp};
 use hyper::header::{HeaderName, HeaderValue};
 use hyper::{HeaderMap, StatusCode};
+use thiserror::Error;
 
 /// Headers that belong to one connection (RFC 9110 §7.6.1), to the framing of a message, or to its routing:
 /// a filter that edits one would change another message than it saw.
@@ -19,6 +20,33 @@ const NOT_ITS_BUSINESS: [&str; 11] = [
     "transfer-encoding",
     "upgrade",
 ];
+
+/// What is wrong with a filter's answer.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub(crate) enum Wrong {
+    #[error("status {0} of a block is not one of 200 to 599")]
+    BlockStatus(u16),
+    #[error("status {0} of a redirect is not 301, 302, 307 or 308")]
+    RedirectStatus(u16),
+    #[error("the URL of a redirect is not a header's value")]
+    RedirectUrl,
+    #[error("the value of {0:?} is not a header's")]
+    HeaderValue(String),
+    #[error("{0:?} is not the name of a header")]
+    HeaderName(String),
+    #[error("{0:?} is not a filter's to edit")]
+    ForbiddenHeader(String),
+    #[error("there is no part {0} to redact")]
+    NoSuchPart(u32),
+    #[error("what takes the place of part {0} is neither text nor data")]
+    RedactionKind(u32),
+    #[error("the data in the place of part {0} is not JSON")]
+    RedactionJson(u32),
+    #[error("{0:?} is not the name of an annotation: it has 1 to 64 bytes")]
+    AnnotationName(String),
+    #[error("the annotation {0:?} is not JSON")]
+    AnnotationJson(String),
+}
 
 /// An edit that has been looked at.
 #[derive(Debug, Clone, PartialEq)]
@@ -53,7 +81,7 @@ pub(crate) struct Checked {
 
 /// # Errors
 /// With what is wrong. Nothing of a wrong answer counts.
-pub(crate) fn check(response: &AgentResponse) -> Result<Checked, String> {
+pub(crate) fn check(response: &AgentResponse) -> Result<Checked, Wrong> {
     Ok(Checked {
         verdict: verdict(&response.decision)?,
         request: edits(&response.request_headers)?,
@@ -61,36 +89,31 @@ pub(crate) fn check(response: &AgentResponse) -> Result<Checked, String> {
     })
 }
 
-fn verdict(decision: &Decision) -> Result<Verdict, String> {
+fn verdict(decision: &Decision) -> Result<Verdict, Wrong> {
     match decision {
         Decision::Allow => Ok(Verdict::Allow),
         Decision::Block(block) => {
-            let status = block.status;
-            let wrong = || format!("status {status} of a block is not one of 200 to 599");
-            if !(200..600).contains(&status) {
-                return Err(wrong());
-            }
+            let status = StatusCode::from_u16(block.status).ok();
+            let status = status.filter(|status| (200..600).contains(&status.as_u16()));
             Ok(Verdict::Block {
-                status: StatusCode::from_u16(status).map_err(|_| wrong())?,
+                status: status.ok_or(Wrong::BlockStatus(block.status))?,
                 body: block.body.clone().unwrap_or_default(),
                 headers: block.headers.iter().map(pair).collect::<Result<_, _>>()?,
             })
         }
         Decision::Redirect(redirect) => {
-            let status = redirect.status;
-            if !matches!(status, 301 | 302 | 307 | 308) {
-                let sentence = format!("status {status} of a redirect is not 301, 302, 307 or 308");
-                return Err(sentence);
-            }
-            let status = StatusCode::from_u16(status).map_err(|error| error.to_string())?;
-            let url = HeaderValue::from_str(&redirect.url)
-                .map_err(|_| "the URL of a redirect is not a header's value".to_owned())?;
-            Ok(Verdict::Redirect { status, url })
+            let status = StatusCode::from_u16(redirect.status).ok();
+            let status = status.filter(|status| matches!(status.as_u16(), 301 | 302 | 307 | 308));
+            Ok(Verdict::Redirect {
+                status: status.ok_or(Wrong::RedirectStatus(redirect.status))?,
+                url: HeaderValue::from_str(&redirect.url)
+                    .map_err(|_not_a_value| Wrong::RedirectUrl)?,
+            })
         }
     }
 }
 
-fn edits(edits: &[HeaderOp]) -> Result<Vec<Edit>, String> {
+fn edits(edits: &[HeaderOp]) -> Result<Vec<Edit>, Wrong> {
     let edit = |edit: &HeaderOp| {
         Ok(match edit {
             HeaderOp::Set(header) => {
@@ -107,17 +130,17 @@ fn edits(edits: &[HeaderOp]) -> Result<Vec<Edit>, String> {
     edits.iter().map(edit).collect()
 }
 
-fn pair(header: &Header) -> Result<(HeaderName, HeaderValue), String> {
+fn pair(header: &Header) -> Result<(HeaderName, HeaderValue), Wrong> {
     let value = HeaderValue::from_str(&header.value)
-        .map_err(|_| format!("the value of {:?} is not a header's", header.name))?;
+        .map_err(|_not_a_value| Wrong::HeaderValue(header.name.clone()))?;
     Ok((name(&header.name)?, value))
 }
 
-fn name(text: &str) -> Result<HeaderName, String> {
-    let name = HeaderName::from_bytes(text.as_bytes());
-    let name = name.map_err(|_| format!("{text:?} is not the name of a header"))?;
+fn name(text: &str) -> Result<HeaderName, Wrong> {
+    let name = HeaderName::from_bytes(text.as_bytes())
+        .map_err(|_not_a_name| Wrong::HeaderName(text.to_owned()))?;
     if NOT_ITS_BUSINESS.contains(&name.as_str()) {
-        return Err(format!("{text:?} is not a filter's to edit"));
+        return Err(Wrong::ForbiddenHeader(text.to_owned()));
     }
     Ok(name)
 }
@@ -194,39 +217,39 @@ mod tests {
                 url: url.into(),
             })
         };
-        for (decision, edits, word) in [
-            (block(9999, vec![]), vec![], "9999"),
-            (block(100, vec![]), vec![], "100"),
+        for (decision, edits, wrong) in [
+            (block(9999, vec![]), vec![], Wrong::BlockStatus(9999)),
+            (block(100, vec![]), vec![], Wrong::BlockStatus(100)),
             (
                 block(403, vec![header("transfer-encoding", "chunked")]),
                 vec![],
-                "transfer-encoding",
+                Wrong::ForbiddenHeader("transfer-encoding".into()),
             ),
-            (redirect(303, "/"), vec![], "303"),
-            (redirect(302, "/\r\nx: y"), vec![], "URL"),
+            (redirect(303, "/"), vec![], Wrong::RedirectStatus(303)),
+            (redirect(302, "/\r\nx: y"), vec![], Wrong::RedirectUrl),
             (
                 Decision::Allow,
                 vec![HeaderOp::Set(header("Content-Length", "1"))],
-                "Content-Length",
+                Wrong::ForbiddenHeader("Content-Length".into()),
             ),
             (
                 Decision::Allow,
                 vec![HeaderOp::Remove("Host".into())],
-                "Host",
+                Wrong::ForbiddenHeader("Host".into()),
             ),
             (
                 Decision::Allow,
                 vec![HeaderOp::Set(header("a b", "1"))],
-                "a b",
+                Wrong::HeaderName("a b".into()),
             ),
             (
                 Decision::Allow,
                 vec![HeaderOp::Set(header("a", "1\r\nb: 2"))],
-                "value",
+                Wrong::HeaderValue("a".into()),
             ),
         ] {
             let error = check(&said(decision, edits)).unwrap_err();
-            assert!(error.contains(word), "{error}");
+            assert_eq!(error, wrong);
         }
     }
 }

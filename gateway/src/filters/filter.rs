@@ -1,23 +1,29 @@
 //! One filter, as requests meet it: its instances, its queue, its breaker, and what its failure means.
 
 use super::breaker::Breaker;
-use super::edits::{self, Checked, Verdict};
-use super::metrics::Metrics;
-use super::stored::{Fail, Record};
-use dormouse_filters::{AgentResponse, Event, WasmAgentInstance, WasmRuntimeError};
+use super::edits::{self, Checked, Verdict, Wrong};
+use super::metrics::{ALLOW, Meter, Metrics};
+use super::question::{Question, Words};
+use super::stored::{BodyMode, Fail, Record};
+use crate::config::FilterRules;
+use dormouse_filters::message::{self, Decision};
+use dormouse_filters::{AuditMetadata, WasmAgentInstance, WasmRuntimeError, World};
+use dormouse_scheduler::Scheduler;
 use hyper::StatusCode;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use thiserror::Error;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
 use tracing::{info, warn};
 
-/// Calls that may be in a filter or wait for it. One more counts as its failure, so that a stuck filter keeps
-/// nobody else waiting.
-const QUEUE: usize = 100;
-/// How long a call may take, its turn included.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// What all filters of a server share.
+pub(super) struct Tools {
+    pub(super) rules: FilterRules,
+    pub(super) scheduler: Scheduler,
+    pub(super) metrics: Arc<Metrics>,
+}
 
 pub(crate) struct Filter {
     pub(super) record: Record,
@@ -26,8 +32,13 @@ pub(crate) struct Filter {
     next: AtomicUsize,
     queue: Semaphore,
     breaker: Mutex<Breaker>,
-    metrics: Arc<Metrics>,
+    /// By phase.
+    meters: [OnceLock<Meter>; PHASES],
+    tools: Arc<Tools>,
 }
+
+/// How many phases there are.
+const PHASES: usize = Phase::Result as usize + 1;
 
 /// When a filter is asked. The names are those that filters declare.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +47,8 @@ pub(super) enum Phase {
     RequestBody,
     ResponseHeaders,
     ResponseBody,
+    Message,
+    Result,
 }
 
 impl Phase {
@@ -45,20 +58,29 @@ impl Phase {
             Self::RequestBody => "request_body",
             Self::ResponseHeaders => "response_headers",
             Self::ResponseBody => "response_body",
+            Self::Message => "message",
+            Self::Result => "result",
         }
     }
 }
 
 /// Why there is no answer.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Error)]
 pub(super) enum Failure {
+    #[error("it did not start")]
     NotLoaded,
+    #[error("its breaker is open")]
     Open,
+    #[error("its queue is full")]
     QueueFull,
+    #[error("it did not answer in time")]
     Timeout,
+    #[error("there is more than it looks at")]
     TooLarge,
-    Failed(String),
-    Invalid(String),
+    #[error(transparent)]
+    Failed(WasmRuntimeError),
+    #[error(transparent)]
+    Invalid(#[from] Wrong),
 }
 
 impl Failure {
@@ -84,27 +106,57 @@ impl Failure {
     }
 }
 
+impl From<WasmRuntimeError> for Failure {
+    fn from(error: WasmRuntimeError) -> Self {
+        match error {
+            WasmRuntimeError::Timeout(_) => Self::Timeout,
+            error => Self::Failed(error),
+        }
+    }
+}
+
 /// What a filter says, or that its failure is no obstacle, or that it is one.
 #[derive(Debug)]
-pub(super) enum Said {
-    Answer { checked: Checked, needs_more: bool },
+pub(super) enum Said<T> {
+    Answer(T),
     Skip,
     Refuse(Failure),
+}
+
+/// An answer that has been looked at.
+#[derive(Debug)]
+pub(super) struct Heard {
+    pub(super) checked: Checked,
+    pub(super) needs_more: bool,
+}
+
+/// What the log is told of an answer.
+struct Finding<'a> {
+    decision: &'static str,
+    audit: &'a AuditMetadata,
+}
+
+/// Of whom the log speaks.
+#[derive(Clone, Copy)]
+pub(super) struct About<'a> {
+    pub(super) id: &'a str,
+    pub(super) traceparent: Option<&'a str>,
 }
 
 impl Filter {
     pub(super) fn new(
         record: Record,
         instances: Vec<Arc<WasmAgentInstance>>,
-        metrics: Arc<Metrics>,
+        tools: Arc<Tools>,
     ) -> Self {
         Self {
             record,
             instances,
             next: AtomicUsize::new(0),
-            queue: Semaphore::new(QUEUE),
+            queue: Semaphore::new(tools.rules.queue),
             breaker: Mutex::default(),
-            metrics,
+            meters: Default::default(),
+            tools,
         }
     }
 
@@ -116,6 +168,12 @@ impl Filter {
         }
     }
 
+    /// Which world it is of. One that did not start counts to that of HTTP, where it fails first.
+    pub(super) fn world(&self) -> World {
+        let instance = self.instances.first();
+        instance.map_or(World::Http, |instance| instance.world())
+    }
+
     /// Whether it has declared the event. One that did not start is asked at once, to fail.
     pub(super) fn wants(&self, phase: Phase) -> bool {
         match self.instances.first() {
@@ -124,14 +182,21 @@ impl Filter {
         }
     }
 
+    /// Bytes of a body, a message or an artifact.
     pub(super) fn max_body(&self) -> u64 {
         let instance = self.instances.first();
-        instance.map_or(0, |instance| instance.info().max_body_size)
+        let declared = instance.map_or(0, |instance| instance.info().max_body_size);
+        let configured = self.record.settings.max_body_bytes;
+        configured.map_or(declared, |configured| declared.min(configured))
     }
 
     pub(super) fn streams(&self) -> bool {
         let instance = self.instances.first();
         instance.is_some_and(|instance| instance.info().supports_streaming)
+    }
+
+    pub(super) fn body_mode(&self) -> BodyMode {
+        self.record.settings.body
     }
 
     /// The instance that sees all of one request.
@@ -147,54 +212,123 @@ impl Filter {
         self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Asks, and says what becomes of the request.
-    pub(super) async fn ask(&self, turn: usize, phase: Phase, id: &str, event: Event<'_>) -> Said {
-        let started = Instant::now();
-        let answered = self.call(turn, event).await;
-        self.settle(phase, id, started, answered)
+    /// Asks about HTTP, and says what becomes of the request.
+    pub(super) async fn ask(
+        &self,
+        turn: usize,
+        about: About<'_>,
+        question: Question,
+    ) -> Said<Heard> {
+        let (started, phase) = (Instant::now(), question.phase());
+        let work =
+            |instance: Arc<WasmAgentInstance>| async move { instance.on(question.event()).await };
+        let check = |response| Ok((edits::check(&response)?, response));
+        let heard = self.call(turn, work, check).await;
+        self.settle(phase, about, started, heard, |(checked, response)| {
+            Finding {
+                decision: match checked.verdict {
+                    Verdict::Allow => ALLOW,
+                    Verdict::Block { .. } => "block",
+                    Verdict::Redirect { .. } => "redirect",
+                },
+                audit: &response.audit,
+            }
+        })
+        .map(|(checked, response)| Heard {
+            checked,
+            needs_more: response.needs_more,
+        })
     }
 
-    /// A body that it would not have seen whole.
-    pub(super) fn too_large(&self, phase: Phase, id: &str) -> Said {
-        self.settle(phase, id, Instant::now(), Err(Failure::TooLarge))
+    /// Asks about a message or a result. `check` looks at the answer; nothing of a wrong one counts.
+    pub(super) async fn ask_about<T>(
+        &self,
+        turn: usize,
+        about: About<'_>,
+        words: Words,
+        check: impl FnOnce(message::Answer) -> Result<T, Wrong>,
+    ) -> Said<T> {
+        let (started, phase) = (Instant::now(), words.phase);
+        let apart = words.are_in_a_call();
+        let ask = |instance: Arc<WasmAgentInstance>| async move {
+            match words.phase {
+                Phase::Message => instance.on_message(&words.subject, &words.content).await,
+                _ => instance.on_result(&words.subject, &words.content).await,
+            }
+        };
+        let work = |instance| {
+            let asking = ask(instance);
+            async move {
+                if apart {
+                    // Dropped with whoever waits for it.
+                    let task = AbortOnDropHandle::new(tokio::spawn(asking));
+                    return task.await.unwrap_or(Err(WasmRuntimeError::Shutdown));
+                }
+                asking.await
+            }
+        };
+        let check = |mut answer: message::Answer| {
+            let decision = match (&answer.decision, answer.redactions.is_empty()) {
+                (Decision::Block(_), _) => "block",
+                (Decision::Allow, true) => ALLOW,
+                (Decision::Allow, false) => "redact",
+            };
+            let audit = audit_of(&mut answer.audit);
+            Ok((check(answer)?, decision, audit))
+        };
+        let heard = self.call(turn, work, check).await;
+        self.settle(phase, about, started, heard, |(_, decision, audit)| {
+            Finding { decision, audit }
+        })
+        .map(|(checked, _, _)| checked)
     }
 
-    fn settle(
+    /// What it would not have seen whole.
+    pub(super) fn too_large<T>(&self, phase: Phase, about: About<'_>) -> Said<T> {
+        let failed: Result<T, _> = Err(Failure::TooLarge);
+        self.tools
+            .metrics
+            .skipped(&self.record.name, phase.as_str());
+        self.settle(phase, about, Instant::now(), failed, |_| {
+            unreachable!("there is no answer")
+        })
+    }
+
+    fn settle<T>(
         &self,
         phase: Phase,
-        id: &str,
+        about: About<'_>,
         started: Instant,
-        answered: Result<(AgentResponse, Checked), Failure>,
-    ) -> Said {
+        heard: Result<T, Failure>,
+        finding: impl FnOnce(&T) -> Finding<'_>,
+    ) -> Said<T> {
         let fail = self.record.settings.fail;
-        let decision = match (&answered, fail) {
-            (Ok((_, checked)), _) => match checked.verdict {
-                Verdict::Allow => "allow",
-                Verdict::Block { .. } => "block",
-                Verdict::Redirect { .. } => "redirect",
-            },
+        let decision = match (&heard, fail) {
+            (Ok(answer), _) => {
+                let finding = finding(answer);
+                self.audit(phase, about, &finding);
+                finding.decision
+            }
             (Err(_), Fail::Open) => "failed_open",
             (Err(_), Fail::Closed) => "failed_closed",
         };
-        let name = &*self.record.name;
+        let at = phase as usize;
+        let (name, phase) = (&*self.record.name, phase.as_str());
         let took = started.elapsed();
-        self.metrics.observe(name, phase.as_str(), decision, took);
-        match answered {
-            Ok((response, checked)) => {
-                self.audit(phase, id, decision, &response);
-                Said::Answer {
-                    checked,
-                    needs_more: response.needs_more,
-                }
-            }
+        let meter = &self.meters[at];
+        let meter = meter.get_or_init(|| self.tools.metrics.meter(name, phase));
+        let labels = [name, phase, decision];
+        self.tools.metrics.observe(meter, labels, took);
+        match heard {
+            Ok(answer) => Said::Answer(answer),
             Err(failure) => {
-                let phase = phase.as_str();
+                let id = about.id;
                 warn!(
                     filter = name,
                     phase,
                     correlation_id = id,
                     decision,
-                    ?failure,
+                    %failure,
                     "a filter failed"
                 );
                 match fail {
@@ -206,17 +340,18 @@ impl Filter {
     }
 
     /// Decisions against a request, and whatever the filter has to say of one.
-    fn audit(&self, phase: Phase, id: &str, decision: &str, response: &AgentResponse) {
-        let audit = &response.audit;
+    fn audit(&self, phase: Phase, about: About<'_>, finding: &Finding<'_>) {
+        let (decision, audit) = (finding.decision, finding.audit);
         let is_silent =
             audit.tags.is_empty() && audit.rule_ids.is_empty() && audit.reason_codes.is_empty();
-        if decision == "allow" && is_silent {
+        if decision == ALLOW && is_silent {
             return;
         }
         info!(
             decided_by = self.record.name,
             phase = phase.as_str(),
-            correlation_id = id,
+            correlation_id = about.id,
+            traceparent = about.traceparent,
             decision,
             tags = ?audit.tags,
             rule_ids = ?audit.rule_ids,
@@ -226,28 +361,51 @@ impl Filter {
         );
     }
 
-    async fn call(
+    /// One call of one instance, in its turn. Work that is long moves to other threads.
+    /// `check` says whether the answer counts: a wrong one is a failure.
+    async fn call<T, U, W>(
         &self,
         turn: usize,
-        event: Event<'_>,
-    ) -> Result<(AgentResponse, Checked), Failure> {
+        work: impl FnOnce(Arc<WasmAgentInstance>) -> W,
+        check: impl FnOnce(T) -> Result<U, Wrong>,
+    ) -> Result<U, Failure>
+    where
+        T: Send + 'static,
+        W: Future<Output = Result<T, WasmRuntimeError>> + Send + 'static,
+    {
         let instance = self.instances.get(turn).ok_or(Failure::NotLoaded)?;
-        let _place = self
-            .queue
-            .try_acquire()
-            .map_err(|_full| Failure::QueueFull)?;
-        if !self.lock().admits(Instant::now()) {
+        let place = self.queue.try_acquire();
+        let _place = place.map_err(|_full| Failure::QueueFull)?;
+        let rules = &self.tools.rules;
+        if !self.lock().admits(rules, Instant::now()) {
             return Err(Failure::Open);
         }
-        let answered = match tokio::time::timeout(PATIENCE, instance.on(event)).await {
-            Err(_) | Ok(Err(WasmRuntimeError::Timeout(_))) => Err(Failure::Timeout),
-            Ok(Err(error)) => Err(Failure::Failed(error.to_string())),
-            Ok(Ok(response)) => match edits::check(&response) {
-                Ok(checked) => Ok((response, checked)),
-                Err(wrong) => Err(Failure::Invalid(wrong)),
-            },
+        let work = self.tools.scheduler.aside(work(Arc::clone(instance)));
+        let answered = match tokio::time::timeout(rules.patience, work).await {
+            Err(_elapsed) => Err(Failure::Timeout),
+            Ok(Err(error)) => Err(error.into()),
+            Ok(Ok(answer)) => check(answer).map_err(Failure::Invalid),
         };
-        self.lock().ended(answered.is_ok(), Instant::now());
+        self.lock().ended(rules, answered.is_ok(), Instant::now());
         answered
+    }
+}
+
+impl<T> Said<T> {
+    fn map<U>(self, change: impl FnOnce(T) -> U) -> Said<U> {
+        match self {
+            Self::Answer(answer) => Said::Answer(change(answer)),
+            Self::Skip => Said::Skip,
+            Self::Refuse(failure) => Said::Refuse(failure),
+        }
+    }
+}
+
+fn audit_of(audit: &mut message::Audit) -> AuditMetadata {
+    AuditMetadata {
+        tags: std::mem::take(&mut audit.tags),
+        rule_ids: std::mem::take(&mut audit.rule_ids),
+        confidence: audit.confidence,
+        reason_codes: std::mem::take(&mut audit.reason_codes),
     }
 }

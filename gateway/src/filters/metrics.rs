@@ -1,13 +1,39 @@
-//! What filters decide and how long they take.
+//! What filters decide, how long they take, and the numbers that they report of themselves.
 
-use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry};
+use dormouse_filters::metrics::{MetricSink, Reading};
+use prometheus::core::{MetricVec, MetricVecBuilder};
+use prometheus::{
+    GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, Registry,
+    exponential_buckets,
+};
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 /// Labels are bounded: there are as many filters as the engine has slots for.
 pub(super) struct Metrics {
     seconds: HistogramVec,
     decisions: IntCounterVec,
+    skips: IntCounterVec,
+    replaced: IntCounterVec,
+    counters: IntCounterVec,
+    gauges: GaugeVec,
+    observations: HistogramVec,
+    /// Names of numbers by filter.
+    names: Mutex<HashMap<String, Vec<String>>>,
 }
+
+/// The usual decision.
+pub(super) const ALLOW: &str = "allow";
+
+/// Looked up once, because every request passes it.
+pub(super) struct Meter {
+    seconds: Histogram,
+    allowed: IntCounter,
+}
+
+/// Numbers that one filter may report, of all kinds together.
+const MAX_NAMES: usize = 16;
 
 impl Metrics {
     pub(super) fn register(registry: &Registry) -> prometheus::Result<Self> {
@@ -18,21 +44,170 @@ impl Metrics {
         let buckets = vec![
             5e-6, 1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 5e-3, 0.02, 0.1, 0.5,
         ];
-        let seconds = HistogramVec::new(seconds.buckets(buckets), &["filter", "phase"])?;
         let decisions = Opts::new(
             "dormouse_filter_decisions_total",
-            "What filters decided: allow, block, redirect, and for failures what became of the request: failed_open, \
-             failed_closed",
+            "What filters decided: allow, block, redirect, redact, and for failures what became of the request: \
+             failed_open, failed_closed",
         );
-        let decisions = IntCounterVec::new(decisions, &["filter", "decision"])?;
-        registry.register(Box::new(seconds.clone()))?;
-        registry.register(Box::new(decisions.clone()))?;
-        Ok(Self { seconds, decisions })
+        let skips = Opts::new(
+            "dormouse_filter_body_skips_total",
+            "Bodies, messages and artifacts that a filter did not see because they were too large for it",
+        );
+        let replaced = Opts::new(
+            "dormouse_filter_replaced_total",
+            "Instances of filters that were not well and were replaced",
+        );
+        let counters = Opts::new(
+            "dormouse_filter_counter_total",
+            "Counters that filters report of themselves",
+        );
+        let gauges = Opts::new(
+            "dormouse_filter_gauge",
+            "Gauges that filters report of themselves",
+        );
+        let observations = HistogramOpts::new(
+            "dormouse_filter_histogram",
+            "Observations that filters report of themselves",
+        );
+        // What they are of, only the filter knows.
+        let decades = exponential_buckets(1e-6, 10.0, 13)?;
+        let metrics = Self {
+            seconds: HistogramVec::new(seconds.buckets(buckets), &["filter", "phase"])?,
+            decisions: IntCounterVec::new(decisions, &["filter", "phase", "decision"])?,
+            skips: IntCounterVec::new(skips, &["filter", "phase"])?,
+            replaced: IntCounterVec::new(replaced, &["filter"])?,
+            counters: IntCounterVec::new(counters, &["filter", "name"])?,
+            gauges: GaugeVec::new(gauges, &["filter", "name"])?,
+            observations: HistogramVec::new(observations.buckets(decades), &["filter", "name"])?,
+            names: Mutex::default(),
+        };
+        registry.register(Box::new(metrics.seconds.clone()))?;
+        registry.register(Box::new(metrics.decisions.clone()))?;
+        registry.register(Box::new(metrics.skips.clone()))?;
+        registry.register(Box::new(metrics.replaced.clone()))?;
+        registry.register(Box::new(metrics.counters.clone()))?;
+        registry.register(Box::new(metrics.gauges.clone()))?;
+        registry.register(Box::new(metrics.observations.clone()))?;
+        Ok(metrics)
     }
 
-    pub(super) fn observe(&self, filter: &str, phase: &str, decision: &str, took: Duration) {
-        let seconds = self.seconds.with_label_values(&[filter, phase]);
-        seconds.observe(took.as_secs_f64());
-        self.decisions.with_label_values(&[filter, decision]).inc();
+    /// What one filter is measured by in one phase.
+    pub(super) fn meter(&self, filter: &str, phase: &str) -> Meter {
+        let decisions = &self.decisions;
+        Meter {
+            seconds: self.seconds.with_label_values(&[filter, phase]),
+            allowed: decisions.with_label_values(&[filter, phase, ALLOW]),
+        }
+    }
+
+    pub(super) fn observe(
+        &self,
+        meter: &Meter,
+        [filter, phase, decision]: [&str; 3],
+        took: Duration,
+    ) {
+        meter.seconds.observe(took.as_secs_f64());
+        if decision == ALLOW {
+            return meter.allowed.inc();
+        }
+        let decisions = &self.decisions;
+        decisions
+            .with_label_values(&[filter, phase, decision])
+            .inc();
+    }
+
+    pub(super) fn skipped(&self, filter: &str, phase: &str) {
+        self.skips.with_label_values(&[filter, phase]).inc();
+    }
+
+    pub(super) fn replaced(&self, filter: &str) {
+        self.replaced.with_label_values(&[filter]).inc();
+    }
+
+    /// Whether there is room for a number of this name.
+    fn knows(&self, filter: &str, name: &str) -> bool {
+        let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = names.get_mut(filter) {
+            let is_new = !known.iter().any(|one| one == name);
+            if is_new && known.len() < MAX_NAMES {
+                known.push(name.to_owned());
+                return true;
+            }
+            return !is_new;
+        }
+        names.insert(filter.to_owned(), vec![name.to_owned()]);
+        true
+    }
+
+    /// Takes away the numbers of a filter that is no more.
+    pub(super) fn forget(&self, filter: &str) {
+        let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        for name in names.remove(filter).unwrap_or_default() {
+            remove(&self.counters, filter, &name);
+            remove(&self.gauges, filter, &name);
+            remove(&self.observations, filter, &name);
+        }
+    }
+}
+
+/// A name is of one kind or of several.
+fn remove<T: MetricVecBuilder>(numbers: &MetricVec<T>, filter: &str, name: &str) {
+    let _was_of_another_kind = numbers.remove_label_values(&[filter, name]);
+}
+
+impl MetricSink for Metrics {
+    /// Instances are called `FILTER#…`, so that those of one filter share its numbers.
+    fn report(&self, agent: &str, name: &str, reading: Reading) {
+        let filter = agent.split('#').next().unwrap_or_default();
+        if !self.knows(filter, name) {
+            return;
+        }
+        let labels = [filter, name];
+        match reading {
+            Reading::Count(more) => self.counters.with_label_values(&labels).inc_by(more),
+            Reading::Gauge(value) => self.gauges.with_label_values(&labels).set(value),
+            Reading::Observation(value) => {
+                let numbers = self.observations.with_label_values(&labels);
+                numbers.observe(value);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    fn shown(registry: &Registry) -> String {
+        prometheus::TextEncoder::new()
+            .encode_to_string(&registry.gather())
+            .unwrap()
+    }
+
+    #[test]
+    fn numbers_of_filters_are_bounded_and_end_with_them() {
+        let registry = Registry::new();
+        let metrics = Metrics::register(&registry).unwrap();
+        for number in 0..MAX_NAMES + 5 {
+            let name = format!("n{number}");
+            metrics.report("guard#0.0", &name, Reading::Count(1));
+            metrics.report("guard#0.1", &name, Reading::Count(2));
+        }
+        metrics.report("guard#0.1", "n0", Reading::Gauge(2.5));
+        metrics.report("guard#0.1", "n1", Reading::Observation(0.5));
+        metrics.report("other#1.0", "n99", Reading::Count(1));
+        let text = shown(&registry);
+        let counters = text.matches("dormouse_filter_counter_total{filter=\"guard\"");
+        assert_eq!(counters.count(), MAX_NAMES, "{text}");
+        assert!(
+            text.contains("{filter=\"guard\",name=\"n0\"} 3\n"),
+            "{text}"
+        );
+        assert!(text.contains("dormouse_filter_gauge{filter=\"guard\",name=\"n0\"} 2.5"));
+        metrics.forget("guard");
+        let text = shown(&registry);
+        assert!(!text.contains("guard"), "{text}");
+        assert!(text.contains("n99"), "{text}");
     }
 }

@@ -1,20 +1,25 @@
 //! Filters in the path: components that see requests before agents do, and responses before clients do.
 //!
-//! Reading order: `filter` (one of them, and what its failure means), `breaker` (when it is not asked any more),
-//! `pipeline` (all that apply to a request, in their order), `edits` (what of an answer is valid), `book` (which
-//! there are, and how they change), `api` (`/v1/filters`), `stored` (what is kept of one), `metrics`.
+//! Reading order: `filter` (one of them, and what its failure means), `question` (what it is asked), `breaker` (when it
+//! is not asked any more), `pipeline` (all that apply to a request, in their order) with `bodies`, `messages` (those
+//! that see messages), `edits` (what of an answer is valid), `book` (which there are, and how they change), `api`
+//! (`/v1/filters`), `stored` (what is kept of one), `metrics`.
 //!
-//! Without a filter all of this costs a request one load of a pointer.
+//! Without a filter all of this costs a request one load of a pointer, and a message one look at a flag.
 
 mod api;
+mod bodies;
 mod book;
 mod breaker;
 mod edits;
 mod filter;
+mod messages;
 mod metrics;
 mod pipeline;
+mod question;
 mod stored;
 
 pub(crate) use api::answer;
 pub(crate) use book::Filters;
+pub(crate) use messages::Guard;
 pub(crate) use pipeline::{Ask, Pipeline};

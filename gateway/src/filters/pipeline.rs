@@ -1,24 +1,21 @@
 //! All filters that apply to a request, in their order. The first that does not allow it ends it; edits add up.
 
 use super::edits::{Edit, Verdict, apply};
-use super::filter::{Failure, Filter, Phase, Said};
+use super::filter::{About, Failure, Filter, Heard, Phase, Said};
+use super::question::{Head, Question};
 use crate::body;
 use crate::config::GatewayConfig;
 use crate::errors::ApiError;
-use crate::respond::{self, Body, Reply};
+use crate::respond::{self, Reply};
 use bytes::Bytes;
-use dormouse_filters::{Event, Header, RequestMetadata};
-use futures_util::{Stream, StreamExt};
+use dormouse_filters::{Header, RequestMetadata, World};
 use hyper::HeaderMap;
-use hyper::body::{Frame, Incoming};
-use hyper::header::{CONTENT_LENGTH, HeaderValue, LOCATION};
+use hyper::body::Incoming;
+use hyper::header::{HeaderValue, LOCATION};
 use hyper::http::request::Parts;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
-
-/// Bytes of a piece of a body, for filters that take them in pieces.
-const PIECE: usize = 64 << 10;
 
 /// Every filter there is, in order.
 pub(crate) struct Pipeline(pub(super) Vec<Arc<Filter>>);
@@ -33,13 +30,14 @@ pub(crate) struct Ask<'a> {
 /// A request that was let in, until its response has left.
 pub(crate) struct Passage {
     /// Each filter with the instance that sees this request.
-    filters: Vec<(Arc<Filter>, usize)>,
-    id: String,
-    edits: Vec<Edit>,
+    pub(super) filters: Arc<[(Arc<Filter>, usize)]>,
+    pub(super) id: Arc<str>,
+    traceparent: Option<String>,
+    pub(super) edits: Vec<Edit>,
 }
 
 /// Why something does not go on, as the client sees it.
-type Stop = Box<Reply>;
+pub(super) type Stop = Box<Reply>;
 
 impl Pipeline {
     pub(super) fn new(mut filters: Vec<Arc<Filter>>) -> Self {
@@ -49,6 +47,11 @@ impl Pipeline {
             key(one).cmp(&key(other))
         });
         Self(filters)
+    }
+
+    /// Whether any of them is of this world.
+    pub(crate) fn has(&self, world: World) -> bool {
+        self.0.iter().any(|filter| filter.world() == world)
     }
 
     /// Asks about a request. The body is read only if a filter wants it.
@@ -64,13 +67,14 @@ impl Pipeline {
         let filters = self
             .0
             .iter()
-            .filter(|filter| filter.stands_before(ask.agent));
-        let metadata = metadata(&ask, parts);
+            .filter(|filter| filter.world() == World::Http && filter.stands_before(ask.agent));
+        let metadata = Arc::new(metadata(&ask, parts));
         let mut passage = Passage {
             filters: filters
                 .map(|filter| (Arc::clone(filter), filter.turn()))
                 .collect(),
-            id: metadata.correlation_id.clone(),
+            id: metadata.correlation_id.as_str().into(),
+            traceparent: metadata.traceparent.clone(),
             edits: Vec::new(),
         };
         if let Err(stop) = passage.request_head(&metadata, parts).await {
@@ -81,81 +85,60 @@ impl Pipeline {
         if !passage.any_wants(Phase::RequestBody) {
             return Ok((passage, body::Payload::Arriving(body)));
         }
-        let limit = ask.config.max_request_bytes;
-        let whole = body::read(body, ask.config, limit).await;
-        let whole = whole.map_err(|error| Box::new(ApiError::from(error).reply()))?;
-        passage.request_body(&whole, &mut parts.headers).await?;
+        let whole = passage.request_body(body, ask.config, &mut parts.headers);
+        let whole = whole.await?;
         Ok((passage, body::Payload::Whole(whole)))
     }
 }
 
 impl Passage {
-    fn any_wants(&self, phase: Phase) -> bool {
+    pub(super) fn any_wants(&self, phase: Phase) -> bool {
         self.filters.iter().any(|(filter, _)| filter.wants(phase))
+    }
+
+    pub(super) fn about(&self) -> About<'_> {
+        About {
+            id: &self.id,
+            traceparent: self.traceparent.as_deref(),
+        }
     }
 
     async fn request_head(
         &mut self,
-        metadata: &RequestMetadata,
+        metadata: &Arc<RequestMetadata>,
         parts: &mut Parts,
     ) -> Result<(), Stop> {
         let phase = Phase::RequestHeaders;
-        for (filter, turn) in self.filters.clone() {
+        let mut head: Option<Arc<Head>> = None;
+        for (filter, turn) in Arc::clone(&self.filters).iter() {
             if !filter.wants(phase) {
                 continue;
             }
             // Each sees what those before it have left.
-            let headers = listed(&parts.headers);
-            let event = Event::RequestHeaders {
-                metadata,
-                method: parts.method.as_str(),
-                uri: parts.uri.path_and_query().map_or("/", |uri| uri.as_str()),
-                headers: &headers,
-            };
-            let said = filter.ask(turn, phase, &self.id, event).await;
+            let seen = head.get_or_insert_with(|| Arc::new(self::head(metadata, parts)));
+            let question = Question::RequestHeaders(Arc::clone(seen));
+            let said = filter.ask(*turn, self.about(), question).await;
+            if matches!(&said, Said::Answer(heard) if !heard.checked.request.is_empty()) {
+                head = None;
+            }
             self.heed(said, Some(&mut parts.headers))?;
         }
         Ok(())
     }
 
-    async fn request_body(&mut self, body: &Bytes, headers: &mut HeaderMap) -> Result<(), Stop> {
-        let phase = Phase::RequestBody;
-        for (filter, turn) in self.filters.clone() {
-            if !filter.wants(phase) {
-                continue;
-            }
-            if body.len() as u64 > filter.max_body() {
-                self.heed(filter.too_large(phase, &self.id), None)?;
-                continue;
-            }
-            let mut pieces = pieces(body, filter.streams()).peekable();
-            let mut index = 0;
-            while let Some(data) = pieces.next() {
-                let event = Event::RequestBody {
-                    id: &self.id,
-                    data,
-                    index,
-                    last: pieces.peek().is_none(),
-                };
-                let said = filter.ask(turn, phase, &self.id, event).await;
-                if !self.heed(said, Some(headers))? {
-                    break;
-                }
-                index += 1;
-            }
-        }
-        Ok(())
-    }
-
     /// Whether the filter wants to see more.
-    fn heed(&mut self, said: Said, request: Option<&mut HeaderMap>) -> Result<bool, Stop> {
+    pub(super) fn heed(
+        &mut self,
+        said: Said<Heard>,
+        request: Option<&mut HeaderMap>,
+    ) -> Result<bool, Stop> {
         match said {
             Said::Skip => Ok(false),
             Said::Refuse(failure) => Err(Box::new(refusal(&failure))),
-            Said::Answer {
+            Said::Answer(Heard {
                 checked,
                 needs_more,
-            } => {
+            }) => {
                 if let Some(headers) = request {
                     apply(headers, &checked.request);
                 }
@@ -167,120 +150,6 @@ impl Passage {
             }
         }
     }
-
-    /// Asks about the response, and edits it.
-    pub(crate) async fn leave(mut self, mut reply: Reply) -> Reply {
-        if let Err(stop) = self
-            .response_head(reply.status().as_u16(), reply.headers())
-            .await
-        {
-            return *stop;
-        }
-        apply(reply.headers_mut(), &self.edits);
-        if !self.any_wants(Phase::ResponseBody) {
-            return reply;
-        }
-        let (parts, body) = reply.into_parts();
-        let body = match body {
-            Body::Full(bytes) => {
-                let whole = bytes.clone().unwrap_or_default();
-                if let Err(stop) = self.whole_response(&whole).await {
-                    return *stop;
-                }
-                Body::Full(bytes)
-            }
-            Body::Stream(events) => {
-                let frames = events.map(Frame::data);
-                let inspected = self.inspected(frames);
-                Body::Stream(Box::pin(
-                    inspected.filter_map(|frame| async { frame.into_data().ok() }),
-                ))
-            }
-            Body::Frames(frames) => Body::Frames(Box::pin(self.inspected(frames))),
-        };
-        let mut reply = Reply::from_parts(parts, body);
-        if !matches!(reply.body(), Body::Full(_)) {
-            // A stream may be cut.
-            reply.headers_mut().remove(CONTENT_LENGTH);
-        }
-        reply
-    }
-
-    async fn response_head(&mut self, status: u16, headers: &HeaderMap) -> Result<(), Stop> {
-        let phase = Phase::ResponseHeaders;
-        for (filter, turn) in self.filters.clone() {
-            if !filter.wants(phase) {
-                continue;
-            }
-            let headers = listed(headers);
-            let event = Event::ResponseHeaders {
-                id: &self.id,
-                status,
-                headers: &headers,
-            };
-            let said = filter.ask(turn, phase, &self.id, event).await;
-            self.heed(said, None)?;
-        }
-        Ok(())
-    }
-
-    async fn whole_response(&mut self, body: &Bytes) -> Result<(), Stop> {
-        let phase = Phase::ResponseBody;
-        for (filter, _) in self.filters.clone() {
-            if filter.wants(phase) && body.len() as u64 > filter.max_body() {
-                self.heed(filter.too_large(phase, &self.id), None)?;
-            }
-        }
-        self.response_piece(body, 0, true).await
-    }
-
-    /// Edits come too late here: the head has left, or is as the filters saw it.
-    async fn response_piece(&mut self, data: &[u8], index: u32, last: bool) -> Result<(), Stop> {
-        let phase = Phase::ResponseBody;
-        for (filter, turn) in self.filters.clone() {
-            if !filter.wants(phase) || data.len() as u64 > filter.max_body() && index == 0 && last {
-                continue;
-            }
-            let event = Event::ResponseBody {
-                id: &self.id,
-                data,
-                index,
-                last,
-            };
-            let said = filter.ask(turn, phase, &self.id, event).await;
-            self.heed(said, None)?;
-        }
-        Ok(())
-    }
-
-    /// A stream ends where a filter blocks it: its head has left.
-    fn inspected<S>(self, frames: S) -> impl Stream<Item = Frame<Bytes>> + Send
-    where
-        S: Stream<Item = Frame<Bytes>> + Send + Unpin + 'static,
-    {
-        let start = (Some(self), frames, 0);
-        futures_util::stream::unfold(start, |(passage, mut frames, index)| async move {
-            let mut passage = passage?;
-            let Some(frame) = frames.next().await else {
-                let _nothing_follows = passage.response_piece(&[], index, true).await;
-                return None;
-            };
-            let Some(data) = frame.data_ref() else {
-                return Some((frame, (Some(passage), frames, index)));
-            };
-            match passage.response_piece(data, index, false).await {
-                Ok(()) => Some((frame, (Some(passage), frames, index + 1))),
-                Err(_stop) => None,
-            }
-        })
-    }
-}
-
-/// All of a body at once, or in pieces; an empty one is one piece.
-fn pieces(body: &[u8], streams: bool) -> impl Iterator<Item = &[u8]> {
-    let size = if streams { PIECE } else { body.len().max(1) };
-    let empty = body.is_empty().then_some(body);
-    empty.into_iter().chain(body.chunks(size))
 }
 
 fn answer(verdict: Verdict) -> Option<Reply> {
@@ -319,12 +188,22 @@ fn refusal(failure: &Failure) -> Reply {
 }
 
 /// Values that are not text are shown as far as they are, with replacements.
-fn listed(headers: &HeaderMap) -> Vec<Header> {
+pub(super) fn listed(headers: &HeaderMap) -> Vec<Header> {
     let header = |(name, value): (&hyper::header::HeaderName, &HeaderValue)| Header {
         name: name.as_str().to_owned(),
         value: String::from_utf8_lossy(value.as_bytes()).into_owned(),
     };
     headers.iter().map(header).collect()
+}
+
+fn head(metadata: &Arc<RequestMetadata>, parts: &Parts) -> Head {
+    let uri = parts.uri.path_and_query();
+    Head {
+        metadata: Arc::clone(metadata),
+        method: parts.method.as_str().to_owned(),
+        uri: uri.map_or("/", |uri| uri.as_str()).to_owned(),
+        headers: listed(&parts.headers),
+    }
 }
 
 fn metadata(ask: &Ask<'_>, parts: &Parts) -> RequestMetadata {

@@ -34,6 +34,12 @@ pub(super) struct Settings {
     /// The agents that it stands before; all of them when there is none.
     #[serde(default)]
     pub(super) agents: Option<Vec<String>>,
+    /// How bodies reach it.
+    #[serde(default)]
+    pub(super) body: BodyMode,
+    /// Bytes of a body, a message or an artifact that it sees at most; what it declares itself counts, too.
+    #[serde(default)]
+    pub(super) max_body_bytes: Option<u64>,
     /// Live instances, which take turns.
     #[serde(default = "two")]
     pub(super) instances: usize,
@@ -51,6 +57,19 @@ pub(super) enum Fail {
     Open,
     #[default]
     Closed,
+}
+
+/// How a body reaches a filter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum BodyMode {
+    /// When it is whole.
+    #[default]
+    Buffer,
+    /// In pieces, as they arrive.
+    Stream,
+    /// Whole if it is small, else in pieces as they arrive.
+    Hybrid,
 }
 
 impl Record {

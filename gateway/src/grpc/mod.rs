@@ -37,7 +37,7 @@ use crate::ops::Answer;
 use crate::respond::Reply;
 use crate::route;
 use hyper::http::request::Parts;
-use hyper::{StatusCode, Version};
+use hyper::{HeaderMap, StatusCode, Version};
 use requests::Decoded;
 use std::sync::Arc;
 use std::time::Instant;
@@ -87,6 +87,12 @@ pub(crate) async fn answer(
 pub(crate) fn unknown(path: &str) -> Reply {
     let sentence = format!("there is no method {path}; the service is lf.a2a.v1.A2AService");
     refusal(&A2aError::new(Kind::MethodNotFound, sentence))
+}
+
+/// How a stream ends that a filter has cut.
+pub(crate) fn cut() -> HeaderMap {
+    let sentence = "a filter of this agent does not let through what follows";
+    status::trailers(&A2aError::new(Kind::Blocked, sentence))
 }
 
 /// Who does not speak gRPC is not answered in it.

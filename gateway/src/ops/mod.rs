@@ -3,6 +3,7 @@
 
 mod detached;
 mod inside;
+mod negotiator;
 mod push;
 mod read;
 mod send;
@@ -16,6 +17,7 @@ pub(crate) use send::{Opening, SendRequest};
 use crate::agents::{AgentEntry, Agents};
 use crate::auth::{Caller, Door};
 use crate::errors::{A2aError, Kind};
+use crate::filters::Filters;
 use crate::metrics::Operation;
 use a2a::{
     AgentCard, ListTaskPushNotificationConfigsResponse, ListTasksResponse,
@@ -125,6 +127,7 @@ pub(crate) struct Operations {
     pub(crate) engine: TaskEngine,
     pub(crate) scheduler: Scheduler,
     pub(crate) agents: Agents,
+    pub(crate) filters: Arc<Filters>,
     /// Every running call, so that drain can wait for them.
     pub(crate) calls: TaskTracker,
     pub(crate) acceptance_grace: Duration,

@@ -4,12 +4,11 @@ use super::{Detached, Operations, Sent, skill};
 use crate::agents::AgentEntry;
 use crate::auth::Caller;
 use crate::errors::{A2aError, Kind};
+use crate::filters::Guard;
 use crate::metrics::AgentMetrics;
 use dormouse_scheduler::{CallFailure, CallRequest, Entry, Place, Scheduler};
 use dormouse_services::agents::Chain;
-use dormouse_services::model::{
-    FailureClass, Message, Metadata, Outcome, StreamResponse, Task, is_interrupted,
-};
+use dormouse_services::model::{FailureClass, Message, Metadata, Outcome, StreamResponse, Task};
 use dormouse_services::push::PushConfig;
 use dormouse_services::{
     Along, Attempt, Call, NewTask, Once, Settled, TaskError, TaskEvent, TaskReader,
@@ -219,29 +218,29 @@ impl Operations {
         })
     }
 
-    /// The task of an earlier send, when that send would be answered.
-    async fn known(
+    /// Has the filters before the agent look at the message; they look at what it says, too.
+    async fn look(
         &self,
         caller: &Caller,
         agent: &AgentEntry,
-        id: &str,
-        return_immediately: bool,
-    ) -> Result<Task, A2aError> {
-        let (mut task, _, mut reader) = self
-            .engine
-            .follow(&caller.scope(&agent.version.agent), id)
-            .await?;
-        let waits = |task: &Task| {
-            let state = &task.status.state;
-            !return_immediately && !state.is_terminal() && !is_interrupted(state)
+        request: &mut SendRequest,
+    ) -> Result<Option<Arc<Guard>>, A2aError> {
+        let scope = caller.scope(&agent.version.agent);
+        let skill = match &request.message.task_id {
+            None => {
+                let metadata = request.metadata.as_ref();
+                let skill = skill::choose(&agent.definition, &mut request.message, metadata)?;
+                skill.id.clone()
+            }
+            Some(id) => self.engine.skill_of(&scope, id).await?,
         };
-        while waits(&task) && reader.next().await?.is_some() {
-            task = self
-                .engine
-                .get(&caller.scope(&agent.version.agent), id)
-                .await?;
-        }
-        Ok(task)
+        let message = &mut request.message;
+        let (name, principal) = (&scope.agent, &scope.principal);
+        let Some(guard) = self.filters.guard(name, principal, &skill, message) else {
+            return Ok(None);
+        };
+        guard.enter(message).await?;
+        Ok(Some(Arc::new(guard)))
     }
 
     /// Creates the task or gives it its next turn, unless that was done before.
@@ -249,8 +248,14 @@ impl Operations {
         &self,
         caller: &Caller,
         agent: &Arc<AgentEntry>,
-        request: Box<SendRequest>,
+        mut request: Box<SendRequest>,
     ) -> Result<Turn, A2aError> {
+        // Seldom there, so its future is in a box.
+        let guard = if self.filters.see_messages() {
+            Box::pin(self.look(caller, agent, &mut request)).await?
+        } else {
+            None
+        };
         if let Some(config) = &request.push {
             self.check_push(agent, Some(config))?;
         }
@@ -279,6 +284,9 @@ impl Operations {
                 ready
             }
         };
+        if let Some(guard) = guard {
+            ready.request.task.screen(guard);
+        }
         Ok(Turn::Run(Box::new(ready)))
     }
 
@@ -290,7 +298,7 @@ impl Operations {
         place: Option<Box<Place>>,
     ) -> Result<Ready, A2aError> {
         let SendRequest {
-            message,
+            mut message,
             metadata,
             extensions,
             push,
@@ -298,7 +306,7 @@ impl Operations {
             ..
         } = *request;
         let definition = &agent.definition;
-        let skill = skill::choose(definition, &message, metadata.as_ref())?;
+        let skill = skill::choose(definition, &mut message, metadata.as_ref())?;
         skill::check_modes(definition, skill, &message)?;
         let scope = caller.scope(&agent.version.agent);
         let principal = scope.principal.clone();
@@ -463,6 +471,7 @@ async fn settle(task: &Call, result: Result<Outcome, CallFailure>) -> Result<Set
     let (class, sentence) = match result {
         Ok(outcome) => match task.finish(outcome).await {
             Err(error @ TaskError::Limit { .. }) => (FailureClass::Limit, error.to_string()),
+            Err(TaskError::Refused { class, sentence }) => (class, sentence),
             settled => return settled,
         },
         Err(failure) => (failure.class, failure.sentence),

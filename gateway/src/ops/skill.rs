@@ -1,14 +1,15 @@
 //! Which skill a message is for, and whether the skill takes it. Pure.
 
+use super::negotiator;
 use crate::errors::{A2aError, Kind};
 use dormouse_services::model::{AgentDefinition, Message, Metadata, SkillDefinition};
 use serde_json::Value;
 
-/// The skill of a new task: `skillId` in the message's metadata, then in the request's, then the
-/// only skill.
+/// The skill of a new task: `skillId` in the message's metadata, then in the request's, then the only skill, then the
+/// one whose words the message uses. How the last was found is written into the message, and so into its task.
 pub(crate) fn choose<'a>(
     agent: &'a AgentDefinition,
-    message: &Message,
+    message: &mut Message,
     request: Option<&Metadata>,
 ) -> Result<&'a SkillDefinition, A2aError> {
     let asked = [message.metadata.as_ref(), request]
@@ -17,7 +18,14 @@ pub(crate) fn choose<'a>(
         .find_map(|metadata| metadata.get("skillId"));
     match (asked, &*agent.skills) {
         (None, [only]) => Ok(only),
-        (None, _) => Err(unclear(agent, "name the skill in metadata.skillId")),
+        (None, skills) => {
+            let found = negotiator::by_words(skills, message)
+                .ok_or_else(|| unclear(agent, "name the skill in metadata.skillId"))?;
+            let metadata = message.metadata.get_or_insert_default();
+            metadata.insert("skillId".to_owned(), found.id.clone().into());
+            metadata.insert(negotiator::CHOSEN_BY.to_owned(), "words".into());
+            Ok(found)
+        }
         (Some(Value::String(id)), skills) => skills
             .iter()
             .find(|skill| skill.id == *id)
@@ -124,24 +132,40 @@ mod tests {
     #[test]
     fn the_order_of_choice() {
         let mut message = Message::new(Role::User, vec![Part::text("hi")]);
-        assert_eq!(choose(&agent(&["a"]), &message, None).unwrap().id, "a");
+        assert_eq!(choose(&agent(&["a"]), &mut message, None).unwrap().id, "a");
         let two = agent(&["a", "b"]);
-        let error = choose(&two, &message, None).unwrap_err();
+        let error = choose(&two, &mut message, None).unwrap_err();
         assert!(error.kind == Kind::InvalidParams && error.sentence.contains("a, b"));
         let request = skill_id(json!("b"));
-        assert_eq!(choose(&two, &message, request.as_ref()).unwrap().id, "b");
+        assert_eq!(
+            choose(&two, &mut message, request.as_ref()).unwrap().id,
+            "b"
+        );
         message.metadata = skill_id(json!("a"));
-        assert_eq!(choose(&two, &message, request.as_ref()).unwrap().id, "a");
+        assert_eq!(
+            choose(&two, &mut message, request.as_ref()).unwrap().id,
+            "a"
+        );
         message.metadata = skill_id(json!("c"));
         assert_eq!(
-            choose(&two, &message, None).unwrap_err().kind,
+            choose(&two, &mut message, None).unwrap_err().kind,
             Kind::InvalidParams
         );
         message.metadata = skill_id(json!(1));
         assert_eq!(
-            choose(&two, &message, None).unwrap_err().kind,
+            choose(&two, &mut message, None).unwrap_err().kind,
             Kind::InvalidParams
         );
+    }
+
+    #[test]
+    fn a_choice_by_words_is_written_down() {
+        let mut message = Message::new(Role::User, vec![Part::text("the B thing")]);
+        let two = agent(&["a", "b"]);
+        assert_eq!(choose(&two, &mut message, None).unwrap().id, "b");
+        let metadata = message.metadata.unwrap();
+        assert_eq!(metadata["skillId"], "b");
+        assert_eq!(metadata["skillChosenBy"], "words");
     }
 
     #[test]

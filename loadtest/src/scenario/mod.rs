@@ -3,6 +3,7 @@
 mod burst;
 mod density;
 mod deploy;
+mod filters;
 mod mixed;
 mod neighbour;
 mod soak;
@@ -36,6 +37,7 @@ pub async fn measure(
         Workload::Burst => burst::run(&mut scene).await,
         Workload::Neighbour => neighbour::run(&mut scene).await,
         Workload::Mixed => mixed::run(&mut scene).await,
+        Workload::Filters => filters::run(&mut scene).await,
         Workload::Deploy => deploy::run(&mut scene).await,
         Workload::Density => density::run(&mut scene).await,
         Workload::Soak => soak::run(&mut scene).await,

@@ -58,6 +58,8 @@ struct Fake {
     manners: Manners,
     address: SocketAddr,
     calls: AtomicU64,
+    /// How many there are, each of which takes a millisecond.
+    filters: AtomicU64,
     /// Held during a stall, so that it stops every connection and not only one.
     gate: tokio::sync::Mutex<()>,
 }
@@ -70,6 +72,7 @@ pub(crate) async fn serve(manners: Manners) -> SocketAddr {
         manners,
         address,
         calls: AtomicU64::new(0),
+        filters: AtomicU64::new(0),
         pool: Pool::default(),
         gate: tokio::sync::Mutex::new(()),
     });
@@ -127,6 +130,12 @@ async fn answer(
             let agent = json!({"name": name, "version": 1, "url": url, "card_url": url, "skills": ["echo"]});
             let answer = json!({"digest": "blake3:00", "agents": [agent]});
             (StatusCode::CREATED, answer.to_string())
+        }
+        path if path.starts_with("/v1/filters/") && head.method == "PUT" => {
+            let filter: Value = serde_json::from_slice(&body).unwrap();
+            assert!(filter["wasm"].is_string() && filter["config"].is_object());
+            fake.filters.fetch_add(1, Ordering::Relaxed);
+            (StatusCode::CREATED, filter.to_string())
         }
         "/metrics" => (StatusCode::OK, metrics(&fake)),
         path if path.starts_with("/agents/") => {
@@ -196,7 +205,8 @@ async fn call(fake: &Fake, path: &str, body: &[u8], first: bool) -> Value {
         tokio::time::sleep(length).await;
     }
     drop(guard);
-    tokio::time::sleep(fake.manners.delay).await;
+    let filters = Duration::from_millis(fake.filters.load(Ordering::Relaxed));
+    tokio::time::sleep(fake.manners.delay + filters).await;
     let request: Value = serde_json::from_slice(body).unwrap();
     assert_eq!(request["method"], "SendMessage");
     let id = &request["id"];

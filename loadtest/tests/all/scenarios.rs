@@ -95,6 +95,28 @@ async fn a_burst_is_due_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn five_filters_are_measured_beside_none() {
+    let folder = TempDir::new().unwrap();
+    for file in ["allow_list", "header_rules", "enrich", "rate_limit", "pii"] {
+        fs::write(folder.path().join(format!("{file}.wasm")), b"a filter").unwrap();
+    }
+    let more = format!("--filters {}", folder.path().display());
+    let (_, finding, report) = run(GOOD, "filters", &more).await;
+    assert_eq!(problems(&finding), "[]");
+    // Each of the fake's takes a millisecond.
+    let filtered = figure(&finding, "filtered_us");
+    assert!(filtered >= 5_000.0, "{finding}");
+    let added = filtered - figure(&finding, "alone_us");
+    assert_eq!(figure(&finding, "added_us"), added);
+    assert_eq!(report["verdicts"][0]["measured"], added);
+
+    let missing = format!("--filters {}", folder.path().join("none").display());
+    let (code, finding, _) = run(GOOD, "filters", &missing).await;
+    assert_eq!(code, Some(1));
+    assert!(problems(&finding).contains("allow_list.wasm"), "{finding}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_neighbour_spins_beside_the_victim() {
     let figures = [
         "p99_ratio",

@@ -1,7 +1,7 @@
 //! A filter with a way to go wrong for each test: the header `x-do` says which. Without it, and in all other
 //! phases, it is a model filter that edits headers and counts.
 
-use dormouse_filter_sdk::{Answer, Chunk, Filter, Header, Request, filter};
+use dormouse_filter_sdk::{Answer, Chunk, Filter, Header, Request, filter, metrics};
 use std::time::Duration;
 
 struct Hostile {
@@ -53,7 +53,8 @@ impl Hostile {
             "allocate" => {
                 let mut held = Vec::new();
                 loop {
-                    held.push(vec![1; PAGE]);
+                    // Not written to: its time is to be over later than its memory, on a busy machine, too.
+                    held.push(Vec::<u8>::with_capacity(PAGE));
                     std::hint::black_box(&held);
                 }
             }
@@ -81,6 +82,17 @@ impl Hostile {
                 Err(_) => Answer::allow().tag("refused"),
             },
             "environment" => Answer::allow().tag(&std::env::vars().count().to_string()),
+            "metrics" => {
+                metrics::count("asked", 2);
+                metrics::gauge("level", 0.5);
+                metrics::observe("size", number as f64);
+                for other in 0..number {
+                    metrics::count(&format!("flood_{other}"), 1);
+                }
+                metrics::count("Not A Name\n", 1);
+                metrics::gauge("level", f64::NAN);
+                Answer::allow()
+            }
             "count" => Answer::allow().tag(&count),
             "block" => Answer::block(403, "as asked")
                 .with_header("set-cookie", "a=1")

@@ -1,13 +1,14 @@
-//! Keeps personal data out of what agents are told: mail addresses, card numbers and bank accounts (IBAN) in the
-//! bodies of requests, and of responses if it is asked to. The world has no way to change a body, so it blocks,
-//! or only says what it saw.
+//! Keeps personal data out of what agents are told, and if it is asked to, out of what they say: mail addresses, card
+//! numbers and bank accounts (IBAN). It takes them out, refuses the message, or only says what it saw.
 
 mod find;
 
-use dormouse_filter_sdk::{Answer, Chunk, Filter, filter};
-use find::Kind;
+use dormouse_filter_sdk::message::{Content, MessageFilter, Part, PartContent, Subject, Verdict};
+use dormouse_filter_sdk::{message_filter, metrics, text_of};
+use find::{Found, Kind};
 use serde::Deserialize;
-use std::collections::BTreeMap;
+use serde_json::Value;
+use std::collections::BTreeSet;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -15,6 +16,7 @@ struct Config {
     action: Action,
     /// Which are looked for; all of them unless it says otherwise.
     kinds: Vec<Kind>,
+    /// Whether what agents say is looked at, too.
     responses: bool,
 }
 
@@ -22,6 +24,8 @@ struct Config {
 #[serde(rename_all = "lowercase")]
 enum Action {
     Block,
+    /// Takes it out. Where that cannot be done it blocks.
+    Redact,
     /// Into the audit record only.
     Warn,
 }
@@ -36,128 +40,165 @@ impl Default for Config {
     }
 }
 
-struct Pii {
-    config: Config,
-    /// Bodies that are not whole yet, by request.
-    open: BTreeMap<String, Vec<u8>>,
-}
+struct Pii(Config);
 
-/// Bodies that may be open at a time, and bytes of one.
-const MAX_OPEN: usize = 64;
-const MAX_BYTES: usize = dormouse_filter_sdk::MAX_BODY as usize;
+/// What takes the place of a file with personal data in it.
+const TAKEN_OUT: &str = "[a file with personal data]";
 
 impl Pii {
-    /// The whole body, once it is here.
-    fn collect(&mut self, chunk: &Chunk<'_>) -> Result<Option<Vec<u8>>, Answer> {
-        let mut body = self.open.remove(chunk.correlation_id).unwrap_or_default();
-        if body.len() + chunk.data.len() > MAX_BYTES || self.open.len() >= MAX_OPEN {
-            return Err(Answer::block(413, "this is too large to be inspected").reason("too_large"));
+    fn inspect(&self, content: &Content) -> Verdict {
+        let mut kinds = BTreeSet::new();
+        let mut replaced = Vec::new();
+        for (at, part) in content.parts.iter().enumerate() {
+            if let Some((found, rest)) = self.part(part) {
+                kinds.extend(found);
+                replaced.push((at, rest));
+            }
         }
-        body.extend_from_slice(chunk.data);
-        if chunk.last {
-            return Ok(Some(body));
+        // What no filter can change: names, descriptions and metadata.
+        let fixed = self.around(content);
+        let is_fixed = !fixed.is_empty();
+        kinds.extend(fixed);
+        if kinds.is_empty() {
+            return Verdict::allow();
         }
-        self.open.insert(chunk.correlation_id.to_owned(), body);
-        Ok(None)
+        metrics::count("found", kinds.len() as u64);
+        let verdict = match self.0.action {
+            Action::Warn => Verdict::allow(),
+            Action::Redact if !is_fixed => replaced
+                .into_iter()
+                .fold(Verdict::allow(), |verdict, (at, rest)| {
+                    verdict.replace(at, rest)
+                }),
+            Action::Block | Action::Redact => Verdict::block("personal data must not be sent here"),
+        };
+        let verdict = verdict.tag("pii").confidence(0.9);
+        kinds
+            .iter()
+            .fold(verdict, |verdict, kind| verdict.rule(kind.name()))
     }
 
-    fn inspect(&mut self, chunk: &Chunk<'_>) -> Answer {
-        let body = match self.collect(chunk) {
-            Ok(Some(body)) => body,
-            Ok(None) => return Answer::allow().needs_more(),
-            Err(refusal) => return refusal,
-        };
-        let found = find::in_body(&body, &self.config.kinds);
-        let answer = match (found.is_empty(), self.config.action) {
-            (true, _) => return Answer::allow(),
-            (false, Action::Warn) => Answer::allow(),
-            (false, Action::Block) => Answer::block(422, "personal data must not be sent here"),
-        };
-        let answer = answer.tag("pii").confidence(0.9);
-        found
-            .iter()
-            .fold(answer, |answer, kind| answer.rule(kind.name()))
+    /// What is in a part, and what is left without it.
+    fn part(&self, part: &Part) -> Option<(BTreeSet<Kind>, PartContent)> {
+        let kinds = &self.0.kinds;
+        match &part.content {
+            PartContent::Text(text) => {
+                let found = find::in_text(text, kinds)?;
+                Some((found.kinds, PartContent::Text(found.rest)))
+            }
+            PartContent::Data(json) => {
+                let mut found = Found::default();
+                let mut value: Value = serde_json::from_str(json).unwrap_or(Value::Null);
+                find::in_value(&mut value, kinds, &mut found);
+                let rest = PartContent::Data(value.to_string());
+                (!found.kinds.is_empty()).then_some((found.kinds, rest))
+            }
+            PartContent::Url(url) => self.file(url),
+            PartContent::Raw(bytes) => self.file(&text_of(bytes)),
+        }
+    }
+
+    fn file(&self, text: &str) -> Option<(BTreeSet<Kind>, PartContent)> {
+        let found = find::in_text(text, &self.0.kinds)?;
+        Some((found.kinds, PartContent::Text(TAKEN_OUT.to_owned())))
+    }
+
+    fn around(&self, content: &Content) -> BTreeSet<Kind> {
+        let mut found = Found::default();
+        let parts = content.parts.iter();
+        let of_parts = parts.flat_map(|part| [&part.metadata, &part.filename]);
+        let all = [&content.metadata, &content.name, &content.description];
+        for text in all.into_iter().chain(of_parts).flatten() {
+            // Metadata is JSON, whose escapes hide nothing; a name is a text.
+            let mut value =
+                serde_json::from_str(text).unwrap_or_else(|_no_json| Value::String(text.clone()));
+            find::in_value(&mut value, &self.0.kinds, &mut found);
+        }
+        found.kinds
     }
 }
 
-impl Filter for Pii {
+impl MessageFilter for Pii {
     const NAME: &str = "pii";
-    const EVENTS: &[&str] = &["request_body", "response_body"];
-    const STREAMING: bool = true;
 
     fn configure(config: &str) -> Result<Self, String> {
         let config = serde_json::from_str(config).map_err(|error| error.to_string())?;
-        Ok(Self {
-            config,
-            open: BTreeMap::new(),
-        })
+        Ok(Self(config))
     }
 
-    fn request_body(&mut self, chunk: &Chunk<'_>) -> Answer {
-        self.inspect(chunk)
+    fn message(&mut self, _subject: &Subject, content: &Content) -> Verdict {
+        self.inspect(content)
     }
 
-    fn response_body(&mut self, chunk: &Chunk<'_>) -> Answer {
-        if self.config.responses {
-            self.inspect(chunk)
+    fn result(&mut self, _subject: &Subject, content: &Content) -> Verdict {
+        if self.0.responses {
+            self.inspect(content)
         } else {
-            Answer::allow()
+            Verdict::allow()
         }
     }
 }
 
-filter!(Pii);
+message_filter!(Pii);
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use dormouse_filter_sdk::message::testing::{content, subject, text};
 
-    fn chunk(data: &[u8], index: u32, last: bool) -> Chunk<'_> {
-        Chunk {
-            correlation_id: "c",
-            data,
-            index,
-            last,
-        }
+    const MAIL: &str = "me@example.com";
+
+    fn pii(config: &str) -> Pii {
+        Pii::configure(config).unwrap()
     }
 
     #[test]
-    fn a_number_in_two_pieces_is_found() {
-        let mut filter = Pii::configure("{}").unwrap();
-        let first = filter.request_body(&chunk(br#"{"text": "4111 1111 "#, 0, false));
-        assert!(first.is_allow() && first.response().needs_more);
-        let second = filter.request_body(&chunk(br#"1111 1111"}"#, 1, true));
-        assert_eq!(second.status(), Some(422));
-        assert_eq!(second.response().audit.rule_ids, ["card"]);
-        // The next request begins anew.
-        assert!(filter.request_body(&chunk(b"{}", 0, true)).is_allow());
+    fn it_blocks_warns_or_redacts() {
+        let said = text("write to me@example.com");
+        let verdict = |config| pii(config).message(&subject(), &said);
+        assert!(!verdict("{}").is_allow());
+        let warned = verdict(r#"{"action": "warn"}"#);
+        assert!(warned.is_allow() && warned.replaced().is_empty());
+        assert_eq!(warned.rules(), ["mail"]);
+        let redacted = verdict(r#"{"action": "redact"}"#);
+        assert!(redacted.is_allow());
+        let left = PartContent::Text("write to [mail]".into());
+        assert_eq!(redacted.replaced(), [(0, &left)]);
+        assert!(verdict(r#"{"kinds": ["card"]}"#).rules().is_empty());
+        assert!(pii("{}").result(&subject(), &said).is_allow());
+        let both = pii(r#"{"responses": true}"#).result(&subject(), &said);
+        assert!(!both.is_allow());
     }
 
     #[test]
-    fn warnings_let_pass_and_other_kinds_are_not_looked_for() {
-        let body = br#"{"text": "me@example.com"}"#;
-        let answer = |config| {
-            Pii::configure(config)
-                .unwrap()
-                .request_body(&chunk(body, 0, true))
-        };
-        assert_eq!(answer("{}").status(), Some(422));
-        let warned = answer(r#"{"action": "warn"}"#);
-        assert!(warned.is_allow());
-        assert_eq!(warned.response().audit.rule_ids, ["mail"]);
-        assert!(answer(r#"{"kinds": ["card"]}"#).is_allow());
-        let mut filter = Pii::configure("{}").unwrap();
-        assert!(filter.response_body(&chunk(body, 0, true)).is_allow());
-    }
-
-    #[test]
-    fn what_is_too_large_is_refused_rather_than_let_pass() {
-        let mut filter = Pii::configure("{}").unwrap();
-        let half = vec![b'x'; MAX_BYTES / 2 + 1];
-        assert!(filter.request_body(&chunk(&half, 0, false)).is_allow());
+    fn every_kind_of_part_is_looked_at() {
+        let parts = vec![
+            PartContent::Text("hello".into()),
+            PartContent::Data(r#"{"to": "me\u0040example.com"}"#.into()),
+            PartContent::Raw(MAIL.as_bytes().to_vec()),
+            PartContent::Url(format!("https://example.com/?q={MAIL}")),
+        ];
+        let verdict = pii(r#"{"action": "redact"}"#).message(&subject(), &content(parts));
+        let taken_out = PartContent::Text(TAKEN_OUT.into());
+        let data = PartContent::Data(r#"{"to":"[mail]"}"#.into());
         assert_eq!(
-            filter.request_body(&chunk(&half, 1, true)).status(),
-            Some(413)
+            verdict.replaced(),
+            [(1, &data), (2, &taken_out), (3, &taken_out)]
         );
+    }
+
+    #[test]
+    fn what_cannot_be_taken_out_is_refused() {
+        for hide in [
+            |said: &mut Content| said.metadata = Some(r#"{"x": "me\u0040example.com"}"#.into()),
+            |said: &mut Content| said.name = Some(MAIL.into()),
+            |said: &mut Content| said.parts[0].filename = Some(MAIL.into()),
+        ] {
+            let mut said = text("hello");
+            hide(&mut said);
+            let verdict = pii(r#"{"action": "redact"}"#).message(&subject(), &said);
+            assert!(!verdict.is_allow());
+            assert_eq!(verdict.rules(), ["mail"]);
+        }
     }
 }

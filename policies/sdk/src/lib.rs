@@ -24,9 +24,11 @@
 //! filter!(NoDelete);
 //! ```
 //!
-//! Build it as a `cdylib` for `wasm32-wasip2`.
+//! Build it as a `cdylib` for `wasm32-wasip2`. Filters that see messages, and may redact them, are in [`message`].
 
 mod answer;
+pub mod message;
+pub mod metrics;
 
 #[allow(
     missing_docs,
@@ -135,6 +137,9 @@ macro_rules! filter {
             $crate::glue::place!($filter);
     $crate::bindings::export_filter!(Component with_types_in $crate::bindings);
         };
+        // Natively, for tests, the filter is in use as well.
+        #[cfg(not(target_arch = "wasm32"))]
+        const _: fn(&str) -> Result<$filter, String> = <$filter as $crate::Filter>::configure;
     };
 }
 

@@ -11,7 +11,7 @@
 //! of a name. A scope without entries has no records.
 
 mod index;
-mod rank;
+pub mod rank;
 
 use crate::desk::{Asker, ServiceError};
 use crate::engine::{Inner, blocking};

@@ -9,14 +9,14 @@ const K1: f32 = 1.2;
 const B: f32 = 0.75;
 
 /// The words of a text: runs of letters and digits, in lower case.
-fn words(text: &str) -> impl Iterator<Item = String> {
+pub fn words(text: &str) -> impl Iterator<Item = String> {
     text.split(|letter: char| !letter.is_alphanumeric())
         .filter(|word| !word.is_empty())
         .map(str::to_lowercase)
 }
 
 /// The words of all texts and numbers in a value. Names of members are not among them.
-pub(super) fn words_of(value: &Value, into: &mut Vec<String>) {
+pub(crate) fn words_of(value: &Value, into: &mut Vec<String>) {
     match value {
         Value::String(text) => into.extend(words(text)),
         Value::Number(number) => into.extend(words(&number.to_string())),
@@ -27,7 +27,7 @@ pub(super) fn words_of(value: &Value, into: &mut Vec<String>) {
 }
 
 /// The BM25 score of each document; 0 where no word of the question occurs.
-pub(super) fn bm25(question: &str, documents: &[Vec<String>]) -> Vec<f32> {
+pub fn bm25(question: &str, documents: &[Vec<String>]) -> Vec<f32> {
     let mut asked: Vec<String> = words(question).collect();
     asked.sort_unstable();
     asked.dedup();
@@ -60,7 +60,7 @@ pub(super) fn bm25(question: &str, documents: &[Vec<String>]) -> Vec<f32> {
 }
 
 /// The cosine of the angle between two vectors; none if they are not as long or one is zero.
-pub(super) fn cosine(left: &[f32], right: &[f32]) -> Option<f32> {
+pub(crate) fn cosine(left: &[f32], right: &[f32]) -> Option<f32> {
     if left.len() != right.len() {
         return None;
     }

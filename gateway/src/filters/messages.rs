@@ -1,0 +1,284 @@
+//! Filters that see messages: on their way to an agent, and what the agent says in return. They are asked by the operations
+//! layer, so every binding is the same to them; and before anything is kept, so that every reader sees what they have left.
+
+use super::book::Filters;
+use super::edits::Wrong;
+use super::filter::{About, Failure, Filter, Phase, Said};
+use super::question::Words;
+use crate::errors::{A2aError, Kind};
+use dormouse_filters::World;
+use dormouse_filters::message::{
+    Annotation, Answer, Content, Decision, Kind as Word, Part as SeenPart, PartContent as Seen,
+    Redaction, Subject,
+};
+use dormouse_services::model::{FailureClass, Message, Metadata, Part, PartContent};
+use dormouse_services::screen::{self, Refused, SaidKind, Screen};
+use serde_json::Value;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+/// The member of metadata that annotations are in, each filter's under its name. What others put there is removed.
+const ANNOTATIONS: &str = "dormouse.filters";
+/// Bytes of the name of an annotation.
+const MAX_NAME: usize = 64;
+
+/// The filters that see one turn, from the message to the last word.
+pub(crate) struct Guard {
+    /// Each filter with the instance that sees this turn.
+    filters: Vec<(Arc<Filter>, usize)>,
+    subject: Subject,
+}
+
+/// Why something does not go on.
+enum Stop {
+    /// With the filter's sentence.
+    Blocked(String),
+    Failed(Failure),
+}
+
+/// What a filter has changed, once it has been looked at.
+struct Changes {
+    decision: Decision,
+    redactions: Vec<(usize, PartContent)>,
+    annotations: serde_json::Map<String, Value>,
+}
+
+/// What is looked at, and may be changed.
+struct Looked<'a> {
+    kind: Word,
+    parts: &'a mut Vec<Part>,
+    metadata: &'a mut Option<Metadata>,
+    name: Option<&'a mut String>,
+    description: Option<&'a mut String>,
+}
+
+impl Filters {
+    /// The filters of messages before an agent; `None` if there are none. `skill` is what the task begins or began with.
+    pub(crate) fn guard(
+        &self,
+        agent: &str,
+        principal: &str,
+        skill: &str,
+        message: &Message,
+    ) -> Option<Guard> {
+        let active = self.active()?;
+        let filters = active
+            .0
+            .iter()
+            .filter(|filter| filter.world() == World::Message && filter.stands_before(Some(agent)));
+        let filters: Vec<_> = filters
+            .map(|filter| (Arc::clone(filter), filter.turn()))
+            .collect();
+        (!filters.is_empty()).then(|| Guard {
+            filters,
+            subject: Subject {
+                agent: agent.to_owned(),
+                skill: skill.to_owned(),
+                principal: principal.to_owned(),
+                task_id: message.task_id.clone(),
+                context_id: message.context_id.clone(),
+                message_id: message.message_id.clone(),
+            },
+        })
+    }
+}
+
+impl Guard {
+    /// Asks about the message that begins the turn.
+    ///
+    /// # Errors
+    /// When it must not get to the agent.
+    pub(crate) async fn enter(&self, message: &mut Message) -> Result<(), A2aError> {
+        let looked = Looked {
+            kind: Word::Message,
+            parts: &mut message.parts,
+            metadata: &mut message.metadata,
+            name: None,
+            description: None,
+        };
+        let subject = Arc::new(self.subject.clone());
+        let entered = self.ask_all(Phase::Message, subject, looked).await;
+        entered.map_err(A2aError::from)
+    }
+
+    async fn ask_all(
+        &self,
+        phase: Phase,
+        subject: Arc<Subject>,
+        mut looked: Looked<'_>,
+    ) -> Result<(), Stop> {
+        if let Some(metadata) = looked.metadata.as_mut() {
+            metadata.remove(ANNOTATIONS);
+        }
+        for (filter, turn) in &self.filters {
+            if !filter.wants(phase) {
+                continue;
+            }
+            let about = About {
+                id: subject.task_id.as_deref().unwrap_or(&subject.message_id),
+                traceparent: None,
+            };
+            // Each sees what those before it have left.
+            let content = looked.seen();
+            let parts = content.parts.len();
+            let said = if content.bytes() as u64 > filter.max_body() {
+                filter.too_large(phase, about)
+            } else {
+                let words = Words {
+                    phase,
+                    subject: Arc::clone(&subject),
+                    content,
+                };
+                let check = |answer| check(answer, parts);
+                filter.ask_about(*turn, about, words, check).await
+            };
+            match said {
+                Said::Skip => {}
+                Said::Refuse(failure) => return Err(Stop::Failed(failure)),
+                Said::Answer(changes) => looked.change(&filter.record.name, changes)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Screen for Guard {
+    fn look<'a>(
+        &'a self,
+        said: screen::Said<'a>,
+    ) -> Pin<Box<dyn Future<Output = Result<(), Refused>> + Send + 'a>> {
+        let subject = Subject {
+            task_id: Some(said.task),
+            context_id: Some(said.context),
+            ..self.subject.clone()
+        };
+        let looked = Looked {
+            kind: match said.kind {
+                SaidKind::Update => Word::Update,
+                SaidKind::Artifact => Word::Artifact,
+                SaidKind::Reply => Word::Reply,
+            },
+            parts: said.parts,
+            metadata: said.metadata,
+            name: said.name,
+            description: said.description,
+        };
+        Box::pin(async move {
+            let asked = self.ask_all(Phase::Result, Arc::new(subject), looked);
+            asked.await.map_err(|stop| Refused {
+                class: FailureClass::Filter,
+                sentence: A2aError::from(stop).sentence,
+            })
+        })
+    }
+}
+
+impl From<Stop> for A2aError {
+    fn from(stop: Stop) -> Self {
+        match stop {
+            Stop::Blocked(sentence) => Self::new(Kind::Blocked, sentence),
+            Stop::Failed(Failure::TooLarge) => Self::new(
+                Kind::TooLargeToInspect,
+                "this is too large for the filters of this agent to inspect",
+            ),
+            Stop::Failed(Failure::Timeout) => Self::new(
+                Kind::FilterTimeout,
+                "a filter of this agent did not decide in time",
+            ),
+            Stop::Failed(_) => Self::new(
+                Kind::FilterFailed,
+                "a filter of this agent cannot decide about this",
+            ),
+        }
+    }
+}
+
+impl Looked<'_> {
+    fn seen(&self) -> Content {
+        Content {
+            kind: self.kind,
+            parts: self.parts.iter().map(seen).collect(),
+            metadata: self.metadata.as_ref().map(text),
+            name: self.name.as_ref().map(|name| (**name).clone()),
+            description: self.description.as_ref().map(|text| (**text).clone()),
+        }
+    }
+
+    fn change(&mut self, filter: &str, changes: Changes) -> Result<(), Stop> {
+        if let Decision::Block(sentence) = changes.decision {
+            return Err(Stop::Blocked(sentence));
+        }
+        for (at, content) in changes.redactions {
+            let part = &mut self.parts[at];
+            if std::mem::discriminant(&part.content) != std::mem::discriminant(&content) {
+                // It is no file any more.
+                part.filename = None;
+                part.media_type = None;
+            }
+            part.content = content;
+        }
+        if !changes.annotations.is_empty() {
+            let metadata = self.metadata.get_or_insert_default();
+            let all = metadata.entry(ANNOTATIONS.to_owned());
+            let all = all.or_insert_with(|| Value::Object(serde_json::Map::new()));
+            all[filter] = Value::Object(changes.annotations);
+        }
+        Ok(())
+    }
+}
+
+/// Nothing of a wrong answer counts. `parts` is how many there are.
+fn check(answer: Answer, parts: usize) -> Result<Changes, Wrong> {
+    let redactions = answer.redactions.into_iter();
+    let redactions = redactions.map(|redaction| redacted(redaction, parts));
+    let annotations = answer.annotations.into_iter().map(annotated);
+    Ok(Changes {
+        decision: answer.decision,
+        redactions: redactions.collect::<Result<_, _>>()?,
+        annotations: annotations.collect::<Result<_, _>>()?,
+    })
+}
+
+fn redacted(redaction: Redaction, parts: usize) -> Result<(usize, PartContent), Wrong> {
+    let part = redaction.part;
+    let at = usize::try_from(part).ok().filter(|at| *at < parts);
+    let at = at.ok_or(Wrong::NoSuchPart(part))?;
+    let content = match redaction.content {
+        Seen::Text(text) => PartContent::Text(text),
+        Seen::Data(json) => PartContent::Data(
+            serde_json::from_str(&json).map_err(|_no_json| Wrong::RedactionJson(part))?,
+        ),
+        Seen::Raw(_) | Seen::Url(_) => return Err(Wrong::RedactionKind(part)),
+    };
+    Ok((at, content))
+}
+
+fn annotated(annotation: Annotation) -> Result<(String, Value), Wrong> {
+    let Annotation { name, value } = annotation;
+    if !(1..=MAX_NAME).contains(&name.len()) {
+        return Err(Wrong::AnnotationName(name));
+    }
+    match serde_json::from_str(&value) {
+        Ok(value) => Ok((name, value)),
+        Err(_no_json) => Err(Wrong::AnnotationJson(name)),
+    }
+}
+
+fn seen(part: &Part) -> SeenPart {
+    SeenPart {
+        content: match &part.content {
+            PartContent::Text(text) => Seen::Text(text.clone()),
+            PartContent::Raw(bytes) => Seen::Raw(bytes.clone()),
+            PartContent::Url(url) => Seen::Url(url.clone()),
+            PartContent::Data(value) => Seen::Data(value.to_string()),
+        },
+        filename: part.filename.clone(),
+        media_type: part.media_type.clone(),
+        metadata: part.metadata.as_ref().map(text),
+    }
+}
+
+fn text(metadata: &Metadata) -> String {
+    serde_json::to_string(metadata).expect("metadata has string keys only")
+}

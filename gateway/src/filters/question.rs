@@ -1,0 +1,93 @@
+//! What a filter is asked, owned, so that its work can move to another thread.
+
+use super::filter::Phase;
+use bytes::Bytes;
+use dormouse_filters::message::{Content, Kind, Subject};
+use dormouse_filters::{Event, Header, RequestMetadata};
+use std::sync::Arc;
+
+/// The head of a request as filters see it.
+pub(super) struct Head {
+    pub(super) metadata: Arc<RequestMetadata>,
+    pub(super) method: String,
+    pub(super) uri: String,
+    pub(super) headers: Vec<Header>,
+}
+
+/// About HTTP.
+pub(super) enum Question {
+    RequestHeaders(Arc<Head>),
+    RequestBody(Piece),
+    ResponseHeaders {
+        id: Arc<str>,
+        status: u16,
+        headers: Arc<Vec<Header>>,
+    },
+    ResponseBody(Piece),
+}
+
+/// A piece of a body. Pieces count from 0 for each filter.
+pub(super) struct Piece {
+    pub(super) id: Arc<str>,
+    pub(super) data: Bytes,
+    pub(super) index: u32,
+    pub(super) last: bool,
+}
+
+impl Question {
+    pub(super) fn phase(&self) -> Phase {
+        match self {
+            Self::RequestHeaders(_) => Phase::RequestHeaders,
+            Self::RequestBody(_) => Phase::RequestBody,
+            Self::ResponseHeaders { .. } => Phase::ResponseHeaders,
+            Self::ResponseBody(_) => Phase::ResponseBody,
+        }
+    }
+
+    pub(super) fn event(&self) -> Event<'_> {
+        match self {
+            Self::RequestHeaders(head) => Event::RequestHeaders {
+                metadata: &head.metadata,
+                method: &head.method,
+                uri: &head.uri,
+                headers: &head.headers,
+            },
+            Self::RequestBody(piece) => Event::RequestBody {
+                id: &piece.id,
+                data: &piece.data,
+                index: piece.index,
+                last: piece.last,
+            },
+            Self::ResponseHeaders {
+                id,
+                status,
+                headers,
+            } => Event::ResponseHeaders {
+                id,
+                status: *status,
+                headers,
+            },
+            Self::ResponseBody(piece) => Event::ResponseBody {
+                id: &piece.id,
+                data: &piece.data,
+                index: piece.index,
+                last: piece.last,
+            },
+        }
+    }
+}
+
+/// About a message or a result.
+pub(super) struct Words {
+    pub(super) phase: Phase,
+    pub(super) subject: Arc<Subject>,
+    pub(super) content: Content,
+}
+
+impl Words {
+    /// Whether the agent is in the middle of its call. The engine does not enter another guest from there, so the filter
+    /// is asked in a task of its own.
+    pub(super) fn are_in_a_call(&self) -> bool {
+        matches!(self.content.kind, Kind::Update | Kind::Artifact)
+    }
+}

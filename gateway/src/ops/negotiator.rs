@@ -1,0 +1,101 @@
+//! Which of several skills a message that names none is for: the one whose words it uses. Pure, and the same for the
+//! same words; where it is not clear, it says so, and the client is asked to name the skill.
+
+use dormouse_services::memory::rank;
+use dormouse_services::model::{Message, PartContent, SkillDefinition};
+
+/// By so much the first must be ahead of the second.
+const LEAD: f32 = 1.25;
+
+/// Words that say nothing of what is asked for.
+const EMPTY_WORDS: [&str; 44] = [
+    "a", "about", "an", "and", "any", "are", "as", "at", "be", "by", "can", "could", "do", "for",
+    "from", "give", "have", "how", "i", "in", "is", "it", "me", "my", "of", "on", "one", "or",
+    "our", "please", "that", "the", "this", "to", "us", "want", "was", "we", "what", "which",
+    "will", "with", "you", "your",
+];
+
+/// Written into the metadata of a message whose skill was chosen by its words, next to `skillId`.
+pub(super) const CHOSEN_BY: &str = "skillChosenBy";
+
+/// The skill whose id, name, description, tags and examples fit the message's texts best (BM25); `None` if none of
+/// them fits, or two do about as well.
+pub(super) fn by_words<'a>(
+    skills: &'a [SkillDefinition],
+    message: &Message,
+) -> Option<&'a SkillDefinition> {
+    let texts = message.parts.iter().filter_map(|part| match &part.content {
+        PartContent::Text(text) => Some(&**text),
+        _ => None,
+    });
+    let telling = |word: &String| !EMPTY_WORDS.contains(&&**word);
+    let question: Vec<String> = texts.flat_map(rank::words).filter(telling).collect();
+    let documents: Vec<Vec<String>> = skills.iter().map(document).collect();
+    let mut ranked: Vec<_> = rank::bm25(&question.join(" "), &documents)
+        .into_iter()
+        .zip(skills)
+        .collect();
+    ranked.sort_by(|(a, _), (b, _)| b.total_cmp(a));
+    match &*ranked {
+        [(best, skill), (second, _), ..] if *best > second * LEAD => Some(skill),
+        _ => None,
+    }
+}
+
+fn document(skill: &SkillDefinition) -> Vec<String> {
+    [&skill.id, &skill.name, &skill.description]
+        .into_iter()
+        .chain(&skill.tags)
+        .chain(&skill.examples)
+        .flat_map(|text| rank::words(text))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dormouse_services::model::{Part, Role};
+
+    fn skill(id: &str, description: &str, examples: &[&str]) -> SkillDefinition {
+        SkillDefinition {
+            id: id.to_owned(),
+            name: String::new(),
+            description: description.to_owned(),
+            tags: Vec::new(),
+            examples: examples.iter().map(|&example| example.to_owned()).collect(),
+            input_modes: Vec::new(),
+            output_modes: Vec::new(),
+        }
+    }
+
+    fn chosen(text: &str) -> Option<String> {
+        let skills = [
+            skill(
+                "weather",
+                "Tells the weather of a place",
+                &["Will it rain in Oslo?"],
+            ),
+            skill(
+                "book-trip",
+                "Books a trip: flight and hotel",
+                &["Book a flight to Oslo"],
+            ),
+        ];
+        let message = Message::new(Role::User, vec![Part::text(text)]);
+        by_words(&skills, &message).map(|skill| skill.id.clone())
+    }
+
+    #[test]
+    fn the_words_of_the_message_decide() {
+        assert_eq!(chosen("will it RAIN tomorrow?").as_deref(), Some("weather"));
+        assert_eq!(chosen("I want a hotel").as_deref(), Some("book-trip"));
+        assert_eq!(chosen("the weather for my trip, the weather!"), None);
+    }
+
+    #[test]
+    fn what_fits_none_or_all_is_left_open() {
+        for text in ["", "Oslo", "tell me a joke", "the a of to", "…"] {
+            assert_eq!(chosen(text), None, "{text}");
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! Filters of messages, on the way in. What agents say in return is looked at in the whole binary's tests.
+
+use crate::filters::{policy, with_rules};
+use crate::grpc_client::{Client, reason};
+use crate::support::{Server, call, message, start};
+use serde_json::{Value, json};
+use tonic::Code;
+
+async fn guarded(settings: Value) -> Server {
+    let server = with_rules(|rules| rules.open_after = u32::MAX).await;
+    let component = policy("hostile-messages");
+    let entry = server.filter("guard", &component, settings).await;
+    assert_eq!(entry["component"]["world"], "dormouse:filter@1.0.0");
+    assert_eq!(entry["component"]["events"], json!(["message", "result"]));
+    server
+}
+
+/// The `ErrorInfo.reason` and the sentence of a refusal over JSON-RPC; `None` of what got in.
+async fn rpc(server: &Server, text: &str) -> Option<(String, String)> {
+    let sent = call("SendMessage", &message(text));
+    let (status, answer) = server.rpc("echo", &sent).await;
+    assert_eq!(status, 200, "{answer}");
+    let error = answer.get("error")?;
+    let word = |value: &Value| value.as_str().unwrap().to_owned();
+    Some((word(&error["data"][0]["reason"]), word(&error["message"])))
+}
+
+#[tokio::test]
+async fn a_block_is_the_same_over_every_binding() {
+    let server = guarded(json!({})).await;
+    let expected = ("BLOCKED_BY_FILTER".to_owned(), "as asked".to_owned());
+    assert_eq!(rpc(&server, "do: block").await, Some(expected.clone()));
+    assert_eq!(rpc(&server, "hello").await, None);
+
+    let send = "POST /agents/echo/message:send";
+    let (status, answer) = server.rest(send, &message("do: block")).await;
+    assert_eq!(status, 403);
+    let error = &answer["error"];
+    assert_eq!(
+        (&error["status"], &error["message"]),
+        (&json!("PERMISSION_DENIED"), &json!("as asked"))
+    );
+    assert_eq!(server.rest(send, &message("hello")).await.0, 200);
+
+    let client = Client::new(&server).await;
+    let grpc = async |text: &str| {
+        let mut params = message(text);
+        params["tenant"] = "echo".into();
+        client.call("SendMessage", &params).await
+    };
+    let refused = grpc("do: block").await.unwrap_err();
+    assert_eq!(refused.code(), Code::PermissionDenied);
+    assert_eq!((reason(&refused), refused.message().to_owned()), expected);
+    assert!(grpc("hello").await.is_ok());
+
+    let stream = call("SendStreamingMessage", &message("do: block"));
+    let (status, answer) = server.rpc("echo", &stream).await;
+    assert_eq!(
+        (status, &answer["error"]["message"]),
+        (200, &json!("as asked"))
+    );
+
+    // A refused message has left nothing behind.
+    let list = call("ListTasks", &json!({}));
+    let (_, tasks) = server.rpc("echo", &list).await;
+    assert_eq!(tasks["result"]["totalSize"], 3);
+    let labels = ["phase=\"message\"", "decision=\"block\""];
+    let blocked = server.metric("dormouse_filter_decisions_total", &labels);
+    assert_eq!(blocked.await, 4.0);
+}
+
+#[tokio::test]
+async fn what_goes_wrong_fails_closed_or_open_as_configured() {
+    let wrong = [
+        ("trap", "FILTER_FAILED"),
+        ("loop", "FILTER_TIMEOUT"),
+        ("sleep", "FILTER_TIMEOUT"),
+        ("flood", "FILTER_FAILED"),
+        ("no such part", "FILTER_FAILED"),
+        ("a file", "FILTER_FAILED"),
+        ("no json", "FILTER_FAILED"),
+        ("no name", "FILTER_FAILED"),
+        ("no value", "FILTER_FAILED"),
+    ];
+    let server = guarded(json!({"fail": "closed"})).await;
+    for (what, expected) in wrong {
+        let refused = rpc(&server, &format!("do: {what}")).await;
+        assert_eq!(refused.unwrap().0, expected, "{what}");
+    }
+    let server = guarded(json!({"fail": "open"})).await;
+    for (what, _) in wrong {
+        let refused = rpc(&server, &format!("do: {what}")).await;
+        assert_eq!(refused, None, "{what}");
+    }
+}
+
+#[tokio::test]
+async fn more_than_it_looks_at_follows_its_failure_mode() {
+    let server = guarded(json!({"max_body_bytes": 5})).await;
+    assert_eq!(rpc(&server, "12345").await, None);
+    let refused = rpc(&server, "123456").await.unwrap();
+    assert_eq!(refused.0, "TOO_LARGE_TO_INSPECT");
+    let server = guarded(json!({"max_body_bytes": 5, "fail": "open"})).await;
+    assert_eq!(rpc(&server, "do: block").await, None);
+}
+
+/// The first turn of the only task that there is.
+async fn kept(server: &Server) -> Value {
+    let list = call("ListTasks", &json!({"historyLength": 10}));
+    let (_, tasks) = server.rpc("echo", &list).await;
+    tasks["result"]["tasks"][0]["history"][0].clone()
+}
+
+#[tokio::test]
+async fn what_is_redacted_or_annotated_is_what_is_kept() {
+    let server = guarded(json!({})).await;
+    assert_eq!(rpc(&server, "do: data").await, None);
+    assert_eq!(
+        kept(&server).await["parts"],
+        json!([{"data": {"was": "text"}}])
+    );
+
+    let server = guarded(json!({})).await;
+    let mut sent = message("do: annotate");
+    sent["message"]["metadata"] = json!({"dormouse.filters": {"liar": 1}, "mine": 2});
+    let (_, answer) = server.rpc("echo", &call("SendMessage", &sent)).await;
+    assert!(answer.get("error").is_none(), "{answer}");
+    let seen = json!({"agent": "echo", "skill": "say", "principal": "anonymous"});
+    assert_eq!(
+        kept(&server).await["metadata"],
+        json!({"dormouse.filters": {"guard": {"seen": seen}}, "mine": 2})
+    );
+}
+
+#[tokio::test]
+async fn filters_of_messages_are_asked_in_order_and_only_for_their_agents() {
+    let server = start(|_| {}).await;
+    let hostile = policy("hostile-messages");
+    let settings = |order, config| json!({"order": order, "config": config});
+    server
+        .filter("first", &hostile, settings(1, "message=redact"))
+        .await;
+    // It sees what the first has left, which is nothing to block.
+    server.filter("second", &hostile, settings(2, "")).await;
+    assert_eq!(rpc(&server, "hello").await, None);
+    assert_eq!(
+        kept(&server).await["parts"],
+        json!([{"text": "[redacted]"}])
+    );
+    server
+        .filter("first", &hostile, json!({"agents": ["calc"]}))
+        .await;
+    server
+        .filter("second", &hostile, json!({"agents": ["calc"]}))
+        .await;
+    assert_eq!(rpc(&server, "do: block").await, None);
+    let refused = server.put_filter("first", &hostile, json!({"config": "refuse"}));
+    let refused = refused.await;
+    assert_eq!(refused.json()["error"]["code"], "configuration_refused");
+}

@@ -1,0 +1,314 @@
+//! Filters before agents that have no module: what becomes of a request before it gets there.
+
+use crate::support::{Answer, Server, call, message, start};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use dormouse_gateway::FilterRules;
+use serde_json::{Value, json};
+use std::io::{self, Write};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// A component of `policies/`.
+pub(crate) fn policy(name: &str) -> Vec<u8> {
+    let file = format!("{}.wasm", name.replace('-', "_"));
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../policies/target/wasm32-wasip2/release")
+        .join(file);
+    std::fs::read(&path).unwrap_or_else(|error| {
+        panic!(
+            "{}: {error}; `cargo xtask guests` builds it",
+            path.display()
+        )
+    })
+}
+
+impl Server {
+    pub(crate) async fn put_filter(
+        &self,
+        name: &str,
+        component: &[u8],
+        mut settings: Value,
+    ) -> Answer {
+        settings["wasm"] = STANDARD.encode(component).into();
+        if settings["instances"].is_null() {
+            settings["instances"] = 1.into();
+        }
+        let path = format!("PUT /v1/filters/{name}");
+        self.ask(&path, settings.to_string().as_bytes()).await
+    }
+
+    /// Puts one that must be taken.
+    pub(crate) async fn filter(&self, name: &str, component: &[u8], settings: Value) -> Value {
+        let answer = self.put_filter(name, component, settings).await;
+        let body = answer.json();
+        assert!([200, 201].contains(&answer.status), "{body}");
+        body
+    }
+
+    /// Asks an agent, with a header for the hostile filter.
+    pub(crate) async fn told(&self, agent: &str, what: &str) -> Answer {
+        let request = format!(
+            "POST /agents/{agent}\ncontent-type: application/json\na2a-version: 1.0\nx-do: {what}"
+        );
+        let body = call("SendMessage", &message("hi")).to_string();
+        self.ask(&request, body.as_bytes()).await
+    }
+
+    /// The status, and the code of a refusal.
+    pub(crate) async fn code(&self, what: &str) -> (u16, String) {
+        let answer = self.told("echo", what).await;
+        let code = answer.json()["error"]["code"].as_str().map(str::to_owned);
+        (answer.status, code.unwrap_or_default())
+    }
+
+    /// The sum of a metric's samples that have all of these labels (`name="value"`).
+    pub(crate) async fn metric(&self, name: &str, labels: &[&str]) -> f64 {
+        let answer = crate::support::ask(&self.metrics_address, "GET /metrics", b"").await;
+        let text = String::from_utf8(answer.body).unwrap();
+        text.lines()
+            .filter(|line| {
+                line.strip_prefix(name)
+                    .is_some_and(|rest| rest.starts_with([' ', '{']))
+            })
+            .filter(|line| labels.iter().all(|label| line.contains(label)))
+            .map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap())
+            .sum()
+    }
+}
+
+pub(crate) async fn with_rules(change: impl FnOnce(&mut FilterRules)) -> Server {
+    start(|config| change(&mut config.filters)).await
+}
+
+#[tokio::test]
+async fn the_breaker_opens_and_closes_again_when_the_filter_works() {
+    let server = with_rules(|rules| {
+        rules.open_after = 2;
+        rules.open_for = Duration::from_millis(300);
+        // A request asks it three times.
+        rules.close_after = 4;
+    })
+    .await;
+    server.filter("guard", &policy("hostile"), json!({})).await;
+    let breaker = async || {
+        let answer = server.ask("GET /v1/filters/guard", b"").await;
+        answer.json()["breaker"].as_str().unwrap().to_owned()
+    };
+    let open = (503, "filter_breaker_open".to_owned());
+    assert_eq!(server.code("trap").await.1, "filter_failed");
+    assert_eq!(breaker().await, "closed");
+    assert_eq!(server.code("trap").await.1, "filter_failed");
+    assert_eq!(breaker().await, "open");
+    assert_eq!(server.code("").await, open);
+    while server.code("trap").await == open {
+        tokio::task::yield_now().await;
+    }
+    // That one was let in, and failed.
+    assert_eq!(breaker().await, "open");
+    while server.code("").await == open {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(breaker().await, "half_open");
+    assert_eq!(server.code("").await.0, 200);
+    assert_eq!(breaker().await, "closed");
+}
+
+#[tokio::test]
+async fn one_call_more_than_a_filter_may_have_is_its_failure() {
+    for (queue, status) in [(0, 503), (1, 200)] {
+        let server = with_rules(|rules| rules.queue = queue).await;
+        server.filter("guard", &policy("hostile"), json!({})).await;
+        let (found, code) = server.code("").await;
+        assert_eq!(found, status);
+        assert_eq!(code == "filter_queue_full", queue == 0, "{code}");
+    }
+}
+
+/// All filters share the event loop of this test.
+#[tokio::test]
+async fn a_filter_that_loops_or_sleeps_holds_up_no_other() {
+    let server = start(|_| {}).await;
+    let before = |agent: &str| json!({"agents": [agent]});
+    let hostile = policy("hostile");
+    server.filter("stuck", &hostile, before("calc")).await;
+    server.filter("well", &hostile, before("echo")).await;
+    for what in ["loop", "sleep 60000"] {
+        let stuck = server.told("calc", what);
+        let others = async {
+            for _ in 0..5 {
+                assert_eq!(server.told("echo", "").await.status, 200, "beside {what}");
+            }
+        };
+        let (stuck, ()) = tokio::join!(stuck, others);
+        assert_eq!(stuck.status, 504, "{what}");
+        assert_eq!(stuck.json()["error"]["code"], "filter_timeout");
+    }
+    let well = ["filter=\"well\"", "decision=\"failed_closed\""];
+    let failed = server.metric("dormouse_filter_decisions_total", &well);
+    assert_eq!(failed.await, 0.0);
+}
+
+#[tokio::test]
+async fn what_is_not_well_is_replaced_without_being_asked_for() {
+    let server = with_rules(|rules| rules.health_interval = Duration::from_millis(20)).await;
+    server.filter("guard", &policy("hostile"), json!({})).await;
+    // It calls itself ill when it was asked 13 times.
+    for _ in 0..13 {
+        server.told("echo", "").await;
+    }
+    let replaced = async || {
+        let name = "dormouse_filter_replaced_total";
+        server.metric(name, &["filter=\"guard\""]).await
+    };
+    while replaced().await == 0.0 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(replaced().await, 1.0);
+    let fresh = server.told("echo", "").await;
+    assert_eq!(fresh.header("x-count"), Some("1"));
+}
+
+/// As the table in the whole binary's tests, with what an operator sees of each.
+#[tokio::test]
+async fn every_way_to_go_wrong_is_a_failure_with_a_name() {
+    let server = with_rules(|rules| rules.open_after = u32::MAX).await;
+    let wrong = [
+        ("trap", 503, "filter_failed"),
+        ("loop", 504, "filter_timeout"),
+        ("sleep 60000", 504, "filter_timeout"),
+        ("allocate", 503, "filter_failed"),
+        ("print 1000000", 503, "filter_failed"),
+        ("flood 1000000", 503, "filter_failed"),
+        ("status 9999", 503, "filter_answer_invalid"),
+        ("status 99", 503, "filter_answer_invalid"),
+        ("redirect 200", 503, "filter_answer_invalid"),
+        ("hop-by-hop", 503, "filter_answer_invalid"),
+        ("newline", 503, "filter_answer_invalid"),
+    ];
+    let hostile = policy("hostile");
+    server
+        .filter("guard", &hostile, json!({"fail": "closed"}))
+        .await;
+    for (what, status, code) in wrong {
+        assert_eq!(server.code(what).await, (status, code.to_owned()), "{what}");
+    }
+    server
+        .filter("guard", &hostile, json!({"fail": "open"}))
+        .await;
+    for (what, _, _) in wrong {
+        assert_eq!(server.told("echo", what).await.status, 200, "{what}");
+    }
+    for decision in ["failed_closed", "failed_open"] {
+        let labels = [
+            "phase=\"request_headers\"",
+            &format!("decision=\"{decision}\""),
+        ];
+        let counted = server.metric("dormouse_filter_decisions_total", &labels);
+        assert_eq!(counted.await, wrong.len() as f64, "{decision}");
+    }
+}
+
+#[tokio::test]
+async fn numbers_of_a_filter_are_metrics_and_their_names_are_bounded() {
+    let server = start(|_| {}).await;
+    let two = json!({"instances": 2});
+    server.filter("guard", &policy("hostile"), two).await;
+    for _ in 0..2 {
+        assert_eq!(server.told("echo", "metrics 30").await.status, 200);
+    }
+    let of = async |name: &str, label: &str| {
+        let labels = ["filter=\"guard\"", label];
+        server.metric(name, &labels).await
+    };
+    // Two instances, one sum.
+    let counter = "dormouse_filter_counter_total";
+    assert_eq!(of(counter, "name=\"asked\"").await, 4.0);
+    assert_eq!(of("dormouse_filter_gauge", "name=\"level\"").await, 0.5);
+    let sizes = of("dormouse_filter_histogram_sum", "name=\"size\"").await;
+    assert_eq!(sizes, 60.0);
+    // Sixteen names, three of which are those above.
+    assert_eq!(of(counter, "name=\"flood_").await, 13.0 * 2.0);
+    server.ask("DELETE /v1/filters/guard", b"").await;
+    assert_eq!(of(counter, "name=").await, 0.0);
+}
+
+#[tokio::test]
+async fn instructions_are_counted_where_the_platform_counts_them() {
+    let server = crate::support::start_with(
+        |_| {},
+        |scheduler| scheduler.limits.fuel = Some(1_000_000_000),
+    )
+    .await;
+    server.add("echo", &["say"]);
+    server.filter("guard", &policy("hostile"), json!({})).await;
+    assert_eq!(server.told("echo", "").await.status, 200);
+    // Ten million instructions are what a filter may use.
+    assert_eq!(
+        server.code("spin 20000000").await,
+        (503, "filter_failed".to_owned())
+    );
+    assert_eq!(server.told("echo", "").await.status, 200);
+}
+
+#[tokio::test]
+async fn code_of_a_filter_is_compiled_once() {
+    let server = start(|_| {}).await;
+    let compiles = async || server.metric("dormouse_compiles_total", &[]).await;
+    server.filter("guard", &policy("hostile"), json!({})).await;
+    assert_eq!(compiles().await, 1.0);
+    server.filter("guard", &policy("hostile"), json!({})).await;
+    server.filter("other", &policy("hostile"), json!({})).await;
+    assert_eq!(compiles().await, 1.0);
+    // Its code goes with the last filter that is made of it.
+    for name in ["guard", "other"] {
+        server.ask(&format!("DELETE /v1/filters/{name}"), b"").await;
+    }
+    server.filter("guard", &policy("hostile"), json!({})).await;
+    assert_eq!(compiles().await, 2.0);
+}
+
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn who_has_decided_and_why_is_in_the_log() {
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_writer(move || writer.clone())
+        .with_ansi(false)
+        .finish();
+    // This thread is the whole server.
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let server = start(|_| {}).await;
+    server.filter("guard", &policy("hostile"), json!({})).await;
+    let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let request = format!("POST /agents/echo\nx-do: block\ntraceparent: {trace}");
+    assert_eq!(server.ask(&request, b"{}").await.status, 403);
+    let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let line = log.lines().find(|line| line.contains("decided_by"));
+    let line = line.unwrap_or_else(|| panic!("{log}"));
+    for part in [
+        "decided_by=\"guard\"",
+        "decision=\"block\"",
+        "phase=\"request_headers\"",
+        "rule_ids=[\"r1\"]",
+        "reason_codes=[\"asked\"]",
+        trace,
+    ] {
+        assert!(line.contains(part), "{part}: {line}");
+    }
+}

@@ -1,0 +1,55 @@
+//! What filters have of the scheduler: its engine, its compiled code, and threads for those that compute for long.
+
+use super::{Scheduler, SchedulerError};
+use crate::filter_code::FilterCode;
+use crate::lane::{Lane, Pace};
+use crate::machine::filter_slots;
+use dormouse_filters::config::Limits;
+use dormouse_filters::metrics::MetricSink;
+use dormouse_filters::{WasmAgentConfig, WasmAgentRuntime};
+use dormouse_store::Digest;
+use std::sync::Arc;
+
+impl Scheduler {
+    /// A runtime for filters on this engine (`docs/decisions/0018`). One per process: it has all the slots there are.
+    ///
+    /// # Errors
+    /// When the engine cannot link what a filter may import.
+    pub fn filters(
+        &self,
+        metrics: Arc<dyn MetricSink>,
+    ) -> Result<WasmAgentRuntime, SchedulerError> {
+        let (usual, ceiling) = (Limits::default(), self.0.config.ceiling());
+        let settings = WasmAgentConfig {
+            // Compiled into all code of the engine, or into none.
+            fuel_enabled: self.0.config.limits.fuel.is_some(),
+            epoch_enabled: true,
+            epoch_tick_interval: self.0.config.tick,
+            limits: Limits {
+                // Some are left for what takes the place of others.
+                max_instances: filter_slots(self.0.config.max_instances) * 4 / 5,
+                max_memory: usual.max_memory.min(ceiling.memory_bytes),
+                max_table_elements: usual.max_table_elements.min(ceiling.table_elements),
+                ..usual
+            },
+        };
+        let (engine, clock) = (&self.0.engine.wasmtime, &self.0.engine.clock);
+        let code = Box::new(FilterCode(Arc::clone(&self.0.code)));
+        WasmAgentRuntime::on_engine(engine.clone(), Arc::clone(clock), settings, code, metrics)
+            .map_err(|error| SchedulerError::Engine(error.into()))
+    }
+
+    /// Removes the compiled code of a filter's module.
+    pub fn forget_filter(&self, digest: &Digest) {
+        FilterCode(Arc::clone(&self.0.code)).forget(digest);
+    }
+
+    /// Runs a filter's work where its caller is, and moves it to threads of its own when it keeps that thread for a
+    /// tick. Dropping it ends the work.
+    pub fn aside<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> impl Future<Output = T> + Send + 'static {
+        Lane::new(&self.0.filter_lane, Pace::of_polls(), work)
+    }
+}
