@@ -319,13 +319,26 @@ impl Inner {
         }
         let said = said.map_err(|error| self.explain(&error, &limits))?;
         let outcome = instance::outcome(said)?;
-        if keep {
+        if keep && self.is_idle(&live).await {
             let now = tokio::time::Instant::now();
             self.pool.park(live, owner, now, bound);
         } else {
             live.spend();
         }
         Ok(outcome)
+    }
+
+    /// Whether its guest has kept no answer to a request: that would hold its connection and its place on the way out.
+    fn is_idle(&self, live: &Live) -> impl Future<Output = bool> + Send + use<> {
+        let share = live.instance.store.data().outgoing();
+        // In a box, because few send any.
+        let waiting = share.map(|share| Box::pin(async move { share.is_idle().await }));
+        async move {
+            match waiting {
+                Some(waiting) => waiting.await,
+                None => true,
+            }
+        }
     }
 
     async fn find(

@@ -5,6 +5,7 @@ use crate::model::{AgentMessage, Message, Task};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use tokio::sync::OwnedSemaphorePermit;
 
 /// Agents that may stand behind one another in a chain of calls.
 pub const MAX_DEPTH: usize = 8;
@@ -28,7 +29,7 @@ pub enum AgentReply {
 }
 
 /// On whose behalf an agent is called.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Inside {
     pub principal: String,
     /// That of the calling task, which the new one joins.
@@ -36,6 +37,9 @@ pub struct Inside {
     /// The calling task.
     pub task: String,
     pub chain: Arc<Chain>,
+    /// One of the requests that the calling call may have at a time. To be held until the called agent has ended: the
+    /// caller may stop waiting before.
+    pub turn: OwnedSemaphorePermit,
 }
 
 /// The agents that wait for a call, the outermost first.
@@ -91,12 +95,18 @@ impl Chain {
 }
 
 impl Inside {
-    pub(crate) fn new(asker: Asker, task: String, chain: Chain) -> Self {
+    pub(crate) fn new(
+        asker: Asker,
+        task: String,
+        chain: Chain,
+        turn: OwnedSemaphorePermit,
+    ) -> Self {
         Self {
             principal: asker.principal,
             context: asker.context,
             task,
             chain: Arc::new(chain),
+            turn,
         }
     }
 }

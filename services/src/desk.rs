@@ -78,7 +78,7 @@ impl Default for Services {
 pub struct Desk {
     call: Arc<Call>,
     grants: Grants,
-    requests: Semaphore,
+    requests: Arc<Semaphore>,
 }
 
 /// Requests of one call that may be at models and other agents at a time: each is held in memory.
@@ -97,7 +97,7 @@ impl Desk {
         Self {
             call,
             grants,
-            requests: Semaphore::new(MAX_REQUESTS),
+            requests: Arc::new(Semaphore::new(MAX_REQUESTS)),
         }
     }
 
@@ -171,12 +171,13 @@ impl Desk {
             let sentence = "this platform does not lead calls between agents";
             return Err(ServiceError::Unavailable(sentence.to_owned()));
         };
-        let Ok(_turn) = self.requests.try_acquire() else {
+        let Ok(turn) = Arc::clone(&self.requests).try_acquire_owned() else {
             return Err(ServiceError::Limit(format!(
                 "a call has at most {MAX_REQUESTS} requests at models and agents at a time"
             )));
         };
-        agents.send(Inside::new(asker, task, chain), request).await
+        let inside = Inside::new(asker, task, chain, turn);
+        agents.send(inside, request).await
     }
 
     fn check(&self, service: &Service) -> Result<(), ServiceError> {

@@ -12,17 +12,23 @@ use hyper::header::{HeaderName, HeaderValue, USER_AGENT};
 use hyper::http::uri::PathAndQuery;
 use hyper::{Method, Request, Response, Uri};
 use prometheus::{IntCounterVec, Opts};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::error::Error;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use thiserror::Error;
 use tokio::sync::Semaphore;
 
 /// Requests of all agents that may be on their way; one more is refused.
 const MAX_REQUESTS: usize = 512;
+/// Requests of one agent, in all its instances: a server that is slow with one agent's does not keep out the others'.
+const MAX_REQUESTS_OF_AGENT: usize = MAX_REQUESTS / 4;
 /// Requests of one instance.
 const MAX_REQUESTS_OF_ONE: usize = 32;
+/// What an agent may set for a connection at least: names take some time to look up, and a lookup goes on when its request
+/// has been given up.
+const MIN_CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// Bytes of a path with its query.
 const MAX_PATH_BYTES: usize = 8 << 10;
 
@@ -79,13 +85,62 @@ pub struct Egress {
     client: HttpClient,
     secrets: Vec<(Injected, HeaderValue)>,
     requests: Arc<Semaphore>,
+    agents: Agents,
     denied: IntCounterVec,
     outcomes: IntCounterVec,
+}
+
+/// How many requests each agent has on their way; only of those that have any.
+type Agents = Arc<Mutex<HashMap<String, usize>>>;
+
+/// One request of an agent, until it is dropped.
+struct OfAgent {
+    agents: Agents,
+    name: String,
+}
+
+impl OfAgent {
+    /// `None` if the agent has its share already.
+    fn take(agents: &Agents, name: &str) -> Option<Self> {
+        let mut counts = agents.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = counts.entry(name.to_owned()).or_default();
+        if *count >= MAX_REQUESTS_OF_AGENT {
+            return None;
+        }
+        *count += 1;
+        Some(Self {
+            agents: Arc::clone(agents),
+            name: name.to_owned(),
+        })
+    }
+}
+
+impl Drop for OfAgent {
+    fn drop(&mut self) {
+        let mut counts = self.agents.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = counts.get_mut(&self.name) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(&self.name);
+            }
+        }
+    }
 }
 
 /// How many requests an instance has on their way.
 #[derive(Debug, Clone)]
 pub struct Share(Arc<Semaphore>);
+
+/// How long a request whose answer was read may take to end.
+const ENDING: Duration = Duration::from_millis(10);
+
+impl Share {
+    /// Whether none is on its way, or will be in a moment: an answer may be kept, and with it its connection.
+    pub async fn is_idle(&self) -> bool {
+        let all = self.0.acquire_many(MAX_REQUESTS_OF_ONE as u32);
+        matches!(tokio::time::timeout(ENDING, all).await, Ok(Ok(_)))
+    }
+}
 
 impl Default for Share {
     fn default() -> Self {
@@ -145,6 +200,7 @@ impl Egress {
             client,
             secrets: valued.collect::<Result<_, _>>()?,
             requests: Arc::new(Semaphore::new(MAX_REQUESTS)),
+            agents: Agents::default(),
             denied,
             outcomes,
         })
@@ -190,12 +246,13 @@ impl Egress {
         &self,
         sender: Sender<'_>,
         mut request: Request<B>,
-        times: Times,
+        mut times: Times,
     ) -> Result<(Response<Received>, Driving), EgressError>
     where
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
+        times.connect = times.connect.map(|asked| asked.max(MIN_CONNECT_TIMEOUT));
         let origin = origin(request.uri()).ok_or(EgressError::Url)?;
         if !sender.grants.has(&Service::Http(origin.clone())) {
             return Err(EgressError::Denied);
@@ -216,7 +273,8 @@ impl Egress {
         })?;
         let mine = Arc::clone(&sender.share.0).try_acquire_owned();
         let one = Arc::clone(&self.requests).try_acquire_owned();
-        let (Ok(mine), Ok(one)) = (mine, one) else {
+        let of_agent = OfAgent::take(&self.agents, sender.agent);
+        let (Ok(mine), Some(of_agent), Ok(one)) = (mine, of_agent, one) else {
             return Err(EgressError::TooMany);
         };
         *request.uri_mut() = Uri::from(path);
@@ -224,7 +282,7 @@ impl Egress {
         let (answer, driving) = self.client.stream(&target, request, times).await?;
         let driving = async move {
             driving.await;
-            drop((mine, one));
+            drop((mine, of_agent, one));
         };
         Ok((answer, Box::pin(driving)))
     }

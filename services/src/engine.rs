@@ -73,6 +73,8 @@ pub struct TaskLimits {
     pub state_keys: u64,
     /// Scopes of memory of one agent that have entries.
     pub memory_scopes: u64,
+    /// Of one principal.
+    pub memory_scopes_of_principal: u64,
 }
 
 impl Default for TaskLimits {
@@ -84,6 +86,7 @@ impl Default for TaskLimits {
             state_value_bytes: 64 << 10,
             state_keys: 256,
             memory_scopes: memory::MAX_SCOPES,
+            memory_scopes_of_principal: memory::MAX_SCOPES_OF_PRINCIPAL,
         }
     }
 }

@@ -23,6 +23,8 @@ pub struct Said<'a> {
     pub kind: SaidKind,
     pub task: String,
     pub context: String,
+    /// Of an artifact: what the agent calls it.
+    pub id: Option<&'a str>,
     /// Of an artifact.
     pub name: Option<&'a mut String>,
     pub description: Option<&'a mut String>,
@@ -69,6 +71,7 @@ impl Call {
                 kind,
                 task: self.task_id(),
                 context: self.context_id(),
+                id: None,
                 name: None,
                 description: None,
                 parts: &mut said.parts,
@@ -88,6 +91,7 @@ impl Call {
                 kind: SaidKind::Artifact,
                 task: self.task_id(),
                 context: self.context_id(),
+                id: artifact.id.as_deref(),
                 name: artifact.name.as_mut(),
                 description: artifact.description.as_mut(),
                 parts: &mut artifact.parts,

@@ -94,7 +94,7 @@ impl Inner {
             let pace = Arc::clone(&pace);
             let served = live.instance.serve(&self.engine, &mut lead, pace, explain);
             match served.await {
-                Ok(Rest::Clean) if !bound.is_zero() => {}
+                Ok(Rest::Clean) if !bound.is_zero() && self.is_idle(&live).await => {}
                 Ok(Rest::Clean) => return live.spend(),
                 Ok(Rest::Tainted) | Err(Lost) => return,
             }

@@ -10,6 +10,9 @@ use wasmtime_wasi_http::{
     Error, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpView,
 };
 
+/// Bytes of the header fields of one request or answer. An instance may hold a thousand of them, beside its memory.
+const MAX_FIELDS_BYTES: usize = 16 << 10;
+
 /// Whose requests they are. Without a version, as at deploy, there are none.
 pub(crate) struct GuestHttp {
     context: WasiHttpCtx,
@@ -25,8 +28,10 @@ struct Hooks {
 
 impl GuestHttp {
     pub(crate) fn new(egress: Arc<Egress>, version: Option<Arc<VersionRef>>) -> Self {
+        let mut context = WasiHttpCtx::new();
+        context.set_field_size_limit(MAX_FIELDS_BYTES);
         Self {
-            context: WasiHttpCtx::new(),
+            context,
             hooks: Hooks {
                 egress,
                 version,
@@ -37,9 +42,21 @@ impl GuestHttp {
 }
 
 impl GuestHttp {
+    /// Of an instance that has ever sent a request.
+    pub(super) fn share(&self) -> Option<Share> {
+        self.hooks.share.clone()
+    }
+
     /// Whose instance it is.
     pub(super) fn version(&self) -> Option<&VersionRef> {
         self.hooks.version.as_deref()
+    }
+}
+
+impl GuestState {
+    /// The requests that its guest has on their way, if it has ever sent one.
+    pub(crate) fn outgoing(&self) -> Option<Share> {
+        self.http.share()
     }
 }
 

@@ -47,13 +47,15 @@ enum Account {
     Others,
 }
 
-/// Tokens set aside for one request. Given back when it is dropped before it is settled: a request without an answer
-/// costs nothing.
+/// Tokens set aside for one request. Given back when it is dropped before it was sent: a request that has cost nothing.
+/// Dropped later, it counts as it was set aside: the model goes on though nobody waits.
 pub(super) struct Reserved<'a> {
     ledger: &'a Ledger,
     day: i64,
     accounts: Vec<Account>,
     tokens: u64,
+    /// What it was if it is dropped.
+    dropped: u64,
 }
 
 impl Ledger {
@@ -106,6 +108,7 @@ impl Ledger {
             day: day.number,
             accounts,
             tokens,
+            dropped: 0,
         })
     }
 
@@ -191,6 +194,11 @@ impl Account {
 }
 
 impl Reserved<'_> {
+    /// From here on it may cost what it was set aside for.
+    pub(super) fn sent(&mut self) {
+        self.dropped = self.tokens;
+    }
+
     /// What it really was.
     pub(super) fn settle(mut self, tokens: u64) {
         self.replace(tokens);
@@ -214,7 +222,7 @@ impl Reserved<'_> {
 
 impl Drop for Reserved<'_> {
     fn drop(&mut self) {
-        self.replace(0);
+        self.replace(self.dropped);
     }
 }
 
@@ -241,6 +249,9 @@ mod tests {
         let first = ledger.reserve(&ann, 60).unwrap();
         assert!(ledger.reserve(&ann, 60).is_err(), "60 are set aside");
         drop(first);
+        let mut failed = ledger.reserve(&ann, 60).unwrap();
+        failed.sent();
+        failed.settle(0);
         ledger.reserve(&ann, 60).unwrap().settle(90);
         let told = ledger.reserve(&ann, 11).err().unwrap().to_string();
         assert!(
@@ -248,6 +259,20 @@ mod tests {
             "{told}"
         );
         ledger.reserve(&asker("b", "ann"), 100).unwrap().settle(1);
+    }
+
+    #[test]
+    fn a_request_that_is_given_up_after_it_was_sent_counts() {
+        let ledger = Ledger::new(Budgets {
+            agent: Some(100),
+            principal: None,
+        });
+        let ann = asker("a", "ann");
+        let mut given_up = ledger.reserve(&ann, 60).unwrap();
+        given_up.sent();
+        drop(given_up);
+        assert!(ledger.reserve(&ann, 60).is_err(), "60 are gone");
+        ledger.reserve(&ann, 40).unwrap().settle(40);
     }
 
     #[test]

@@ -218,15 +218,20 @@ impl Llm {
         let wanted = request.max_tokens.unwrap_or(most).min(most);
         request.max_tokens = Some(wanted);
         // About four bytes are a token; what it really was is known afterwards.
-        let reserved = self
+        let mut reserved = self
             .ledger
             .reserve(asker, bytes as u64 / 4 + u64::from(wanted))?;
         let _turn = self.requests.acquire().await;
-        let reply = match model {
-            Model::Remote(remote) => remote.answer(&request).await?,
-            Model::Script(script) => script.answer(&request).await?,
+        reserved.sent();
+        let answered = match model {
+            Model::Remote(remote) => remote.answer(&request).await,
+            Model::Script(script) => script.answer(&request).await,
         };
-        reserved.settle(reply.input_tokens + reply.output_tokens);
+        let used = answered
+            .as_ref()
+            .map_or(0, |reply| reply.input_tokens + reply.output_tokens);
+        reserved.settle(used);
+        let reply = answered?;
         Ok(Response {
             said: reply.said,
             stop: reply.stop,

@@ -1,6 +1,6 @@
 //! Which scopes an agent has: so that there is a bound on them, and all of them go with the agent.
 
-use super::{ENTRIES, Memory, SCOPE_BYTES, USAGE, damaged};
+use super::{ENTRIES, Memory, MemoryScope, SCOPE_BYTES, USAGE, damaged};
 use crate::desk::ServiceError;
 use crate::engine::{Inner, TaskEngine, blocking};
 use crate::error::TaskError;
@@ -10,6 +10,7 @@ use tokio::sync::MutexGuard;
 
 const SCOPES: &[u8] = b"ms";
 const COUNT: &[u8] = b"mn";
+const OF_PRINCIPAL: &[u8] = b"mp";
 /// What stands under the key of a scope in the list.
 const LISTED: &[u8] = b"1";
 /// Records read and deleted at a time.
@@ -25,11 +26,12 @@ impl Memory {
     /// Adds to a write what it changes of the agent's scopes. The guard is to be held until it is kept.
     pub(super) async fn count_scope(
         &self,
-        agent: &Digest,
+        kind: MemoryScope,
         scope: &Digest,
         is_empty: bool,
         records: &mut Vec<Record>,
     ) -> Result<Option<MutexGuard<'_, ()>>, ServiceError> {
+        let agent = &digest(&self.asker.agent);
         let listed = [SCOPES, agent, scope].concat();
         let is_listed = !self
             .inner
@@ -42,7 +44,23 @@ impl Memory {
         let turn = self.inner.memory.agents[agent[0] as usize % 64]
             .lock()
             .await;
-        let key = [COUNT, agent].concat();
+        let limits = &self.inner.limits;
+        let count = self.counted([COUNT, agent].concat(), is_empty).await?;
+        check(count.1, limits.memory_scopes, is_empty, "the agent")?;
+        records.push(kept(count));
+        if kind != MemoryScope::Agent {
+            let key = [OF_PRINCIPAL, agent, &digest(&self.asker.principal)].concat();
+            let count = self.counted(key, is_empty).await?;
+            let most = limits.memory_scopes_of_principal;
+            check(count.1, most, is_empty, "the agent, for this principal,")?;
+            records.push(kept(count));
+        }
+        records.push((listed, (!is_empty).then(|| LISTED.to_vec())));
+        Ok(Some(turn))
+    }
+
+    /// A count with one scope more, or one less.
+    async fn counted(&self, key: Vec<u8>, is_empty: bool) -> Result<(Vec<u8>, u64), ServiceError> {
         let count = self.inner.records(key.clone(), None, 1).await?;
         let count: u64 = match count.first() {
             Some((_, json)) => serde_json::from_slice(json).map_err(damaged)?,
@@ -53,18 +71,21 @@ impl Memory {
         } else {
             count + 1
         };
-        let most = self.inner.limits.memory_scopes;
-        if count > most && !is_empty {
-            return Err(ServiceError::Limit(format!(
-                "the agent has memory in {most} scopes already: principals, contexts and its own; delete what is in \
-                 some of them"
-            )));
-        }
-        records.push((listed, (!is_empty).then(|| LISTED.to_vec())));
-        let json = (count > 0).then(|| count.to_string().into_bytes());
-        records.push((key, json));
-        Ok(Some(turn))
+        Ok((key, count))
     }
+}
+
+fn check(count: u64, most: u64, is_empty: bool, who: &str) -> Result<(), ServiceError> {
+    if count <= most || is_empty {
+        return Ok(());
+    }
+    Err(ServiceError::Limit(format!(
+        "{who} has memory in {most} scopes already: principals, contexts and its own; delete what is in some of them"
+    )))
+}
+
+fn kept((key, count): (Vec<u8>, u64)) -> Record {
+    (key, (count > 0).then(|| count.to_string().into_bytes()))
 }
 
 impl TaskEngine {
@@ -79,12 +100,21 @@ impl TaskEngine {
         loop {
             let listed = inner.records(scopes.clone(), None, BATCH).await?;
             if listed.is_empty() {
-                return Ok(());
+                break;
             }
             for (key, _) in listed {
                 let scope = key[scopes.len()..].to_vec();
                 inner.forget_scope(&agent, &scope, key).await?;
             }
+        }
+        loop {
+            let counts = [OF_PRINCIPAL, &agent].concat();
+            let counts = inner.records(counts, None, BATCH).await?;
+            if counts.is_empty() {
+                return Ok(());
+            }
+            let gone = counts.into_iter().map(|(key, _)| (key, None));
+            inner.keep(gone.collect()).await?;
         }
     }
 }

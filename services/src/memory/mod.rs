@@ -6,9 +6,10 @@
 //! | `mu` scope | how many entries a scope has, and their bytes |
 //! | `ms` agent scope | nothing: the agent has this scope |
 //! | `mn` agent | how many scopes an agent has |
+//! | `mp` agent principal | how many of them are a principal's |
 //!
-//! A scope is the digest of its kind and its owners, so no name in one can lead into another, and `agent` is the digest
-//! of a name. A scope without entries has no records.
+//! A scope is the digest of its kind and its owners, so no name in one can lead into another, and `agent` and `principal` are
+//! digests of names. A scope without entries has no records.
 
 mod index;
 pub mod rank;
@@ -38,6 +39,8 @@ pub const MAX_ENTRIES: u64 = 1_000;
 pub const MAX_SCOPE_BYTES: u64 = 4 << 20;
 /// Scopes of one agent that have entries: principals and contexts.
 pub const MAX_SCOPES: u64 = 100_000;
+/// Of one principal, so that none takes all.
+pub const MAX_SCOPES_OF_PRINCIPAL: u64 = 10_000;
 /// Entries that one answer has.
 pub const MAX_ANSWER: usize = 100;
 
@@ -236,10 +239,7 @@ impl Memory {
         let counted = serde_json::to_vec(&usage).expect("numbers are JSON");
         let usage = (usage_key, (!is_empty).then_some(counted));
         let mut records: Vec<Record> = vec![(entry_key, value), usage];
-        let agent = index::digest(&self.asker.agent);
-        let _agent = self
-            .count_scope(&agent, &id, is_empty, &mut records)
-            .await?;
+        let _agent = self.count_scope(scope, &id, is_empty, &mut records).await?;
         self.inner.keep(records).await?;
         Ok(before.is_some())
     }

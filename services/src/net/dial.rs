@@ -4,12 +4,13 @@ use super::address::not_public;
 use super::allow::AllowList;
 use std::future::Future;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::pin::Pin;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
@@ -27,12 +28,35 @@ pub type Lookup = Arc<
         + Sync,
 >;
 
+/// Lookups of the operating system at a time; more wait. Each takes one of the threads that the store reads on, and
+/// goes on when nobody waits for it any more.
+const MAX_LOOKUPS: usize = 32;
+
 /// The resolver of the operating system.
 pub(super) fn system_lookup() -> Lookup {
-    Arc::new(|name, port| {
+    static PLACES: LazyLock<Arc<Semaphore>> =
+        LazyLock::new(|| Arc::new(Semaphore::new(MAX_LOOKUPS)));
+    bounded(&PLACES, |name, port| {
+        Ok((name, port).to_socket_addrs()?.collect())
+    })
+}
+
+/// A resolver that blocks its thread, in as many of them at a time as there are places.
+fn bounded(
+    places: &Arc<Semaphore>,
+    resolve: impl Fn(&str, u16) -> io::Result<Vec<SocketAddr>> + Send + Sync + 'static,
+) -> Lookup {
+    let (places, resolve) = (Arc::clone(places), Arc::new(resolve));
+    Arc::new(move |name, port| {
+        let (places, resolve) = (Arc::clone(&places), Arc::clone(&resolve));
         Box::pin(async move {
-            let found = tokio::net::lookup_host((name, port)).await?;
-            Ok(found.collect())
+            let place = places.acquire_owned().await.map_err(io::Error::other)?;
+            let looking = tokio::task::spawn_blocking(move || {
+                // Until the thread is free, whoever waits.
+                let _place = place;
+                resolve(&name, port)
+            });
+            looking.await.map_err(io::Error::other)?
         })
     })
 }
@@ -261,5 +285,42 @@ fn server_name(
     match target.literal() {
         Some(address) => Ok(ServerName::IpAddress(address.into())),
         None => ServerName::try_from(target.host().to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use std::sync::Mutex;
+    use std::sync::mpsc;
+
+    #[tokio::test]
+    async fn a_lookup_that_nobody_waits_for_keeps_its_place_until_it_ends() {
+        let places = Arc::new(Semaphore::new(2));
+        let (begun, beginning) = mpsc::channel();
+        let (go, going) = mpsc::channel::<()>();
+        let going = Mutex::new(going);
+        let lookup = bounded(&places, move |_, _| {
+            begun.send(()).unwrap();
+            // Ends when the test does, too.
+            let _ended = going.lock().unwrap().recv();
+            Ok(Vec::new())
+        });
+        for _ in 0..10 {
+            let mut waiting = lookup("slow.example".to_owned(), 80);
+            assert!(futures_util::poll!(&mut waiting).is_pending());
+            tokio::task::yield_now().await;
+            assert!(futures_util::poll!(&mut waiting).is_pending());
+        }
+        for _ in 0..2 {
+            beginning.recv().unwrap();
+        }
+        assert_eq!(places.available_permits(), 0, "they are all still looking");
+        assert!(beginning.try_recv().is_err(), "no third was begun");
+        for _ in 0..2 {
+            go.send(()).unwrap();
+        }
+        let _free = places.acquire_many(2).await.unwrap();
     }
 }

@@ -355,3 +355,35 @@ async fn scopes_that_begin_at_once_are_counted() {
     let saved = futures_util::future::join_all(saving).await;
     assert_eq!(saved.iter().filter(|saved| saved.is_ok()).count(), 5);
 }
+
+/// One principal in many contexts leaves room for others, and has it again when it deletes.
+#[tokio::test]
+async fn a_principal_has_so_many_of_an_agents_scopes() {
+    let limits = TaskLimits {
+        memory_scopes_of_principal: 2,
+        ..TaskLimits::default()
+    };
+    let world = World::with(limits).await;
+    let here = MemoryScope::Context;
+    let of = |principal: &str, context: &str| memory(&world.engine, "a", principal, context);
+    let save = async |principal: &str, context: &str, scope| {
+        of(principal, context).save(scope, entry("k", "x")).await
+    };
+    for context in ["tea", "ink", "tea"] {
+        save("ann", context, here).await.unwrap();
+    }
+    let refused = save("ann", "bed", here).await;
+    assert!(
+        matches!(refused, Err(ServiceError::Limit(_))),
+        "{refused:?}"
+    );
+    save("bob", "bed", here).await.unwrap();
+    save("ann", "bed", MemoryScope::Agent).await.unwrap();
+    assert!(of("ann", "tea").delete(here, "k").await.unwrap());
+    save("ann", "bed", here).await.unwrap();
+    // With the agent goes what it has counted.
+    world.engine.forget_memory("a").await.unwrap();
+    for context in ["one", "two"] {
+        save("ann", context, here).await.unwrap();
+    }
+}
