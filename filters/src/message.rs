@@ -14,10 +14,22 @@ impl PartContent {
     }
 }
 
-impl Content {
-    /// Bytes of its parts.
+impl Part {
+    /// Bytes of all its fields.
     pub fn bytes(&self) -> usize {
-        let parts = self.parts.iter();
-        parts.map(|part| part.content.bytes()).sum()
+        let fields = [&self.filename, &self.media_type, &self.metadata];
+        self.content.bytes() + size(fields)
     }
+}
+
+impl Content {
+    /// Bytes of all its fields.
+    pub fn bytes(&self) -> usize {
+        let parts = self.parts.iter().map(Part::bytes).sum::<usize>();
+        parts + size([&self.metadata, &self.name, &self.description])
+    }
+}
+
+fn size(fields: [&Option<String>; 3]) -> usize {
+    fields.into_iter().flatten().map(String::len).sum()
 }

@@ -15,7 +15,7 @@ use crate::ops::Operations;
 use crate::platform;
 use crate::respond::{self, Reply};
 use crate::rest;
-use crate::route::{A2aPath, Base, Route, route};
+use crate::route::{self, A2aPath, Base, Route, route};
 use crate::sse::StreamRules;
 use crate::uri;
 use dormouse_filters::World;
@@ -137,7 +137,9 @@ async fn filtered(
     body: Incoming,
 ) -> Reply {
     let route = route(path);
+    let uri = route::shown(&route, path, parts.uri.query());
     let ask = Ask {
+        uri: &uri,
         agent: match &route {
             Route::A2a { base, .. } => Some(base.name),
             _ => None,

@@ -96,7 +96,7 @@ async fn serve(
     let seen = validate::last_event_id(&parts.headers).map_err(named)?;
     let mut request = decode(&envelope).map_err(named)?;
     let activated = negotiate::named(&extensions);
-    request.activate(extensions);
+    request.activate(extensions, negotiate::traceparent(&parts.headers));
     request.go_on(seen);
     *operation = request.operation();
     let performed = shared.operations.perform(caller, agent, request).await;

@@ -81,7 +81,7 @@ async fn serve(
     };
     let mut request = decode(path, &parts.method, parts.uri.query(), &body)?;
     let activated = negotiate::named(&extensions);
-    request.activate(extensions);
+    request.activate(extensions, negotiate::traceparent(&parts.headers));
     request.go_on(seen);
     *operation = request.operation();
     let mut reply = match shared.operations.perform(caller, agent, request).await? {

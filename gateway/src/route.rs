@@ -101,6 +101,28 @@ fn of_tenant(path: &str) -> Route<'_> {
     }
 }
 
+/// What filters are shown of a request: an agent has one path, however it was spelled, and the query is as it came. Of the
+/// decoded path only what would be read as something else is escaped.
+pub(crate) fn shown(route: &Route<'_>, path: &str, query: Option<&str>) -> String {
+    let mut shown = String::with_capacity(path.len() + 8);
+    if matches!(route, Route::A2a { .. }) && !path.starts_with("/agents/") {
+        shown.push_str("/agents");
+    }
+    for letter in path.chars() {
+        match letter {
+            '%' | '?' | '#' | '\0'..=' ' | '\x7f' => {
+                shown.push_str(&format!("%{:02X}", letter as u32))
+            }
+            letter => shown.push(letter),
+        }
+    }
+    if let Some(query) = query {
+        shown.push('?');
+        shown.push_str(query);
+    }
+    shown
+}
+
 fn platform(path: &str) -> Route<'_> {
     if let Some(digest) = path.strip_prefix("/v1/modules/") {
         return if digest.contains('/') {
@@ -226,6 +248,35 @@ mod tests {
             "calc/tasks",
         ] {
             assert_eq!(name(none), None, "{none:?}");
+        }
+    }
+
+    #[test]
+    fn filters_see_one_path_of_an_agent_however_it_is_spelled() {
+        for (path, query, expected) in [
+            ("/agents/calc", None, "/agents/calc"),
+            ("/agents/%63alc", Some("a=%20"), "/agents/calc?a=%20"),
+            ("/%61gents/calc/tasks", None, "/agents/calc/tasks"),
+            ("/calc/message:send", Some(""), "/agents/calc/message:send?"),
+            (
+                "/c%61lc/versions/2/tasks",
+                None,
+                "/agents/calc/versions/2/tasks",
+            ),
+            (
+                "/agents/calc/tasks/a%3Fb%2541%0A",
+                None,
+                "/agents/calc/tasks/a%3Fb%2541%0A",
+            ),
+            (CARD, None, CARD),
+            (
+                "/lf.a2a.v1.A2AService/Get%54ask",
+                None,
+                "/lf.a2a.v1.A2AService/GetTask",
+            ),
+        ] {
+            let path = crate::uri::decode(path);
+            assert_eq!(shown(&route(&path), &path, query), expected, "{path}");
         }
     }
 

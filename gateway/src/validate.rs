@@ -1,6 +1,7 @@
 //! What is let in: A2A requests decoded strictly, with the checks that the `a2a-lf` types leave out.
 
 use crate::errors::{A2aError, Kind};
+use crate::filters;
 use crate::ops::{ListRequest, SendRequest};
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, Engine, GeneralPurpose, GeneralPurposeConfig};
@@ -68,13 +69,16 @@ pub(crate) fn send(json: &[u8]) -> Result<Box<SendRequest>, A2aError> {
 /// A SendMessageRequest that is decoded already.
 pub(crate) fn sent(
     message: Message,
-    metadata: Option<Metadata>,
+    mut metadata: Option<Metadata>,
     configuration: WireConfiguration,
 ) -> Result<Box<SendRequest>, A2aError> {
     let push = configuration.task_push_notification_config;
-    let message = checked(message)?;
+    let mut message = checked(message)?;
+    filters::strip(&mut message.metadata);
+    filters::strip(&mut metadata);
     Ok(Box::new(SendRequest {
         chain: None,
+        traceparent: None,
         push: push.map(push::config).transpose()?,
         idempotency_key: idempotency_key(&message)?,
         extensions: Vec::new(),

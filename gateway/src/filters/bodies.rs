@@ -30,9 +30,19 @@ struct Arrived {
 }
 
 impl Arrived {
+    /// Small pieces become one, or a client that sends a byte at a time would be dear to keep and to ask about.
     fn take(&mut self, piece: Bytes) {
         self.bytes += piece.len() as u64;
-        self.pieces.push(piece);
+        match self.pieces.last_mut() {
+            // It grows in place: nobody else has a piece that is not told yet.
+            Some(last) if last.len() + piece.len() <= PIECE => {
+                let grown = std::mem::take(last).try_into_mut();
+                let mut grown = grown.unwrap_or_else(|shared| BytesMut::from(&*shared));
+                grown.extend_from_slice(&piece);
+                *last = grown.freeze();
+            }
+            _ => self.pieces.push(piece),
+        }
     }
 
     /// All of it. Most bodies are one piece: no copy.
@@ -333,4 +343,28 @@ fn pieces<'a>(data: &'a Bytes, filter: &Filter) -> impl Iterator<Item = Bytes> +
     };
     let count = data.len().div_ceil(size).max(1);
     (0..count).map(move |at| data.slice(at * size..data.len().min((at + 1) * size)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_comes_a_byte_at_a_time_is_kept_in_large_pieces() {
+        let mut arrived = Arrived::default();
+        let sent: Vec<u8> = (0..3 * PIECE + 1).map(|at| at as u8).collect();
+        for byte in &sent {
+            arrived.take(Bytes::copy_from_slice(&[*byte]));
+        }
+        let sizes: Vec<usize> = arrived.pieces.iter().map(Bytes::len).collect();
+        assert_eq!(sizes, [PIECE, PIECE, PIECE, 1]);
+        assert_eq!(arrived.joined(), sent);
+        // Large ones stay as they are.
+        let mut arrived = Arrived::default();
+        for size in [PIECE, 1, PIECE] {
+            arrived.take(vec![b'x'; size].into());
+        }
+        let sizes: Vec<usize> = arrived.pieces.iter().map(Bytes::len).collect();
+        assert_eq!(sizes, [PIECE, 1, PIECE]);
+    }
 }

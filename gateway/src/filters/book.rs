@@ -196,11 +196,47 @@ impl Filters {
         }
     }
 
-    /// Asks all instances for their health until the future is dropped; those that are not well are replaced.
+    /// Starts a filter that did not, if it is still in its place.
+    async fn try_again(&self, filter: &Arc<Filter>) {
+        let _alone = self.changes.lock().await;
+        let record = &filter.record;
+        let still = self.find(&record.name);
+        if !still.is_some_and(|still| Arc::ptr_eq(&still, filter)) {
+            return;
+        }
+        let started = match self.module(record).await {
+            Ok(bytes) => self
+                .start(record.clone(), bytes)
+                .await
+                .map_err(NotStarted::from),
+            Err(cause) => Err(cause),
+        };
+        match started {
+            Ok(started) => self.change(&record.name, Some(started)).await,
+            Err(cause) => {
+                let cause = &cause as &dyn std::error::Error;
+                warn!(filter = record.name, cause, "a filter still does not start");
+            }
+        }
+    }
+
+    async fn module(&self, record: &Record) -> Result<Vec<u8>, NotStarted> {
+        let digest = record.digest().ok_or(NotStarted::Digest)?;
+        let modules = Arc::clone(&self.modules);
+        let reading = tokio::task::spawn_blocking(move || modules.get(&digest));
+        let read = reading.await.map_err(|_died| WasmRuntimeError::Shutdown)?;
+        read?.ok_or(NotStarted::Gone)
+    }
+
+    /// Asks all instances for their health until the future is dropped; those that are not well are replaced. What did not
+    /// start is started again.
     pub(crate) async fn keep_healthy(&self) {
         loop {
             tokio::time::sleep(self.tools.rules.health_interval).await;
             for filter in self.all() {
+                if filter.instances.is_empty() {
+                    self.try_again(&filter).await;
+                }
                 for instance in &filter.instances {
                     let instance = Arc::clone(instance);
                     let check = async move { instance.check_health().await };

@@ -168,24 +168,26 @@ impl Filter {
         }
     }
 
-    /// Which world it is of. One that did not start counts to that of HTTP, where it fails first.
-    pub(super) fn world(&self) -> World {
+    /// Whether it is of this world. One that did not start counts to both: calls of agents by agents pass filters of
+    /// messages only.
+    pub(super) fn is_of(&self, world: World) -> bool {
         let instance = self.instances.first();
-        instance.map_or(World::Http, |instance| instance.world())
+        instance.is_none_or(|instance| instance.world() == world)
     }
 
     /// Whether it has declared the event. One that did not start is asked at once, to fail.
     pub(super) fn wants(&self, phase: Phase) -> bool {
         match self.instances.first() {
             Some(instance) => instance.wants(phase.as_str()),
-            None => phase == Phase::RequestHeaders,
+            None => matches!(phase, Phase::RequestHeaders | Phase::Message),
         }
     }
 
     /// Bytes of a body, a message or an artifact.
     pub(super) fn max_body(&self) -> u64 {
         let instance = self.instances.first();
-        let declared = instance.map_or(0, |instance| instance.info().max_body_size);
+        // One that did not start fails because of that.
+        let declared = instance.map_or(u64::MAX, |instance| instance.info().max_body_size);
         let configured = self.record.settings.max_body_bytes;
         configured.map_or(declared, |configured| declared.min(configured))
     }
@@ -258,10 +260,11 @@ impl Filter {
         };
         let work = |instance| {
             let asking = ask(instance);
+            let scheduler = self.tools.scheduler.clone();
             async move {
                 if apart {
-                    // Dropped with whoever waits for it.
-                    let task = AbortOnDropHandle::new(tokio::spawn(asking));
+                    // Moves to other threads by itself when it is long, and is dropped with whoever waits for it.
+                    let task = AbortOnDropHandle::new(tokio::spawn(scheduler.aside(asking)));
                     return task.await.unwrap_or(Err(WasmRuntimeError::Shutdown));
                 }
                 asking.await

@@ -6,20 +6,25 @@ use super::edits::Wrong;
 use super::filter::{About, Failure, Filter, Phase, Said};
 use super::question::Words;
 use crate::errors::{A2aError, Kind};
+use crate::ops::{SendRequest, TRACE};
 use dormouse_filters::World;
 use dormouse_filters::message::{
     Annotation, Answer, Content, Decision, Kind as Word, Part as SeenPart, PartContent as Seen,
     Redaction, Subject,
 };
-use dormouse_services::model::{FailureClass, Message, Metadata, Part, PartContent};
+use dormouse_services::model::{FailureClass, Metadata, Part, PartContent};
 use dormouse_services::screen::{self, Refused, SaidKind, Screen};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-/// The member of metadata that annotations are in, each filter's under its name. What others put there is removed.
+/// The member of metadata that annotations are in, each filter's under its name.
 const ANNOTATIONS: &str = "dormouse.filters";
+/// Where filters see what the agent gets besides the message: metadata and references of a client's request.
+const REQUEST: &str = "dormouse.request";
+/// Where filters see the id that an agent gives an artifact.
+const ARTIFACT: &str = "dormouse.artifact";
 /// Bytes of the name of an annotation.
 const MAX_NAME: usize = 64;
 
@@ -28,6 +33,7 @@ pub(crate) struct Guard {
     /// Each filter with the instance that sees this turn.
     filters: Vec<(Arc<Filter>, usize)>,
     subject: Subject,
+    traceparent: Option<String>,
 }
 
 /// Why something does not go on.
@@ -51,6 +57,17 @@ struct Looked<'a> {
     metadata: &'a mut Option<Metadata>,
     name: Option<&'a mut String>,
     description: Option<&'a mut String>,
+    /// A member of the metadata as filters see it: what has no place of its own there.
+    besides: Option<(&'static str, Value)>,
+}
+
+/// Takes out of metadata what only the platform may say in it.
+pub(crate) fn strip(metadata: &mut Option<Metadata>) {
+    if let Some(metadata) = metadata {
+        for reserved in [ANNOTATIONS, REQUEST, ARTIFACT] {
+            metadata.remove(reserved);
+        }
+    }
 }
 
 impl Filters {
@@ -60,13 +77,14 @@ impl Filters {
         agent: &str,
         principal: &str,
         skill: &str,
-        message: &Message,
+        request: &SendRequest,
     ) -> Option<Guard> {
+        let message = &request.message;
         let active = self.active()?;
         let filters = active
             .0
             .iter()
-            .filter(|filter| filter.world() == World::Message && filter.stands_before(Some(agent)));
+            .filter(|filter| filter.is_of(World::Message) && filter.stands_before(Some(agent)));
         let filters: Vec<_> = filters
             .map(|filter| (Arc::clone(filter), filter.turn()))
             .collect();
@@ -80,6 +98,7 @@ impl Filters {
                 context_id: message.context_id.clone(),
                 message_id: message.message_id.clone(),
             },
+            traceparent: request.traceparent.clone(),
         })
     }
 }
@@ -89,8 +108,11 @@ impl Guard {
     ///
     /// # Errors
     /// When it must not get to the agent.
-    pub(crate) async fn enter(&self, message: &mut Message) -> Result<(), A2aError> {
+    pub(crate) async fn enter(&self, request: &mut SendRequest) -> Result<(), A2aError> {
+        let besides = besides(request).map(|besides| (REQUEST, besides));
+        let message = &mut request.message;
         let looked = Looked {
+            besides,
             kind: Word::Message,
             parts: &mut message.parts,
             metadata: &mut message.metadata,
@@ -108,16 +130,14 @@ impl Guard {
         subject: Arc<Subject>,
         mut looked: Looked<'_>,
     ) -> Result<(), Stop> {
-        if let Some(metadata) = looked.metadata.as_mut() {
-            metadata.remove(ANNOTATIONS);
-        }
+        strip(looked.metadata);
         for (filter, turn) in &self.filters {
             if !filter.wants(phase) {
                 continue;
             }
             let about = About {
                 id: subject.task_id.as_deref().unwrap_or(&subject.message_id),
-                traceparent: None,
+                traceparent: self.traceparent.as_deref(),
             };
             // Each sees what those before it have left.
             let content = looked.seen();
@@ -163,6 +183,7 @@ impl Screen for Guard {
             metadata: said.metadata,
             name: said.name,
             description: said.description,
+            besides: said.id.map(|id| (ARTIFACT, json!({"artifactId": id}))),
         };
         Box::pin(async move {
             let asked = self.ask_all(Phase::Result, Arc::new(subject), looked);
@@ -199,7 +220,14 @@ impl Looked<'_> {
         Content {
             kind: self.kind,
             parts: self.parts.iter().map(seen).collect(),
-            metadata: self.metadata.as_ref().map(text),
+            metadata: match &self.besides {
+                None => self.metadata.as_ref().map(text),
+                Some((name, besides)) => {
+                    let mut shown = self.metadata.clone().unwrap_or_default();
+                    shown.insert((*name).to_owned(), besides.clone());
+                    Some(text(&shown))
+                }
+            },
             name: self.name.as_ref().map(|name| (**name).clone()),
             description: self.description.as_ref().map(|text| (**text).clone()),
         }
@@ -226,6 +254,27 @@ impl Looked<'_> {
         }
         Ok(())
     }
+}
+
+/// What of a request reaches the agent besides its message. What this platform has put there is nobody's words.
+fn besides(request: &SendRequest) -> Option<Value> {
+    let is_inside = request.chain.is_some();
+    let mut besides = serde_json::Map::new();
+    if let Some(metadata) = &request.metadata {
+        let mut metadata = metadata.clone();
+        if is_inside {
+            metadata.remove(TRACE);
+        }
+        if !metadata.is_empty() {
+            besides.insert("metadata".to_owned(), json!(metadata));
+        }
+    }
+    let references = request.message.reference_task_ids.as_ref();
+    let references = references.filter(|ids| !ids.is_empty() && !is_inside);
+    if let Some(references) = references {
+        besides.insert("referenceTaskIds".to_owned(), json!(references));
+    }
+    (!besides.is_empty()).then_some(Value::Object(besides))
 }
 
 /// Nothing of a wrong answer counts. `parts` is how many there are.

@@ -21,5 +21,5 @@ mod stored;
 
 pub(crate) use api::answer;
 pub(crate) use book::Filters;
-pub(crate) use messages::Guard;
+pub(crate) use messages::{Guard, strip};
 pub(crate) use pipeline::{Ask, Pipeline};

@@ -23,6 +23,8 @@ pub(crate) struct Pipeline(pub(super) Vec<Arc<Filter>>);
 /// Who asks, and for which agent.
 pub(crate) struct Ask<'a> {
     pub(crate) agent: Option<&'a str>,
+    /// As filters see it: the path as it was routed, so that each agent has one spelling.
+    pub(crate) uri: &'a str,
     pub(crate) peer: Option<SocketAddr>,
     pub(crate) config: &'a GatewayConfig,
 }
@@ -51,7 +53,7 @@ impl Pipeline {
 
     /// Whether any of them is of this world.
     pub(crate) fn has(&self, world: World) -> bool {
-        self.0.iter().any(|filter| filter.world() == world)
+        self.0.iter().any(|filter| filter.is_of(world))
     }
 
     /// Asks about a request. The body is read only if a filter wants it.
@@ -67,7 +69,7 @@ impl Pipeline {
         let filters = self
             .0
             .iter()
-            .filter(|filter| filter.world() == World::Http && filter.stands_before(ask.agent));
+            .filter(|filter| filter.is_of(World::Http) && filter.stands_before(ask.agent));
         let metadata = Arc::new(metadata(&ask, parts));
         let mut passage = Passage {
             filters: filters
@@ -77,7 +79,7 @@ impl Pipeline {
             traceparent: metadata.traceparent.clone(),
             edits: Vec::new(),
         };
-        if let Err(stop) = passage.request_head(&metadata, parts).await {
+        if let Err(stop) = passage.request_head(&metadata, ask.uri, parts).await {
             // A client that is still sending would not see the answer.
             body::discard(body).await;
             return Err(stop);
@@ -106,6 +108,7 @@ impl Passage {
     async fn request_head(
         &mut self,
         metadata: &Arc<RequestMetadata>,
+        uri: &str,
         parts: &mut Parts,
     ) -> Result<(), Stop> {
         let phase = Phase::RequestHeaders;
@@ -115,7 +118,7 @@ impl Passage {
                 continue;
             }
             // Each sees what those before it have left.
-            let seen = head.get_or_insert_with(|| Arc::new(self::head(metadata, parts)));
+            let seen = head.get_or_insert_with(|| Arc::new(self::head(metadata, uri, parts)));
             let question = Question::RequestHeaders(Arc::clone(seen));
             let said = filter.ask(*turn, self.about(), question).await;
             if matches!(&said, Said::Answer(heard) if !heard.checked.request.is_empty()) {
@@ -196,12 +199,11 @@ pub(super) fn listed(headers: &HeaderMap) -> Vec<Header> {
     headers.iter().map(header).collect()
 }
 
-fn head(metadata: &Arc<RequestMetadata>, parts: &Parts) -> Head {
-    let uri = parts.uri.path_and_query();
+fn head(metadata: &Arc<RequestMetadata>, uri: &str, parts: &Parts) -> Head {
     Head {
         metadata: Arc::clone(metadata),
         method: parts.method.as_str().to_owned(),
-        uri: uri.map_or("/", |uri| uri.as_str()).to_owned(),
+        uri: uri.to_owned(),
         headers: listed(&parts.headers),
     }
 }

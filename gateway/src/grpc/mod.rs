@@ -135,7 +135,7 @@ async fn serve(
         let extensions = negotiate::extensions(&parts.headers, &agent.definition.extensions)?;
         let mut request = request?;
         let activated = negotiate::named(&extensions);
-        request.activate(extensions);
+        request.activate(extensions, negotiate::traceparent(&parts.headers));
         progress.operation = request.operation();
         // A client that stops waiting gives up the answer, not the turn: the operations see to it.
         let answer = shared.operations.perform(caller, &agent, request).await?;

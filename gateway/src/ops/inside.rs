@@ -4,6 +4,7 @@ use super::{Operations, SendRequest, Sent};
 use crate::agents::AgentEntry;
 use crate::auth::Caller;
 use crate::errors::{A2aError, Kind};
+use crate::filters;
 use crate::route::Base;
 use dormouse_scheduler::Place;
 use dormouse_services::ServiceError;
@@ -18,7 +19,7 @@ use std::time::Duration;
 /// for their deadlines.
 const PLACE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Where agents find what the calls of one chain have in common, in the request's metadata.
-const TRACE: &str = "traceId";
+pub(crate) const TRACE: &str = "traceId";
 
 impl Switchboard for Operations {
     fn send(self: Arc<Self>, from: Inside, request: AgentRequest) -> Replying {
@@ -42,6 +43,7 @@ impl Operations {
         from: Inside,
         request: AgentRequest,
     ) -> Result<AgentReply, ServiceError> {
+        let _turn = from.turn;
         let AgentRequest {
             agent: name,
             skill,
@@ -61,6 +63,7 @@ impl Operations {
             .ok_or_else(|| ServiceError::Invalid(format!("there is no agent {name:?} here")))?;
         let mut message = Message::new(Role::User, said.parts);
         message.metadata = said.metadata;
+        filters::strip(&mut message.metadata);
         // The waiting task has its own context; a new one joins the caller's.
         message.context_id = task.is_none().then_some(from.context);
         message.task_id = task;
@@ -77,6 +80,7 @@ impl Operations {
             idempotency_key: None,
             push: None,
             chain: Some(from.chain),
+            traceparent: None,
         };
         match self.send(&caller, &agent, Box::new(request)).await {
             Ok(Sent::Message(message)) => Ok(AgentReply::Message(message)),

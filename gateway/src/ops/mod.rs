@@ -10,6 +10,7 @@ mod send;
 mod skill;
 
 pub(crate) use detached::Detached;
+pub(crate) use inside::TRACE;
 pub(crate) use push::PushList;
 pub(crate) use read::ListRequest;
 pub(crate) use send::{Opening, SendRequest};
@@ -92,10 +93,11 @@ pub(crate) enum Sent {
 }
 
 impl Request {
-    /// Says which of the agent's extensions the client has activated.
-    pub(crate) fn activate(&mut self, extensions: Vec<String>) {
+    /// Says which of the agent's extensions the client has activated, and takes over how it traces the request.
+    pub(crate) fn activate(&mut self, extensions: Vec<String>, traceparent: Option<String>) {
         if let Self::Send(request) | Self::Stream(request) = self {
             request.extensions = extensions;
+            request.traceparent = traceparent;
         }
     }
 

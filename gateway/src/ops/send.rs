@@ -34,6 +34,8 @@ pub(crate) struct SendRequest {
     pub(crate) push: Option<PushConfig>,
     /// The agents that wait for the answer; `None` if a client sends.
     pub(crate) chain: Option<Arc<Chain>>,
+    /// What the client's own tracing calls this request, for the log.
+    pub(crate) traceparent: Option<String>,
 }
 
 /// How a stream begins (A2A 1.0 §3.1.2): a task and what follows, or exactly one message.
@@ -234,12 +236,11 @@ impl Operations {
             }
             Some(id) => self.engine.skill_of(&scope, id).await?,
         };
-        let message = &mut request.message;
         let (name, principal) = (&scope.agent, &scope.principal);
-        let Some(guard) = self.filters.guard(name, principal, &skill, message) else {
+        let Some(guard) = self.filters.guard(name, principal, &skill, request) else {
             return Ok(None);
         };
-        guard.enter(message).await?;
+        guard.enter(request).await?;
         Ok(Some(Arc::new(guard)))
     }
 
@@ -250,15 +251,10 @@ impl Operations {
         agent: &Arc<AgentEntry>,
         mut request: Box<SendRequest>,
     ) -> Result<Turn, A2aError> {
-        // Seldom there, so its future is in a box.
-        let guard = if self.filters.see_messages() {
-            Box::pin(self.look(caller, agent, &mut request)).await?
-        } else {
-            None
-        };
         if let Some(config) = &request.push {
             self.check_push(agent, Some(config))?;
         }
+        // A key stands for what the client has said, not for what filters leave of it.
         let mut once = None;
         if let Some(key) = &request.idempotency_key {
             let scope = caller.scope(&agent.version.agent);
@@ -267,6 +263,12 @@ impl Operations {
                 Attempt::First(first) => once = Some(first),
             }
         }
+        // Seldom there, so its future is in a box.
+        let guard = if self.filters.see_messages() {
+            Box::pin(self.look(caller, agent, &mut request)).await?
+        } else {
+            None
+        };
         let mut place = None;
         if request.chain.is_some() {
             // In a box of its own: it is seldom, and every send pays for what this future holds.

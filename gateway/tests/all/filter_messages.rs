@@ -158,3 +158,92 @@ async fn filters_of_messages_are_asked_in_order_and_only_for_their_agents() {
     let refused = refused.await;
     assert_eq!(refused.json()["error"]["code"], "configuration_refused");
 }
+
+/// What the guard was shown of the metadata, which is what it is told to look for there.
+async fn with_guard_of(phrase: &str) -> Server {
+    let server = start(|_| {}).await;
+    let config = json!({"config": {"phrases": [phrase]}});
+    server
+        .filter("guard", &policy("prompt-guard"), config)
+        .await;
+    server
+}
+
+#[tokio::test]
+async fn all_that_reaches_the_agent_is_looked_at() {
+    let server = with_guard_of("open sesame").await;
+    let send = async |params: Value| {
+        let (_, answer) = server.rpc("echo", &call("SendMessage", &params)).await;
+        answer["error"]["data"][0]["reason"].clone()
+    };
+    let hide: [fn(&mut Value); 4] = [
+        |sent| sent["metadata"] = json!({"note": "open sesame"}),
+        |sent| sent["message"]["metadata"] = json!({"note": ["open sesame"]}),
+        |sent| sent["message"]["referenceTaskIds"] = json!(["open sesame"]),
+        // The names under which it is shown hide nothing.
+        |sent| {
+            sent["metadata"] = json!({"note": "open sesame", "dormouse.request": {}});
+            sent["message"]["metadata"] = json!({"dormouse.request": {}});
+        },
+    ];
+    for hide in hide {
+        let mut sent = message("hello");
+        hide(&mut sent);
+        assert_eq!(send(sent.clone()).await, "BLOCKED_BY_FILTER", "{sent}");
+    }
+    let mut sent = message("hello");
+    sent["metadata"] = json!({"note": "open the door"});
+    assert_eq!(send(sent).await, Value::Null);
+    // What is not looked at does not get there.
+    let mut sent = message("hello");
+    sent["message"]["metadata"] = json!({"dormouse.request": "open sesame", "mine": 2});
+    assert_eq!(send(sent).await, Value::Null);
+    assert_eq!(kept(&server).await["metadata"], json!({"mine": 2}));
+}
+
+#[tokio::test]
+async fn nobody_annotates_in_the_place_of_a_filter() {
+    let server = start(|_| {}).await;
+    let mut sent = message("hello");
+    sent["message"]["metadata"] = json!({"dormouse.filters": {"liar": 1}, "mine": 2});
+    let (_, answer) = server.rpc("echo", &call("SendMessage", &sent)).await;
+    assert!(answer.get("error").is_none(), "{answer}");
+    assert_eq!(kept(&server).await["metadata"], json!({"mine": 2}));
+}
+
+#[tokio::test]
+async fn every_field_counts_against_what_a_filter_looks_at() {
+    let server = guarded(json!({"max_body_bytes": 100})).await;
+    let hide: [fn(&mut Value, &str); 4] = [
+        |sent, text| sent["message"]["parts"][0]["text"] = text.into(),
+        |sent, text| sent["message"]["parts"][0]["filename"] = text.into(),
+        |sent, text| sent["message"]["metadata"] = json!({"a": text}),
+        |sent, text| sent["metadata"] = json!({"a": text}),
+    ];
+    for (at, hide) in hide.into_iter().enumerate() {
+        for (size, reason) in [(10, Value::Null), (101, "TOO_LARGE_TO_INSPECT".into())] {
+            let mut sent = message("hi");
+            hide(&mut sent, &"x".repeat(size));
+            let (_, answer) = server.rpc("echo", &call("SendMessage", &sent)).await;
+            let found = &answer["error"]["data"][0]["reason"];
+            assert_eq!(*found, reason, "{at}: {size} bytes");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_key_stands_for_what_was_said_and_not_for_what_a_filter_leaves() {
+    let server = guarded(json!({"config": "message=redact"})).await;
+    let send = async |text: &str| {
+        let mut sent = message(text);
+        sent["message"]["metadata"] = json!({"urn:dormouse:idempotency:v1/key": "k"});
+        server.rpc("echo", &call("SendMessage", &sent)).await.1
+    };
+    let first = send("hello").await;
+    let again = send("hello").await;
+    let id = &first["result"]["task"]["id"];
+    assert!(id.is_string(), "{first}");
+    assert_eq!(*id, again["result"]["task"]["id"]);
+    let other = send("something else").await;
+    assert!(other["error"].is_object(), "{other}");
+}

@@ -1,9 +1,9 @@
 //! Filters before agents that have no module: what becomes of a request before it gets there.
 
-use crate::support::{Answer, Server, call, message, start};
+use crate::support::{Answer, Server, call, message, start, start_on};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use dormouse_gateway::FilterRules;
+use dormouse_gateway::{FilterRules, GatewayConfig};
 use serde_json::{Value, json};
 use std::io::{self, Write};
 use std::path::Path;
@@ -168,6 +168,57 @@ async fn what_is_not_well_is_replaced_without_being_asked_for() {
     assert_eq!(replaced().await, 1.0);
     let fresh = server.told("echo", "").await;
     assert_eq!(fresh.header("x-count"), Some("1"));
+}
+
+#[tokio::test]
+async fn what_did_not_start_keeps_everybody_out_until_it_starts() {
+    let hostile = policy("hostile");
+    let quick = |config: &mut GatewayConfig| {
+        config.filters.health_interval = Duration::from_millis(20);
+    };
+    let server = start(quick).await;
+    let entry = server.filter("guard", &hostile, json!({})).await;
+    assert_eq!(server.code("").await.0, 200);
+    let store = server.leave().await;
+    let digest = entry["digest"].as_str().unwrap().parse().unwrap();
+    assert!(store.modules.remove(&digest).unwrap());
+    let server = start_on(store, quick, |_scheduler| {}).await;
+    let refused = (503, "filter_not_loaded".to_owned());
+    assert_eq!(server.code("").await, refused);
+    server.store.modules.put(&hostile).unwrap();
+    let again = async {
+        while server.code("").await.0 != 200 {
+            tokio::task::yield_now().await;
+        }
+    };
+    let patience = Duration::from_secs(20);
+    tokio::time::timeout(patience, again).await.unwrap();
+    assert_eq!(
+        server.told("echo", "").await.header("x-count").is_some(),
+        true
+    );
+}
+
+/// The path that a client says is not the one that is routed, until it is decoded.
+#[tokio::test]
+async fn a_path_that_is_denied_is_denied_however_it_is_spelled() {
+    let server = start(|_| {}).await;
+    let deny = json!({"config": {"deny": {"paths": ["/agents/calc"]}}});
+    server.filter("list", &policy("allow-list"), deny).await;
+    let list = |path: &str| format!("GET {path}/tasks\na2a-version: 1.0");
+    for (path, status) in [
+        ("/agents/calc", 403),
+        ("/agents/%63alc", 403),
+        ("/%61gents/calc", 403),
+        ("/agents/calc/versions/1", 403),
+        ("/calc", 403),
+        ("/c%61lc", 403),
+        ("/agents/echo", 200),
+        ("/%65cho", 200),
+    ] {
+        let answer = server.ask(&list(path), b"").await;
+        assert_eq!(answer.status, status, "{path}");
+    }
 }
 
 /// As the table in the whole binary's tests, with what an operator sees of each.

@@ -71,8 +71,16 @@ pub(crate) async fn start_with(
     change: impl FnOnce(&mut GatewayConfig),
     change_scheduler: impl FnOnce(&mut SchedulerConfig),
 ) -> Server {
+    start_on(Store::in_memory(), change, change_scheduler).await
+}
+
+/// A server with what one before it has left.
+pub(crate) async fn start_on(
+    store: Store,
+    change: impl FnOnce(&mut GatewayConfig),
+    change_scheduler: impl FnOnce(&mut SchedulerConfig),
+) -> Server {
     let folder = tempfile::tempdir().unwrap();
-    let store = Store::in_memory();
     let registry = prometheus::Registry::new();
     let (engine, _) = TaskEngine::open(Arc::clone(&store.tasks), TaskLimits::default())
         .await
@@ -143,6 +151,12 @@ impl Server {
 
     pub(crate) async fn connect(&self) -> TcpStream {
         TcpStream::connect(&self.address).await.unwrap()
+    }
+
+    /// What it leaves when it has stopped.
+    pub(crate) async fn leave(mut self) -> Store {
+        self.stop().await.unwrap();
+        self.store
     }
 
     /// Asks the server to stop; it is drained when the handle is.
