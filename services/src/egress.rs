@@ -304,3 +304,36 @@ impl Egress {
 fn origin(uri: &Uri) -> Option<Origin> {
     Origin::parse(&format!("{}://{}", uri.scheme_str()?, uri.authority()?))
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    #[test]
+    fn one_agent_leaves_room_for_others() {
+        let agents = Agents::default();
+        let take = |name| OfAgent::take(&agents, name);
+        let mut mine: Vec<_> = (0..MAX_REQUESTS_OF_AGENT).map(|_| take("a")).collect();
+        assert!(mine.iter().all(Option::is_some));
+        assert!(take("a").is_none());
+        assert!(take("b").is_some());
+        mine.pop();
+        assert!(take("a").is_some());
+        drop(mine);
+        assert!(agents.lock().unwrap().is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_share_is_idle_when_its_last_request_has_ended() {
+        let share = Share::default();
+        assert!(share.is_idle().await);
+        let kept = Arc::clone(&share.0).try_acquire_owned().unwrap();
+        assert!(!share.is_idle().await);
+        let (idle, ()) = tokio::join!(share.is_idle(), async move {
+            tokio::time::sleep(ENDING / 2).await;
+            drop(kept);
+        });
+        assert!(idle, "what has just been read ends in a moment");
+    }
+}

@@ -331,3 +331,30 @@ fn seen(part: &Part) -> SeenPart {
 fn text(metadata: &Metadata) -> String {
     serde_json::to_string(metadata).expect("metadata has string keys only")
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    #[test]
+    fn the_name_of_an_artifact_is_shown_and_not_what_pretends_to_be_it() {
+        let mut metadata = Some(Metadata::from([
+            (ARTIFACT.to_owned(), json!("nothing to see")),
+            ("mine".to_owned(), json!(1)),
+        ]));
+        strip(&mut metadata);
+        let looked = Looked {
+            kind: Word::Artifact,
+            parts: &mut Vec::new(),
+            metadata: &mut metadata,
+            name: None,
+            description: None,
+            besides: Some((ARTIFACT, json!({"artifactId": "me@example.com"}))),
+        };
+        let shown: Value = serde_json::from_str(&looked.seen().metadata.unwrap()).unwrap();
+        let expected = json!({"mine": 1, "dormouse.artifact": {"artifactId": "me@example.com"}});
+        assert_eq!(shown, expected);
+        assert_eq!(metadata.unwrap().len(), 1, "it is not kept");
+    }
+}

@@ -62,7 +62,7 @@ pub trait MessageFilter: Sized + 'static {
     const NAME: &str;
     /// Of `message` and `result`.
     const EVENTS: &[&str] = &["message", "result"];
-    /// Bytes of the parts of one message or artifact.
+    /// Bytes of one message or artifact, all its fields together.
     const MAX_BYTES: u64 = crate::MAX_BODY;
 
     /// # Errors

@@ -382,3 +382,30 @@ fn a_start_does_not_compile_filters_again() {
     assert!(compiled >= 1.0, "{compiled}");
     assert!(server.stop().success());
 }
+
+/// Calls of agents by agents pass filters of messages only.
+#[test]
+fn a_filter_that_did_not_start_keeps_agents_out_as_well() {
+    let dir = data_dir();
+    let grants = ["--grant", "agent:relay-b"];
+    let server = Server::start(dir.path(), &grants);
+    server.deploy(&guest("services"));
+    let settings = json!({"agents": ["relay-b"]});
+    let entry = server.filter("guard", &policy("hostile-messages"), settings);
+    let heard = |server: &Server| {
+        let order = data(json!({"path": ["relay-b"]})).skill("relay");
+        reply(&server.send("relay-a", order)).to_owned()
+    };
+    let before = heard(&server);
+    assert!(!before.contains("error"), "{before}");
+    assert!(server.stop().success());
+    let digest = entry.json()["digest"].as_str().unwrap().to_owned();
+    let name = digest.strip_prefix("blake3:").unwrap();
+    let mut modules = files(&dir.path().join("data").join("modules"));
+    modules.retain(|file| file.ends_with(name));
+    assert_eq!(modules.len(), 1);
+    std::fs::remove_file(&modules[0]).unwrap();
+    let server = Server::start(dir.path(), &grants);
+    let after = heard(&server);
+    assert!(after.contains("cannot decide"), "{after}");
+}
