@@ -58,6 +58,11 @@ impl Runtime {
         }
     }
 
+    /// The same by the name that agents from radkit call.
+    pub fn default_llm(&self) -> Llm {
+        self.llm()
+    }
+
     /// Waits without holding anything up: other calls in this instance, and what is joined with this, go on.
     /// (`std::thread::sleep` holds up the whole instance.)
     pub async fn sleep(&self, time: Duration) {

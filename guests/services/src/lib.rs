@@ -1,5 +1,5 @@
-//! Two agents that use the platform's services as they are told: `services` says that it needs them, `needless` does
-//! not.
+//! Agents that use the platform's services as they are told: `services` says that it needs them, `needless` does not.
+//! `filed` has no code of its own: its skill is a file.
 
 use dormouse_sdk::prelude::*;
 use dormouse_sdk::{
@@ -23,6 +23,10 @@ fn configure_agents() -> Vec<AgentDefinition> {
     vec![
         agent("services").with_grant(Service::Llm).build(),
         agent("needless").build(),
+        Agent::builder()
+            .with_name("filed")
+            .with_skill_def(include_skill!("skills/advise"))
+            .build(),
     ]
 }
 
