@@ -44,14 +44,23 @@ pub(crate) fn versions(args: &AgentArgs) -> anyhow::Result<()> {
             ""
         };
         let number = format!("v{}", shown(&version["version"]));
+        let share = match version["percent"].as_u64() {
+            Some(percent) if percent > 0 => format!("{percent} %"),
+            _ => String::new(),
+        };
         [
             number,
             active.to_owned(),
+            share,
             shown(&version["created"]),
             shown(&version["digest"]),
         ]
     });
-    Ok(table(out, ["VERSION", "", "CREATED", "DIGEST"], rows)?)
+    Ok(table(
+        out,
+        ["VERSION", "", "NEW WORK", "CREATED", "DIGEST"],
+        rows,
+    )?)
 }
 
 pub(crate) fn rollback(args: &RollbackArgs) -> anyhow::Result<()> {
@@ -61,12 +70,26 @@ pub(crate) fn rollback(args: &RollbackArgs) -> anyhow::Result<()> {
         None => version_before(&client, &args.agent)?,
     };
     let path = ["v1", "agents", &args.agent, "active"];
-    let answer = client.post(&path, &json!({"version": version}))?;
+    let body = match args.percent {
+        Some(percent) => json!({"version": version, "percent": percent}),
+        None => json!({"version": version}),
+    };
+    let answer = client.post(&path, &body)?;
     let out = &mut io::stdout().lock();
     if args.json {
         return Ok(writeln!(out, "{answer:#}")?);
     }
-    Ok(writeln!(out, "{} is now at v{version}", args.agent)?)
+    let agent = &args.agent;
+    Ok(match args.percent {
+        Some(percent) => {
+            let active = shown(&answer["version"]);
+            writeln!(
+                out,
+                "{agent}: v{version} takes {percent} % of new work, v{active} the rest"
+            )?
+        }
+        None => writeln!(out, "{agent} is now at v{version}")?,
+    })
 }
 
 /// The newest version that is older than the active one.

@@ -29,6 +29,7 @@ mod naming;
 mod negotiate;
 mod ops;
 mod platform;
+mod probe;
 mod respond;
 mod rest;
 mod route;
@@ -38,6 +39,7 @@ mod stall;
 mod timer;
 mod uri;
 mod validate;
+mod versions;
 
 pub use agents::{CardKey, CardKeyError};
 pub use auth::tokens;

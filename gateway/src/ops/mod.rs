@@ -7,11 +7,13 @@ mod push;
 mod read;
 mod send;
 mod skill;
+mod split;
 
 pub(crate) use detached::Detached;
 pub(crate) use push::PushList;
 pub(crate) use read::ListRequest;
 pub(crate) use send::{Opening, SendRequest};
+pub(crate) use skill::choose;
 
 use crate::agents::{AgentEntry, Agents};
 use crate::auth::{Caller, Door};
@@ -141,6 +143,11 @@ impl Operations {
         agent: &Arc<AgentEntry>,
         request: Request,
     ) -> Result<Answer, A2aError> {
+        let other = match agent.split {
+            Some(split) => Box::pin(self.other_version(agent, split, &request)).await?,
+            None => None,
+        };
+        let agent = other.as_ref().unwrap_or(agent);
         let streams = matches!(request, Request::Stream(_) | Request::Subscribe { .. });
         if streams && !agent.definition.streaming {
             let sentence = "this agent does not stream; send, and get the task";

@@ -3,6 +3,7 @@
 mod activity;
 mod auth;
 mod bad_requests;
+mod beginnings;
 mod crash;
 mod extensions;
 mod filters;
@@ -16,6 +17,7 @@ mod serving;
 mod streams;
 mod tasks;
 mod uploads;
+mod versions;
 
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Read};
