@@ -44,7 +44,7 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Run the platform: deployed agents answer at http://ADDR:PORT/agents/NAME
-    Serve(ServeArgs),
+    Serve(Box<ServeArgs>),
     /// Write a new agent project that builds
     New(NewArgs),
     /// Compile a crate (or take a .wasm file) and upload it

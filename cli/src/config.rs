@@ -5,19 +5,22 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::{NonZeroU32, NonZeroU64};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use dormouse_gateway::{MAX_CONNECTIONS, WithoutTokens};
 use dormouse_scheduler::{CallLimits, Preset, SchedulerConfig};
 use dormouse_services::Service;
-use dormouse_services::llm::{Budgets, Llm};
+use dormouse_services::Services;
+use dormouse_services::llm::Budgets;
 use dormouse_services::net::{AllowList, AllowRule};
 use dormouse_store::OpenOptions;
 use serde::Deserialize;
 
 use crate::Usage;
 use crate::models::{self, ModelSettings};
+use crate::secrets::{self, SecretSettings};
 
 pub(crate) const DEFAULT_LISTEN: SocketAddr =
     SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
@@ -86,8 +89,9 @@ pub(crate) struct Settings {
     #[arg(long, value_name = "N")]
     fuel: Option<NonZeroU64>,
 
-    /// Let every agent that says that it needs this service (llm) use it; may be repeated [default: those only that
-    /// are deployed with --grant]
+    /// Let every agent that says that it needs this service use it: llm, a destination of HTTP requests such as
+    /// https://api.example.com, or another agent as agent:NAME; may be repeated [default: those only that are deployed
+    /// with --grant]
     #[arg(long, value_name = "SERVICE")]
     grant: Option<Vec<Service>>,
 
@@ -121,6 +125,21 @@ pub(crate) struct Settings {
     #[arg(long, value_name = "HOST[:PORT]")]
     webhook_allow: Option<Vec<AllowRule>>,
 
+    /// Let agents send HTTP requests to this host or network, too, although it is not on the public internet, if they
+    /// were granted it; written as for --webhook-allow; may be repeated
+    #[arg(long, value_name = "HOST[:PORT]")]
+    http_allow: Option<Vec<AllowRule>>,
+
+    /// Secrets for HTTP requests of agents; in the file only, as [secret.NAME]
+    #[arg(skip)]
+    #[serde(default)]
+    secret: BTreeMap<String, SecretSettings>,
+
+    /// Configuration of single agents; in the file only, as [config.AGENT]
+    #[arg(skip)]
+    #[serde(default)]
+    config: BTreeMap<String, BTreeMap<String, String>>,
+
     /// Send no push notifications
     #[arg(long, num_args = 0, default_missing_value = "true")]
     no_push: Option<bool>,
@@ -143,10 +162,11 @@ pub(crate) struct Config {
     pub(crate) max_connections: usize,
     pub(crate) push_notifications: bool,
     pub(crate) webhook_allow: AllowList,
+    pub(crate) agent_config: BTreeMap<String, BTreeMap<String, String>>,
     pub(crate) store: OpenOptions,
     pub(crate) scheduler: SchedulerConfig,
-    /// `None`: there is no model.
-    pub(crate) llm: Option<Llm>,
+    /// What calls may ask for, with what counts it.
+    pub(crate) services: Services,
 }
 
 impl Config {
@@ -164,43 +184,26 @@ impl Config {
         } else {
             WithoutTokens::Closed
         };
+        let data_dir = settings
+            .data_dir
+            .clone()
+            .unwrap_or_else(|| DEFAULT_DATA_DIR.into());
+        let mut scheduler = settings.scheduler(&data_dir);
         let public_url = settings
             .public_url
             .map(|url| check_origin(&url))
             .transpose()?;
-        let data_dir = settings.data_dir.unwrap_or_else(|| DEFAULT_DATA_DIR.into());
-        let mut scheduler = SchedulerConfig::new(data_dir.join(CODE_DIR));
-        if let Some(preset) = settings.limits {
-            scheduler.limits = preset.limits();
-        }
-        set(
-            &mut scheduler.idle_timeout,
-            settings.idle_timeout.map(|span| span.0),
-        );
-        set(
-            &mut scheduler.code_idle_timeout,
-            settings.code_idle_timeout.map(|span| span.0),
-        );
-        set(
-            &mut scheduler.limits.deadline,
-            settings.call_timeout.map(|span| span.0),
-        );
-        set(
-            &mut scheduler.limits.processor,
-            settings.cpu_limit.map(|span| span.0),
-        );
-        set(
-            &mut scheduler.max_instances,
-            settings.max_instances.map(|count| count.get() as usize),
-        );
-        scheduler.limits.fuel = settings.fuel.map(NonZeroU64::get);
-        scheduler.memory_budget = settings.memory_budget.map(|size| size.0);
-        scheduler.grants = settings.grant.into_iter().flatten().collect();
         let budgets = Budgets {
             agent: settings.llm_agent_tokens,
             principal: settings.llm_principal_tokens,
         };
-        let llm = models::open(settings.llm, settings.llm_script.as_deref(), budgets)?;
+        let services = Services {
+            llm: models::open(settings.llm, settings.llm_script.as_deref(), budgets)?,
+            ..Services::default()
+        };
+        let inside = settings.http_allow.into_iter().flatten().collect();
+        let egress = secrets::egress(inside, settings.secret, &services)?;
+        scheduler.egress = Arc::new(egress);
         let accept_data_loss = settings.accept_data_loss == Some(true);
         Ok(Self {
             listen,
@@ -216,12 +219,13 @@ impl Config {
             max_connections: MAX_CONNECTIONS,
             push_notifications: settings.no_push != Some(true),
             webhook_allow: settings.webhook_allow.into_iter().flatten().collect(),
+            agent_config: settings.config,
             store: OpenOptions {
                 accept_data_loss,
                 ..OpenOptions::default()
             },
             scheduler,
-            llm,
+            services,
         })
     }
 }
@@ -233,6 +237,38 @@ fn set<T>(to: &mut T, value: Option<T>) {
 }
 
 impl Settings {
+    /// How instances are kept and calls are bounded.
+    fn scheduler(&self, data_dir: &Path) -> SchedulerConfig {
+        let mut scheduler = SchedulerConfig::new(data_dir.join(CODE_DIR));
+        if let Some(preset) = self.limits {
+            scheduler.limits = preset.limits();
+        }
+        set(
+            &mut scheduler.idle_timeout,
+            self.idle_timeout.map(|span| span.0),
+        );
+        set(
+            &mut scheduler.code_idle_timeout,
+            self.code_idle_timeout.map(|span| span.0),
+        );
+        set(
+            &mut scheduler.limits.deadline,
+            self.call_timeout.map(|span| span.0),
+        );
+        set(
+            &mut scheduler.limits.processor,
+            self.cpu_limit.map(|span| span.0),
+        );
+        set(
+            &mut scheduler.max_instances,
+            self.max_instances.map(|count| count.get() as usize),
+        );
+        scheduler.limits.fuel = self.fuel.map(NonZeroU64::get);
+        scheduler.memory_budget = self.memory_budget.map(|size| size.0);
+        scheduler.grants = self.grant.iter().flatten().cloned().collect();
+        scheduler
+    }
+
     /// Calls need some time.
     fn check_times(&self) -> anyhow::Result<()> {
         if self.call_timeout.is_some_and(|span| span.0.is_zero()) {
@@ -271,6 +307,9 @@ impl Settings {
             accept_data_loss: self.accept_data_loss.or(file.accept_data_loss),
             insecure: self.insecure.or(file.insecure),
             webhook_allow: self.webhook_allow.or(file.webhook_allow),
+            http_allow: self.http_allow.or(file.http_allow),
+            secret: file.secret,
+            config: file.config,
             no_push: self.no_push.or(file.no_push),
             drain_timeout: self.drain_timeout.or(file.drain_timeout),
         }

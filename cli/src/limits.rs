@@ -44,7 +44,8 @@ pub(crate) struct LimitArgs {
     #[arg(long, value_name = "ISOLATION")]
     isolation: Option<Isolation>,
 
-    /// Let its agents use this service (llm), if they say that they need it; may be repeated
+    /// Let its agents use this service, if they say that they need it: llm, a destination of HTTP requests such as
+    /// https://api.example.com, or another agent as agent:NAME; may be repeated
     #[arg(long, value_name = "SERVICE")]
     grant: Option<Vec<Service>>,
 }

@@ -18,6 +18,7 @@ mod limits;
 mod models;
 
 mod render;
+mod secrets;
 mod send;
 mod sse;
 
@@ -55,7 +56,7 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> anyhow::Result<ExitCode> {
     let done = match command {
-        Command::Serve(args) => return serve::serve(args),
+        Command::Serve(args) => return serve::serve(*args),
         Command::Send(args) => return send::send(&args),
         Command::Doctor(args) => return doctor::doctor(&args),
         Command::New(args) => new::new(&args),

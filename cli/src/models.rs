@@ -132,7 +132,8 @@ fn model(name: &str, settings: ModelSettings) -> anyhow::Result<Model> {
     }))
 }
 
-fn key(variable: Option<&str>, file: Option<&Path>) -> Result<Option<Secret>, String> {
+/// A secret from where it is kept.
+pub(crate) fn key(variable: Option<&str>, file: Option<&Path>) -> Result<Option<Secret>, String> {
     let text = match (variable, file) {
         (None, None) => return Ok(None),
         (Some(_), Some(_)) => return Err("give key-env or key-file, not both".to_owned()),

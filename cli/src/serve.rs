@@ -10,7 +10,8 @@ use anyhow::{Context, anyhow};
 use dormouse_gateway::{CardKey, Gateway, GatewayConfig, WithoutTokens};
 use dormouse_scheduler::Scheduler;
 use dormouse_scheduler::machine::{self, Machine};
-use dormouse_services::llm::{Llm, LlmMetrics};
+use dormouse_services::egress::Egress;
+use dormouse_services::llm::LlmMetrics;
 use dormouse_services::{Services, TaskEngine, TaskLimits};
 use dormouse_store::{Digest, Registry, Store, StoreError};
 use tokio::net::TcpListener;
@@ -117,8 +118,9 @@ async fn run(config: Config, store: &Store) -> anyhow::Result<()> {
     let listener = listen(config.listen).await?;
     let address = listener.local_addr()?;
     let metrics = prometheus::Registry::new();
+    let services = config.services;
+    register(&services, &config.scheduler.egress, &metrics)?;
     let scheduler = Scheduler::new(config.scheduler, Arc::clone(&store.modules), &metrics)?;
-    let services = services(config.llm, &metrics)?;
     let (engine, interrupted) =
         TaskEngine::open_with(Arc::clone(&store.tasks), TaskLimits::default(), services).await?;
     if interrupted > 0 {
@@ -137,6 +139,7 @@ async fn run(config: Config, store: &Store) -> anyhow::Result<()> {
     limits.card_key = Some(CardKey::open(&config.card_key)?);
     limits.drain_grace = config.drain_timeout;
     limits.push_notifications = config.push_notifications;
+    limits.agent_config = config.agent_config;
     limits.webhook_allow = config.webhook_allow;
     let mut gateway = Gateway::new(limits, store, engine, scheduler.clone(), metrics)?;
     if let Some(address) = config.metrics_listen {
@@ -149,19 +152,21 @@ async fn run(config: Config, store: &Store) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What calls may ask for, with its metrics.
-fn services(llm: Option<Llm>, metrics: &prometheus::Registry) -> anyhow::Result<Services> {
-    let services = Services {
-        llm,
-        ..Services::default()
-    };
+/// The metrics of what calls may ask for.
+fn register(
+    services: &Services,
+    egress: &Egress,
+    metrics: &prometheus::Registry,
+) -> anyhow::Result<()> {
     metrics.register(Box::new(services.denied.clone()))?;
+    metrics.register(Box::new(egress.outcomes()))?;
+    metrics.register(Box::new(services.agent_calls.clone()))?;
     if let Some(llm) = &services.llm {
         let LlmMetrics { requests, tokens } = llm.metrics();
         metrics.register(Box::new(requests))?;
         metrics.register(Box::new(tokens))?;
     }
-    Ok(services)
+    Ok(())
 }
 
 async fn listen(address: std::net::SocketAddr) -> anyhow::Result<TcpListener> {

@@ -2,6 +2,7 @@
 
 use crate::agents::CardKey;
 use dormouse_services::net::AllowList;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// What happens to requests while there is no token. As soon as there is one, requests need one.
@@ -71,6 +72,8 @@ pub struct GatewayConfig {
     pub cached_agents: u64,
     /// Agents with a metrics label of their own; the others share "other".
     pub labelled_agents: usize,
+    /// What guests read as their configuration, by agent; what was set at the server goes before it.
+    pub agent_config: BTreeMap<String, BTreeMap<String, String>>,
     pub filters: FilterRules,
 }
 
@@ -133,6 +136,7 @@ impl GatewayConfig {
             drain_grace: Duration::from_secs(20),
             cached_agents: 10_000,
             labelled_agents: 100,
+            agent_config: BTreeMap::new(),
             filters: FilterRules::default(),
         }
     }

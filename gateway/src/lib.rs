@@ -13,6 +13,7 @@ mod auth;
 mod body;
 mod catalog;
 pub mod config;
+mod configuration;
 mod connection;
 mod document;
 mod errors;

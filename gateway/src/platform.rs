@@ -2,9 +2,11 @@
 
 use crate::activity;
 use crate::agents::Agents;
+use crate::agents::values::{self, Values};
 use crate::auth;
 use crate::body;
 use crate::catalog;
+use crate::configuration;
 use crate::errors::ApiError;
 use crate::filters::{self, Filters};
 use crate::handle::{Shared, method_not_allowed};
@@ -89,6 +91,14 @@ async fn serve(
         Route::Limits(name) if method == Method::DELETE => limits::delete(shared, name).await,
         Route::Limits(name) if is_read(method) => limits::get(shared, name).await,
         Route::Limits(_) => Ok(method_not_allowed("GET, HEAD, PUT, DELETE")),
+        Route::Config(name) if method == Method::PUT => {
+            configuration::put(shared, name, body).await
+        }
+        Route::Config(name) if method == Method::DELETE => {
+            configuration::delete(shared, name).await
+        }
+        Route::Config(name) if is_read(method) => configuration::get(shared, name).await,
+        Route::Config(_) => Ok(method_not_allowed("GET, HEAD, PUT, DELETE")),
         Route::Logs(name) if is_read(method) => {
             activity::logs(shared, name, parts.uri.query()).await
         }
@@ -363,6 +373,11 @@ async fn delete(shared: &Arc<Shared>, name: &str) -> Result<Reply, ApiError> {
 
 async fn delete_agent(shared: Arc<Shared>, name: String) -> Result<Reply, ApiError> {
     let _changing = shared.changes.lock().await;
+    // First, so that nothing of it is left for another agent of this name if the server dies in between.
+    let engine = &shared.operations.engine;
+    let forgotten = engine.forget_memory(&name).await;
+    forgotten.map_err(|error| ApiError::internal("an agent's memory was not deleted", &error))?;
+    values::write(&*shared.tasks, &name, &Values::new()).await?;
     let (modules, registry) = (Arc::clone(&shared.modules), Arc::clone(&shared.registry));
     let (owned, filters) = (name.clone(), Arc::clone(&shared.filters));
     let (versions, removed) = blocking(move || {
@@ -378,6 +393,9 @@ async fn delete_agent(shared: Arc<Shared>, name: String) -> Result<Reply, ApiErr
         .agents
         .changed(&name, versions.iter().map(|version| version.number));
     shared.operations.scheduler.retire(&name, None);
+    // What calls have kept that ran meanwhile.
+    let forgotten = engine.forget_memory(&name).await;
+    forgotten.map_err(|error| ApiError::internal("an agent's memory was not deleted", &error))?;
     shared.operations.scheduler.forget_usage(&name);
     shared.operations.scheduler.logs().forget(&name);
     for digest in &removed {

@@ -12,6 +12,7 @@ pub(crate) enum Route<'a> {
     Versions(&'a str),
     Active(&'a str),
     Limits(&'a str),
+    Config(&'a str),
     Logs(&'a str),
     /// A task of any agent.
     AnyTask(&'a str),
@@ -125,6 +126,7 @@ fn platform(path: &str) -> Route<'_> {
         Some((name, "versions")) => Route::Versions(name),
         Some((name, "active")) => Route::Active(name),
         Some((name, "limits")) => Route::Limits(name),
+        Some((name, "config")) => Route::Config(name),
         Some((name, "logs")) => Route::Logs(name),
         _ => Route::Unknown,
     }
@@ -239,6 +241,7 @@ mod tests {
             ("/v1/agents/calc/versions", Route::Versions("calc")),
             ("/v1/agents/calc/active", Route::Active("calc")),
             ("/v1/agents/calc/limits", Route::Limits("calc")),
+            ("/v1/agents/calc/config", Route::Config("calc")),
             ("/v1/agents/calc/logs", Route::Logs("calc")),
             ("/v1/tasks/7", Route::AnyTask("7")),
             ("/v1/agents/calc/other", Route::Unknown),

@@ -65,7 +65,7 @@ impl Gateway {
             config.labelled_agents,
         )?);
         let agents = Agents::new(
-            Arc::clone(&store.registry),
+            store,
             scheduler.clone(),
             Arc::clone(&metrics),
             Issuer {
@@ -73,7 +73,7 @@ impl Gateway {
                 key: config.card_key.clone(),
                 push_notifications: config.push_notifications,
             },
-            config.cached_agents,
+            &config,
         );
         let webhooks = config
             .push_notifications
@@ -93,6 +93,7 @@ impl Gateway {
             calls: TaskTracker::new(),
             acceptance_grace: config.acceptance_grace,
         });
+        operations.engine.connect(Arc::downgrade(&operations) as _);
         let stream_rules = StreamRules {
             keep_alive: config.stream_keep_alive,
             end: CancellationToken::new(),

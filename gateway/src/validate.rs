@@ -74,6 +74,7 @@ pub(crate) fn sent(
     let push = configuration.task_push_notification_config;
     let message = checked(message)?;
     Ok(Box::new(SendRequest {
+        chain: None,
         push: push.map(push::config).transpose()?,
         idempotency_key: idempotency_key(&message)?,
         extensions: Vec::new(),

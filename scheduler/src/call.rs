@@ -6,6 +6,7 @@ use dormouse_services::model::{FailureClass, Isolation, Message, Metadata, Outco
 use dormouse_services::{Call, Grants};
 use dormouse_store::Digest;
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,6 +26,8 @@ pub struct VersionRef {
     /// Services that its calls may ask for.
     pub grants: Grants,
     pub limits: Arc<CallLimits>,
+    /// What its guest reads as its configuration.
+    pub config: Arc<BTreeMap<String, String>>,
     /// Where its agent's calls are summed up.
     pub usage: Arc<Usage>,
 }
@@ -47,6 +50,7 @@ impl PartialEq for VersionRef {
             && self.concurrency == other.concurrency
             && self.grants == other.grants
             && self.limits == other.limits
+            && self.config == other.config
     }
 }
 

@@ -3,8 +3,10 @@
 use crate::engine::TICK;
 use crate::machine;
 use dormouse_services::Grants;
+use dormouse_services::egress::Egress;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How instances are kept and calls are bounded.
@@ -42,6 +44,8 @@ pub struct SchedulerConfig {
     pub limits: CallLimits,
     /// Services that every agent gets which needs them; others only those that were granted to them.
     pub grants: Grants,
+    /// The way out for agents that were granted destinations.
+    pub egress: Arc<Egress>,
 }
 
 /// A set of limits, from which single ones may still be changed.
@@ -194,6 +198,7 @@ impl SchedulerConfig {
             tick: TICK,
             limits: CallLimits::default(),
             grants: Grants::default(),
+            egress: Arc::default(),
         }
     }
 }

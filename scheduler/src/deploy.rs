@@ -323,6 +323,11 @@ fn add_needs(definitions: &mut [AgentDefinition], needs: Vec<Needs>) -> Result<(
             if !agent.needs.contains(&service) {
                 agent.needs.push(service);
             }
+            if agent.needs.len() > MAX_NEEDS {
+                return Err(format!(
+                    "agent `{name}` needs more than {MAX_NEEDS} services"
+                ));
+            }
         }
     }
     Ok(())
@@ -332,6 +337,8 @@ fn add_needs(definitions: &mut [AgentDefinition], needs: Vec<Needs>) -> Result<(
 const MAX_AGENTS: usize = 64;
 /// Calls in one instance at a time.
 const MAX_CONCURRENCY: u32 = 1_000;
+/// Services that one agent needs.
+const MAX_NEEDS: usize = 64;
 /// Skills of one agent.
 const MAX_SKILLS: usize = 256;
 /// Bytes of one definition as JSON: it is read whenever an agent wakes.

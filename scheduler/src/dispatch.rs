@@ -46,6 +46,13 @@ struct Inner {
 /// A call's place, to be used by [`Scheduler::call_at`]. Dropping it gives it back.
 pub struct Place(pool::Place);
 
+impl Place {
+    /// Waits until the call could begin. Nothing is lost if the wait is given up.
+    pub async fn ready(&mut self) {
+        self.0.ready().await;
+    }
+}
+
 /// Why a call cannot have a place. Nothing was begun.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum NoPlace {
@@ -233,8 +240,8 @@ impl Scheduler {
     }
 
     /// Services that every agent gets which needs them.
-    pub fn grants(&self) -> Grants {
-        self.0.config.grants
+    pub fn grants(&self) -> &Grants {
+        &self.0.config.grants
     }
 
     /// What a call of an agent may use that has no limits of its own.
@@ -334,12 +341,10 @@ impl Inner {
             Found::Room(room) => room.make(),
         };
         let (code, temperature) = self.code(&request.version).await?;
-        let VersionRef { limits, usage, .. } = &*request.version;
-        let usage = Arc::clone(usage);
-        let pace = Arc::clone(pace);
-        let instance = Instance::start(&self.engine, &code, limits, usage, deadline, pace)
+        let version = &request.version;
+        let instance = Instance::start(&self.engine, &code, version, deadline, Arc::clone(pace))
             .await
-            .map_err(|error| self.explain(&error, limits))?;
+            .map_err(|error| self.explain(&error, &version.limits))?;
         Ok((slot.hold(Box::new(instance)), temperature))
     }
 

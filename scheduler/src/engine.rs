@@ -4,6 +4,7 @@ use crate::config::SchedulerConfig;
 use crate::machine::{slots, stacks};
 use dormouse_filters::clock::{Clock, Running};
 use dormouse_services::LogBook;
+use dormouse_services::egress::Egress;
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
@@ -33,6 +34,8 @@ pub(crate) struct Engine {
     /// What its guests log.
     pub(crate) logs: Arc<LogBook>,
     pub(crate) clock: Arc<Clock>,
+    /// The way out for its guests.
+    pub(crate) egress: Arc<Egress>,
 }
 
 impl Engine {
@@ -56,6 +59,7 @@ impl Engine {
             wasmtime,
             logs: Arc::default(),
             clock,
+            egress: Arc::clone(&config.egress),
         })
     }
 

@@ -18,7 +18,12 @@ use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamError, StreamResult};
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
+mod agents;
+mod config;
+mod http;
 mod services;
+
+pub(crate) use http::GuestHttp;
 
 pub(crate) mod wit {
     //! Generated from `wit/agent.wit`.
@@ -68,6 +73,7 @@ pub(crate) struct GuestState {
     /// The calls that are in it, if there may be several.
     pub(crate) calls: Option<Box<Calls>>,
     wasi: WasiCtx,
+    http: GuestHttp,
     log: SharedLog,
 }
 
@@ -80,6 +86,7 @@ impl GuestState {
         usage: Arc<Usage>,
         deadline: Instant,
         pace: Arc<Pace>,
+        http: GuestHttp,
     ) -> Self {
         let log = SharedLog::default();
         let output = |level| GuestOutput {
@@ -102,6 +109,7 @@ impl GuestState {
             pace,
             calls: None,
             wasi,
+            http,
             log,
         }
     }
@@ -126,6 +134,9 @@ pub(crate) fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<Guest
     let mut linker = Linker::new(engine);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
     wasmtime_wasi::p3::add_to_linker(&mut linker)?;
+    wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
+    wasmtime_wasi_http::p3::add_to_linker(&mut linker)?;
+    config::add_to_linker(&mut linker)?;
     wit::Agent::add_to_linker::<_, HasSelf<GuestState>>(&mut linker, |state| state)?;
     Ok(linker)
 }

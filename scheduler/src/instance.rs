@@ -6,10 +6,9 @@ use crate::convert;
 use crate::engine::Engine;
 use crate::host::wit::dormouse::agent::types as wit;
 use crate::host::wit::{Agent, AgentPre};
-use crate::host::{GuestState, HostCall};
+use crate::host::{GuestHttp, GuestState, HostCall};
 use crate::lane::Pace;
 use crate::shared::{self, Skills};
-use crate::usage::Usage;
 use dormouse_services::log_book::LogBook;
 use dormouse_services::logs::{CallLog, LogLimits};
 use dormouse_services::model::{FailureClass, Outcome};
@@ -69,11 +68,14 @@ pub(crate) fn is_too_many_handles(error: &wasmtime::Error) -> bool {
 fn store(
     engine: &Engine,
     limits: &CallLimits,
-    usage: Arc<Usage>,
+    version: Option<&Arc<VersionRef>>,
     deadline: Instant,
     pace: Arc<Pace>,
 ) -> wasmtime::Result<Store<GuestState>> {
-    let state = GuestState::new(limits, usage, deadline, pace);
+    // At deploy it is nobody's yet, so nobody's usage grows.
+    let usage = version.map_or_else(Arc::default, |version| Arc::clone(&version.usage));
+    let http = GuestHttp::new(Arc::clone(&engine.egress), version.cloned());
+    let state = GuestState::new(limits, usage, deadline, pace, http);
     let mut store = Store::new(&engine.wasmtime, state);
     store.limiter(|state| &mut state.limiter);
     store.set_hostcall_fuel(limits.host_call_bytes);
@@ -108,12 +110,12 @@ impl Instance {
     pub(crate) async fn start(
         engine: &Engine,
         code: &AgentPre<GuestState>,
-        limits: &CallLimits,
-        usage: Arc<Usage>,
+        version: &Arc<VersionRef>,
         deadline: Instant,
         pace: Arc<Pace>,
     ) -> wasmtime::Result<Self> {
-        let mut store = store(engine, limits, usage, deadline, pace)?;
+        let limits = &version.limits;
+        let mut store = store(engine, limits, Some(version), deadline, pace)?;
         let _running = engine.enter();
         let guest = code.instantiate_async(&mut store).await?;
         Ok(Self {
@@ -132,8 +134,7 @@ impl Instance {
         limits: &CallLimits,
         deadline: Instant,
     ) -> wasmtime::Result<Self> {
-        // It is nobody's yet, so nobody's usage grows.
-        let mut store = store(engine, limits, Arc::default(), deadline, Pace::new())?;
+        let mut store = store(engine, limits, None, deadline, Pace::new())?;
         let _running = engine.enter();
         let instance = code.instance_pre().instantiate_async(&mut store).await?;
         let manifest = instance.get_export_index(&mut store, None, MANIFEST);
@@ -159,12 +160,11 @@ impl Instance {
     pub(crate) async fn start_shared(
         engine: &Engine,
         code: &AgentPre<GuestState>,
-        version: &VersionRef,
+        version: &Arc<VersionRef>,
         pace: Arc<Pace>,
     ) -> wasmtime::Result<Self> {
         let deadline = Instant::now() + version.limits.deadline;
-        let usage = Arc::clone(&version.usage);
-        let mut store = store(engine, &version.limits, usage, deadline, pace)?;
+        let mut store = store(engine, &version.limits, Some(version), deadline, pace)?;
         let calls = version.concurrency as usize;
         store.set_max_component_handles(MAX_HANDLES + calls * HANDLES_PER_CALL);
         let _running = engine.enter();
@@ -303,7 +303,7 @@ impl Lowered {
         };
         Self {
             call,
-            grants: version.grants,
+            grants: version.grants.clone(),
             log,
             context,
             skill,

@@ -69,6 +69,7 @@ impl Steps {
                 isolation: definition.isolation,
                 concurrency: definition.concurrency,
                 grants: dormouse_services::Grants::default(),
+                config: Arc::default(),
                 limits: Arc::new(config.limits.clone()),
                 usage: Arc::default(),
             }),
@@ -114,10 +115,8 @@ impl Steps {
     /// # Errors
     /// When the engine has no room.
     pub async fn start(&self, linked: &Linked) -> Result<Started, Failure> {
-        let limits = &self.config.limits;
-        let usage = Arc::clone(&self.version.usage);
         let pace = Pace::new();
-        let started = Instance::start(&self.engine, &linked.0, limits, usage, later(), pace);
+        let started = Instance::start(&self.engine, &linked.0, &self.version, later(), pace);
         Ok(Started(started.await?))
     }
 

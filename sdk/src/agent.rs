@@ -87,18 +87,44 @@ pub struct AgentDefinition {
 }
 
 /// A service that an agent has only if its definition says that it needs it and the platform's operator grants it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Service {
     /// Language models: [`Runtime::llm`](crate::Runtime::llm).
     Llm,
+    /// HTTP requests to an origin: [`Runtime::http`](crate::Runtime::http).
+    Http(String),
+    /// Calls of another agent: [`Runtime::agents`](crate::Runtime::agents).
+    Agent(String),
 }
 
 impl Service {
-    /// The word in manifests and in `dormouse deploy --grant`.
-    pub fn as_str(self) -> &'static str {
+    /// HTTP requests to this scheme, host and port, such as `https://api.example.com` or `http://10.0.0.7:8080`. There
+    /// are no wildcards; the platform checks it at deploy.
+    ///
+    /// ```
+    /// use dormouse_sdk::{Agent, Service};
+    ///
+    /// let agent = Agent::builder().with_grant(Service::http("https://api.example.com")).build();
+    /// assert_eq!(agent.needs[0].to_string(), "https://api.example.com");
+    /// ```
+    pub fn http(origin: impl Into<String>) -> Self {
+        Service::Http(origin.into())
+    }
+
+    /// Calls of the agent that is deployed under this name.
+    pub fn agent(name: impl Into<String>) -> Self {
+        Service::Agent(name.into())
+    }
+}
+
+/// The text in manifests and in `dormouse deploy --grant`.
+impl fmt::Display for Service {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Service::Llm => "llm",
+            Service::Llm => f.write_str("llm"),
+            Service::Http(origin) => f.write_str(origin),
+            Service::Agent(name) => write!(f, "agent:{name}"),
         }
     }
 }

@@ -59,5 +59,20 @@ pub(crate) trait CallHost {
         scope: MemoryScope,
         query: MemoryQuery,
     ) -> LocalFuture<'_, Result<Vec<MemoryHit>, AgentError>>;
+    /// What the imports of a call take, for those that are not behind this trait.
+    #[cfg(target_family = "wasm")]
+    fn handle(&self) -> &crate::wasm::bindings::dormouse::agent::tasks::Call;
+    #[cfg(not(target_family = "wasm"))]
+    fn config(&self, key: &str) -> Option<String>;
+    #[cfg(not(target_family = "wasm"))]
+    fn call_agent(
+        &self,
+        request: crate::AgentRequest,
+    ) -> LocalFuture<'_, Result<crate::AgentReply, AgentError>>;
+    #[cfg(not(target_family = "wasm"))]
+    fn http(
+        &self,
+        request: crate::HttpRequest,
+    ) -> LocalFuture<'_, Result<crate::HttpResponse, AgentError>>;
     fn generate(&self, request: LlmRequest) -> LocalFuture<'_, Result<LlmResponse, AgentError>>;
 }

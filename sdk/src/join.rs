@@ -47,3 +47,30 @@ pub async fn join_all<F: Future>(futures: impl IntoIterator<Item = F>) -> Vec<F:
     .await;
     values.into_iter().flatten().collect()
 }
+
+/// Two futures at once.
+#[cfg(target_family = "wasm")]
+pub(crate) async fn both<A: Future, B: Future>(left: A, right: B) -> (A::Output, B::Output) {
+    let (mut left, mut right) = (std::pin::pin!(left), std::pin::pin!(right));
+    let (mut one, mut other) = (None, None);
+    poll_fn(move |cx| {
+        if one.is_none()
+            && let Poll::Ready(value) = left.as_mut().poll(cx)
+        {
+            one = Some(value);
+        }
+        if other.is_none()
+            && let Poll::Ready(value) = right.as_mut().poll(cx)
+        {
+            other = Some(value);
+        }
+        match (one.take(), other.take()) {
+            (Some(one), Some(other)) => Poll::Ready((one, other)),
+            (left, right) => {
+                (one, other) = (left, right);
+                Poll::Pending
+            }
+        }
+    })
+    .await
+}

@@ -59,6 +59,8 @@ mod state;
 mod progress;
 mod runtime;
 
+mod agents;
+mod http;
 mod join;
 mod llm;
 mod memory;
@@ -85,9 +87,11 @@ pub use agent::{
     Agent, AgentBuilder, AgentDefinition, Extension, Isolation, Provider, RegisteredSkill, Service,
     SkillMetadata,
 };
+pub use agents::{AgentReply, AgentRequest, AgentTask, AgentTaskState, Agents};
 pub use content::{Artifact, Content, File, FileSource, Part, PartContent};
 pub use dormouse_sdk_macros::{entrypoint, include_skill, init, skill};
 pub use error::AgentError;
+pub use http::{Http, HttpRequest, HttpResponse};
 pub use join::join_all;
 pub use json::Json;
 pub use llm::{

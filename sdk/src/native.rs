@@ -11,8 +11,9 @@ use std::time::{Duration, Instant};
 use crate::host::{CallHost, LocalFuture, Scope};
 use crate::native_services::{self, NativeServices};
 use crate::{
-    AgentError, Artifact, CallContext, Content, Level, LlmRequest, LlmResponse, MemoryEntry,
-    MemoryHit, MemoryQuery, MemoryScope, Turn,
+    AgentError, AgentReply, AgentRequest, Artifact, CallContext, Content, HttpRequest,
+    HttpResponse, Level, LlmRequest, LlmResponse, MemoryEntry, MemoryHit, MemoryQuery, MemoryScope,
+    Turn,
 };
 
 /// What agents remember, by scope, id of the task or context, and key.
@@ -191,6 +192,18 @@ impl CallHost for NativeHost {
     ) -> LocalFuture<'_, Result<Vec<MemoryHit>, AgentError>> {
         let owner = native_services::owner(scope, &self.context);
         Box::pin(async move { Ok(self.services.search(&owner, &query)) })
+    }
+
+    fn config(&self, key: &str) -> Option<String> {
+        self.services.config.borrow().get(key).cloned()
+    }
+
+    fn call_agent(&self, request: AgentRequest) -> LocalFuture<'_, Result<AgentReply, AgentError>> {
+        Box::pin(async move { self.services.call_agent(&request) })
+    }
+
+    fn http(&self, request: HttpRequest) -> LocalFuture<'_, Result<HttpResponse, AgentError>> {
+        Box::pin(async move { self.services.http(&request) })
     }
 
     fn generate(&self, request: LlmRequest) -> LocalFuture<'_, Result<LlmResponse, AgentError>> {

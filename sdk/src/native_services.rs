@@ -7,8 +7,8 @@ use std::rc::Rc;
 use serde_json::Value;
 
 use crate::{
-    AgentError, CallContext, LlmRequest, LlmResponse, MemoryEntry, MemoryHit, MemoryQuery,
-    MemoryScope,
+    AgentError, AgentReply, AgentRequest, CallContext, HttpRequest, HttpResponse, LlmRequest,
+    LlmResponse, MemoryEntry, MemoryHit, MemoryQuery, MemoryScope,
 };
 
 /// Entries that one answer has, as on the platform.
@@ -18,10 +18,19 @@ const MAX_KEY_BYTES: usize = 128;
 /// What stands for a language model.
 pub(crate) type FakeModel = Rc<dyn Fn(&LlmRequest) -> Result<LlmResponse, AgentError>>;
 
+/// What stands for the servers that an agent sends to.
+pub(crate) type FakeServers = Rc<dyn Fn(&HttpRequest) -> Result<HttpResponse, AgentError>>;
+
+/// What stands for the other agents.
+pub(crate) type FakeAgents = Rc<dyn Fn(&AgentRequest) -> Result<AgentReply, AgentError>>;
+
 /// What the calls of a native run share.
 #[derive(Default)]
 pub(crate) struct NativeServices {
     pub(crate) model: RefCell<Option<FakeModel>>,
+    pub(crate) servers: RefCell<Option<FakeServers>>,
+    pub(crate) agents: RefCell<Option<FakeAgents>>,
+    pub(crate) config: RefCell<BTreeMap<String, String>>,
     entries: RefCell<BTreeMap<(Owner, String), MemoryEntry>>,
 }
 
@@ -98,6 +107,27 @@ impl NativeServices {
         hits.sort_by(|left, right| right.score.total_cmp(&left.score));
         hits.truncate(MAX_ANSWER.min(query.limit as usize));
         hits
+    }
+
+    pub(crate) fn call_agent(&self, request: &AgentRequest) -> Result<AgentReply, AgentError> {
+        let agents = self.agents.borrow().clone();
+        let agents = agents.ok_or_else(|| {
+            AgentError::Unavailable(
+                "a native run has no other agents but what a test gives it (Conversation::with_agents)".to_owned(),
+            )
+        })?;
+        agents(request)
+    }
+
+    pub(crate) fn http(&self, request: &HttpRequest) -> Result<HttpResponse, AgentError> {
+        let servers = self.servers.borrow().clone();
+        let servers = servers.ok_or_else(|| {
+            AgentError::Unavailable(
+                "a native run sends nothing but to what a test gives it (Conversation::with_http)"
+                    .to_owned(),
+            )
+        })?;
+        servers(request)
     }
 
     pub(crate) fn generate(&self, request: &LlmRequest) -> Result<LlmResponse, AgentError> {

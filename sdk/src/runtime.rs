@@ -2,7 +2,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::host::CallHost;
-use crate::{AgentError, Content, Json, Llm, Memory, MemoryScope};
+use crate::{AgentError, Agents, Content, Http, Json, Llm, Memory, MemoryScope};
 
 /// What a skill may know about its call and ask of the platform.
 ///
@@ -61,6 +61,34 @@ impl Runtime {
     /// The same by the name that agents from radkit call.
     pub fn default_llm(&self) -> Llm {
         self.llm()
+    }
+
+    /// A value of the agent's configuration, which its operator sets; none if it is not set. Secrets are not there: the
+    /// host puts them into requests ([`http`](Self::http)).
+    ///
+    /// # Errors
+    /// Unavailable if the platform cannot read it.
+    pub fn config(&self, key: &str) -> Result<Option<String>, AgentError> {
+        // Not behind the trait object on the platform: a module that reads none does not import this.
+        #[cfg(target_family = "wasm")]
+        return crate::wasm::config(key);
+        #[cfg(not(target_family = "wasm"))]
+        Ok(self.host.config(key))
+    }
+
+    /// Other agents of the platform that this one was granted ([`Service::agent`](crate::Service::agent)).
+    pub fn agents(&self) -> Agents {
+        Agents {
+            host: Rc::clone(&self.host),
+        }
+    }
+
+    /// HTTP requests to destinations that the agent was granted ([`Service::http`](crate::Service::http)).
+    pub fn http(&self) -> Http {
+        Http {
+            #[cfg(not(target_family = "wasm"))]
+            host: Rc::clone(&self.host),
+        }
     }
 
     /// Waits without holding anything up: other calls in this instance, and what is joined with this, go on.

@@ -13,8 +13,9 @@ use crate::dispatch::{self, Call};
 use crate::native::{self, Effect, Memory, NativeHost};
 use crate::native_services::NativeServices;
 use crate::{
-    Agent, AgentDefinition, AgentError, Artifact, CallContext, Content, Level, LlmRequest,
-    LlmResponse, Outcome, Role, SkillHandler, SkillSlot, Turn,
+    Agent, AgentDefinition, AgentError, AgentReply, AgentRequest, Artifact, CallContext, Content,
+    HttpRequest, HttpResponse, Level, LlmRequest, LlmResponse, Outcome, Role, SkillHandler,
+    SkillSlot, Turn,
 };
 
 /// A client that talks to one skill, in one context. A message continues the task that waits for
@@ -103,6 +104,46 @@ impl Conversation {
         model: impl Fn(&LlmRequest) -> Result<LlmResponse, AgentError> + 'static,
     ) -> Self {
         *self.services.model.borrow_mut() = Some(Rc::new(model));
+        self
+    }
+
+    /// The same conversation, with one more value of the agent's configuration.
+    ///
+    /// ```
+    /// # use dormouse_sdk::prelude::*;
+    /// # use dormouse_sdk::testing::Conversation;
+    /// # #[skill(id = "greet", name = "Greet", description = "Greets.")]
+    /// # struct Greet;
+    /// # impl SkillHandler for Greet {
+    /// #     async fn on_request(&self, _: &mut State, _: &ProgressSender, runtime: &Runtime, _: Content)
+    /// #         -> Result<OnRequestResult, AgentError> {
+    /// let greeting = runtime.config("greeting")?.unwrap_or("Hello".to_owned());
+    /// # Ok(OnRequestResult::completed(greeting)) } }
+    /// assert_eq!(Conversation::new(Greet).send("?").text(), "Hello");
+    /// let mut french = Conversation::new(Greet).with_config("greeting", "Bonjour");
+    /// assert_eq!(french.send("?").text(), "Bonjour");
+    /// ```
+    pub fn with_config(self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        let values = &self.services.config;
+        values.borrow_mut().insert(key.into(), value.into());
+        self
+    }
+
+    /// The same conversation, with a function in the place of all other agents.
+    pub fn with_agents(
+        self,
+        agents: impl Fn(&AgentRequest) -> Result<AgentReply, AgentError> + 'static,
+    ) -> Self {
+        *self.services.agents.borrow_mut() = Some(Rc::new(agents));
+        self
+    }
+
+    /// The same conversation, with a function in the place of every server that the skill sends to.
+    pub fn with_http(
+        self,
+        servers: impl Fn(&HttpRequest) -> Result<HttpResponse, AgentError> + 'static,
+    ) -> Self {
+        *self.services.servers.borrow_mut() = Some(Rc::new(servers));
         self
     }
 

@@ -36,6 +36,8 @@ pub mod bindings {
                 include dormouse:agent/agent@0.1.0;
                 export dormouse:agent/manifest@0.1.0;
                 import wasi:clocks/monotonic-clock@0.3.0;
+                import wasi:http/client@0.3.0;
+                import wasi:config/store@0.2.0-rc.1;
             }
         ",
         world: "dormouse:sdk/sdk",
@@ -45,7 +47,20 @@ pub mod bindings {
     });
 }
 
+mod agents;
+pub(crate) mod http;
 mod services;
+
+pub(crate) use agents::call_agent;
+
+/// By `wasi:config`.
+pub(crate) fn config(key: &str) -> Result<Option<String>, AgentError> {
+    use bindings::wasi::config::store::{self, Error};
+
+    store::get(key).map_err(|error| match error {
+        Error::Upstream(text) | Error::Io(text) => AgentError::Unavailable(text),
+    })
+}
 
 thread_local! {
     // A module has one entrypoint, so one list; it is built once for the life of the instance.
@@ -68,7 +83,7 @@ impl<E: Entrypoint> manifest::Guest for E {
         let needy = agents.iter().filter(|agent| !agent.needs.is_empty());
         needy
             .map(|agent| {
-                let needs = agent.needs.iter().map(|need| need.as_str().to_owned());
+                let needs = agent.needs.iter().map(ToString::to_string);
                 (agent.name.clone(), needs.collect())
             })
             .collect()
@@ -132,6 +147,10 @@ struct Platform {
 }
 
 impl CallHost for Platform {
+    fn handle(&self) -> &skills::Call {
+        &self.call
+    }
+
     fn update(&self, content: Content) -> LocalFuture<'_, Result<(), AgentError>> {
         Box::pin(async move { Ok(self.call.update(content.into()).await?) })
     }

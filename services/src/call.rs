@@ -1,5 +1,6 @@
 //! The task engine as a running call sees it: the right to speak for one task until the call ends.
 
+use crate::agents::Chain;
 use crate::desk::Asker;
 use crate::engine::{Inner, LOST, STOPPED, agent_message, failure_message, status};
 use crate::error::TaskError;
@@ -28,6 +29,8 @@ pub struct Call {
     inner: Arc<Inner>,
     live: Arc<LiveTask>,
     draft: Mutex<Draft>,
+    /// The agents that wait for it; `None` if a client called.
+    chain: Option<Arc<Chain>>,
     pub(crate) screen: OnceLock<Arc<dyn Screen>>,
     /// Set once something was said that nobody may see.
     pub(crate) refused: OnceLock<Refused>,
@@ -71,9 +74,19 @@ impl Call {
             inner,
             live,
             draft,
+            chain: None,
             screen: OnceLock::new(),
             refused: OnceLock::new(),
         }
+    }
+
+    /// Says which agents wait for it.
+    pub fn called_by(&mut self, chain: Option<Arc<Chain>>) {
+        self.chain = chain;
+    }
+
+    pub(crate) fn chain(&self) -> Option<&Chain> {
+        self.chain.as_deref()
     }
 
     /// Keeps a push notification configuration with the new task, if there will be one: its receiver is

@@ -1,5 +1,6 @@
 //! What a running call may ask for besides its task: memory, and services that its agent was granted.
 
+use crate::agents::{AgentReply, AgentRequest, Chain, Inside, Switchboard};
 use crate::call::Call;
 use crate::engine::Inner;
 use crate::error::TaskError;
@@ -7,9 +8,9 @@ use crate::grants::{Grants, Service};
 use crate::llm::{self, Llm};
 use crate::memory::Memory;
 use prometheus::{IntCounterVec, Opts};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock, Weak};
 use thiserror::Error;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, oneshot};
 
 /// Why a service did not do what a guest asked it for. The texts are for the agent's author.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -36,7 +37,11 @@ impl From<TaskError> for ServiceError {
 /// The services that the platform has.
 pub struct Services {
     pub llm: Option<Llm>,
-    /// `dormouse_denied_total`, by `service`; whoever serves metrics registers it.
+    /// What leads calls of agents by agents; it holds the engine that holds this.
+    pub agents: OnceLock<Weak<dyn Switchboard>>,
+    /// `dormouse_agent_calls_total`, by `outcome`, and `dormouse_denied_total`, by `service`; whoever serves metrics
+    /// registers them.
+    pub agent_calls: IntCounterVec,
     pub denied: IntCounterVec,
 }
 
@@ -48,10 +53,24 @@ impl Default for Services {
         );
         let denied =
             IntCounterVec::new(options, &["service"]).expect("the name is constant and valid");
-        for service in Service::ALL {
-            denied.with_label_values(&[service.as_str()]);
+        for kind in Service::KINDS {
+            denied.with_label_values(&[kind]);
         }
-        Self { llm: None, denied }
+        let options = Opts::new(
+            "dormouse_agent_calls_total",
+            "Calls of agents by agents, by what came of them",
+        );
+        let agent_calls =
+            IntCounterVec::new(options, &["outcome"]).expect("the name is constant and valid");
+        for outcome in ["ok", "refused"] {
+            agent_calls.with_label_values(&[outcome]);
+        }
+        Self {
+            llm: None,
+            agents: OnceLock::new(),
+            agent_calls,
+            denied,
+        }
     }
 }
 
@@ -62,7 +81,7 @@ pub struct Desk {
     requests: Semaphore,
 }
 
-/// Requests of one call that may be at models at a time: each is held in memory.
+/// Requests of one call that may be at models and other agents at a time: each is held in memory.
 const MAX_REQUESTS: usize = 16;
 
 /// Whose call it is.
@@ -95,7 +114,7 @@ impl Desk {
     /// # Errors
     /// Denied without the grant, Unavailable if the platform has no model, Limit with too many at a time; else what [`Llm::generate`] says.
     pub async fn generate(&self, request: llm::Request) -> Result<llm::Response, ServiceError> {
-        self.check(Service::Llm)?;
+        self.check(&Service::Llm)?;
         let Some(llm) = &self.inner().services.llm else {
             return Err(ServiceError::Unavailable(
                 "this platform has no language model; its operator configures one (serve --config, [llm.NAME])"
@@ -104,18 +123,68 @@ impl Desk {
         };
         let Ok(_turn) = self.requests.try_acquire() else {
             return Err(ServiceError::Limit(format!(
-                "a call has at most {MAX_REQUESTS} requests at models at a time"
+                "a call has at most {MAX_REQUESTS} requests at models and agents at a time"
             )));
         };
-        llm.generate(&self.call.asker(), request).await
+        let asker = self.call.asker();
+        let answered = llm.generate(&asker, request).await?;
+        self.keep_budgets(llm, &asker).await;
+        Ok(answered)
     }
 
-    fn check(&self, service: Service) -> Result<(), ServiceError> {
+    /// The answer is paid for, so it counts after a restart, too. It is not withheld if that cannot be kept.
+    async fn keep_budgets(&self, llm: &Llm, asker: &Asker) {
+        let mut kept = None;
+        // Queued in the order of what is counted.
+        llm.keep_used(asker, |records| {
+            let (told, done) = oneshot::channel();
+            let tell = Box::new(move |result| drop(told.send(result)));
+            self.inner().store.keep(records, tell);
+            kept = Some(done);
+        });
+        let Some(done) = kept else { return };
+        if let Ok(Err(error)) = done.await {
+            let error = &error as &dyn std::error::Error;
+            tracing::error!(error, "what was used of a budget could not be kept");
+        }
+    }
+
+    /// Calls another agent for the same principal, and waits until it has answered.
+    ///
+    /// # Errors
+    /// Denied without a grant for that agent. Limit if it waits for this call already, too many wait for one
+    /// another, or the call has too many requests. Unavailable if no instance is free for it.
+    pub async fn call_agent(&self, request: AgentRequest) -> Result<AgentReply, ServiceError> {
+        self.check(&Service::Agent(request.agent.clone()))?;
+        let called = self.call_granted(request).await;
+        let outcome = if called.is_ok() { "ok" } else { "refused" };
+        let calls = &self.inner().services.agent_calls;
+        calls.with_label_values(&[outcome]).inc();
+        called
+    }
+
+    async fn call_granted(&self, request: AgentRequest) -> Result<AgentReply, ServiceError> {
+        let (asker, task) = (self.call.asker(), self.call.task_id());
+        let chain = Chain::extend(self.call.chain(), &asker.agent, &task, &request.agent)?;
+        let agents = self.inner().services.agents.get();
+        let Some(agents) = agents.and_then(Weak::upgrade) else {
+            let sentence = "this platform does not lead calls between agents";
+            return Err(ServiceError::Unavailable(sentence.to_owned()));
+        };
+        let Ok(_turn) = self.requests.try_acquire() else {
+            return Err(ServiceError::Limit(format!(
+                "a call has at most {MAX_REQUESTS} requests at models and agents at a time"
+            )));
+        };
+        agents.send(Inside::new(asker, task, chain), request).await
+    }
+
+    fn check(&self, service: &Service) -> Result<(), ServiceError> {
         if self.grants.has(service) {
             return Ok(());
         }
         let denied = &self.inner().services.denied;
-        denied.with_label_values(&[service.as_str()]).inc();
+        denied.with_label_values(&[service.kind()]).inc();
         Err(ServiceError::Denied(format!(
             "the agent has no grant for {service}: its definition must say that it needs it (with_grant), and its \
              operator must grant it (dormouse deploy --grant {service})"

@@ -1,9 +1,11 @@
 //! The task engine as requests see it: begin, continue, get, list, cancel, subscribe, recover.
 
+use crate::agents::Switchboard;
 use crate::call::Call;
 use crate::desk::Services;
 use crate::error::{TaskError, state_word};
 use crate::live::{Change, LiveTask, Shelf};
+use crate::llm;
 use crate::memory;
 use crate::model::{
     AgentMessage, FailureClass, Message, Role, Task, TaskState, TaskStatus, is_interrupted,
@@ -14,7 +16,7 @@ use crate::record::{LogEntry, TaskHead, blank, millis, now, state_byte};
 use chrono::{DateTime, Utc};
 use dormouse_store::{TaskId, TaskQuery, TaskStore};
 use serde_json::{Map, Value};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 use uuid::Uuid;
@@ -69,6 +71,8 @@ pub struct TaskLimits {
     pub state_value_bytes: u64,
     /// State keys that one call may write.
     pub state_keys: u64,
+    /// Scopes of memory of one agent that have entries.
+    pub memory_scopes: u64,
 }
 
 impl Default for TaskLimits {
@@ -79,6 +83,7 @@ impl Default for TaskLimits {
             events: 10_000,
             state_value_bytes: 64 << 10,
             state_keys: 256,
+            memory_scopes: memory::MAX_SCOPES,
         }
     }
 }
@@ -148,6 +153,7 @@ impl TaskEngine {
         services: Services,
     ) -> Result<(Self, u64), TaskError> {
         let engine = Self::over(store, limits, Arc::new(services), CancellationToken::new());
+        engine.restore_budgets().await?;
         let open = engine.0.store.open_tasks()?;
         let mut interrupted = 0;
         for id in open {
@@ -193,6 +199,24 @@ impl TaskEngine {
         } = &*self.0;
         let stopping = self.0.stopping.child_token();
         Self::over(store, limits.clone(), Arc::clone(services), stopping)
+    }
+
+    /// Goes on with the budgets of models where the last process was.
+    async fn restore_budgets(&self) -> Result<(), TaskError> {
+        let Some(llm) = &self.0.services.llm else {
+            return Ok(());
+        };
+        let records = self.0.store.records(llm::BUDGETS, None, usize::MAX)?;
+        let stale = llm.restore_used(records);
+        if stale.is_empty() {
+            return Ok(());
+        }
+        self.0.keep(stale).await
+    }
+
+    /// Says what leads calls of agents by agents. The first to say it stays.
+    pub fn connect(&self, agents: Weak<dyn Switchboard>) {
+        let _first = self.0.services.agents.set(agents);
     }
 
     /// A new task, known to nobody but its call until that call accepts it: an agent that answers

@@ -9,8 +9,10 @@
 //! [`push`] (from a webhook's side), [`screen`] (who looks at what agents say), [`desk`] with [`memory`] and [`llm`] (what a call may ask for besides), [`net`] (the
 //! way out).
 
+pub mod agents;
 pub mod call;
 pub mod desk;
+pub mod egress;
 pub mod engine;
 pub mod error;
 mod find;
@@ -34,7 +36,7 @@ pub use engine::{
     Along, Continuation, Listing, NewTask, TaskEngine, TaskFilter, TaskLimits, TaskScope,
 };
 pub use error::TaskError;
-pub use grants::{Grants, Service};
+pub use grants::{Grants, Origin, Service};
 pub use log_book::{LogBook, LogPage, LogRecord};
 pub use once::{Attempt, Once};
 pub use reader::{TaskEvent, TaskReader};

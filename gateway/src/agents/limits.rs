@@ -133,10 +133,10 @@ impl Overrides {
     }
 
     /// What the agent gets of what it needs; `usual` is what every agent does.
-    pub(crate) fn grants(&self, usual: Grants, definition: &AgentDefinition) -> Grants {
-        let set: Grants = self.grants.iter().flatten().copied().collect();
-        let needs: Grants = definition.needs.iter().copied().collect();
-        needs.and(set.or(usual))
+    pub(crate) fn grants(&self, usual: &Grants, definition: &AgentDefinition) -> Grants {
+        let set: Grants = self.grants.iter().flatten().cloned().collect();
+        let needs: Grants = definition.needs.iter().cloned().collect();
+        needs.and(&set.or(usual))
     }
 
     /// What holds (no two calls share an instance while fuel is counted), for people and machines to read. Without a definition nothing is known of isolation and

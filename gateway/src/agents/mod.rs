@@ -4,11 +4,13 @@ mod card;
 mod interfaces;
 mod limits;
 mod signing;
+pub(crate) mod values;
 
 pub(crate) use signing::JWKS_PATH;
 pub use signing::{CardKey, CardKeyError};
 
 use crate::auth::Door;
+use crate::config::GatewayConfig;
 use crate::document::Document;
 use crate::metrics::{AgentMetrics, Metrics};
 use crate::route::Base;
@@ -19,12 +21,14 @@ use card::{Cards, Deployed};
 use dormouse_scheduler::{Scheduler, Usage, VersionRef};
 use dormouse_services::Grants;
 use dormouse_services::model::{AgentDefinition, Isolation};
-use dormouse_store::{Digest, Registry, Split, StoreError, VersionRecord};
+use dormouse_store::{Digest, Registry, Split, Store, StoreError, TaskStore, VersionRecord};
 use interfaces::Interfaces;
 pub(crate) use limits::Overrides;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use thiserror::Error;
+use values::Values;
 
 /// One version of an agent, ready to be called and shown.
 pub(crate) struct AgentEntry {
@@ -85,6 +89,9 @@ pub(crate) struct Agents(Arc<Inner>);
 
 struct Inner {
     registry: Arc<dyn Registry>,
+    tasks: Arc<dyn TaskStore>,
+    /// What the server's configuration says of agents.
+    config: BTreeMap<String, Values>,
     scheduler: Scheduler,
     /// By [`Base::key`].
     entries: moka::sync::Cache<String, Arc<AgentEntry>>,
@@ -97,15 +104,17 @@ struct Inner {
 
 impl Agents {
     pub(crate) fn new(
-        registry: Arc<dyn Registry>,
+        store: &Store,
         scheduler: Scheduler,
         metrics: Arc<Metrics>,
         issuer: Issuer,
-        max_entries: u64,
+        config: &GatewayConfig,
     ) -> Self {
-        let entries = moka::sync::Cache::new(max_entries);
+        let entries = moka::sync::Cache::new(config.cached_agents);
         Self(Arc::new(Inner {
-            registry,
+            registry: Arc::clone(&store.registry),
+            tasks: Arc::clone(&store.tasks),
+            config: config.agent_config.clone(),
             scheduler,
             entries,
             changes: AtomicU64::new(0),
@@ -187,7 +196,7 @@ impl Agents {
             created_ms: 0,
         };
         let usage = Arc::default();
-        let version = self.0.version(&record, definition, &overrides, usage);
+        let version = self.0.version(&record, definition, &overrides, usage)?;
         Ok(VersionRef {
             isolation: Isolation::Call,
             ..version
@@ -245,7 +254,7 @@ impl Inner {
         let overrides = self.registry.limits(&record.agent)?;
         let overrides = kept(&record.agent, overrides.as_deref())?;
         let usage = self.scheduler.usage(&record.agent);
-        let version = self.version(&record, &mut definition, &overrides, usage);
+        let version = self.version(&record, &mut definition, &overrides, usage)?;
         definition.extensions.push(validate::idempotency());
         let metrics = self.metrics.agent(&record.agent);
         record.definition = Vec::new();
@@ -268,12 +277,15 @@ impl Inner {
         definition: &mut AgentDefinition,
         overrides: &Overrides,
         usage: Arc<Usage>,
-    ) -> VersionRef {
+    ) -> Result<VersionRef, AgentsError> {
         // Deployed under another name, the agent is what it is called here.
         let declared = std::mem::replace(&mut definition.name, record.agent.clone());
         overrides.change(definition);
         let limits = overrides.limits(self.scheduler.limits(), self.scheduler.ceiling());
-        VersionRef {
+        let mut config = self.config.get(&record.agent).cloned().unwrap_or_default();
+        config.extend(values::read(&*self.tasks, &record.agent)?);
+        Ok(VersionRef {
+            config: Arc::new(config),
             agent: record.agent.clone(),
             declared,
             number: record.number,
@@ -283,7 +295,7 @@ impl Inner {
             limits: Arc::new(limits),
             usage,
             concurrency: definition.concurrency,
-        }
+        })
     }
 }
 

@@ -41,6 +41,15 @@ pub(crate) struct Caller {
 }
 
 impl Caller {
+    /// An agent that calls another for a principal who was let in. It may nothing but call.
+    pub(crate) fn inside(principal: &str) -> Self {
+        Self {
+            principal: principal.into(),
+            scopes: Scopes::of(&[Scope::Invoke]),
+            door: Door::Open,
+        }
+    }
+
     pub(crate) fn may(&self, scope: Scope) -> bool {
         self.scopes.include(scope)
     }

@@ -32,6 +32,7 @@ pub(crate) fn needed(route: &Route<'_>, method: &Method) -> Need {
         | Route::Versions(_)
         | Route::Active(_)
         | Route::Limits(_)
+        | Route::Config(_)
         // They may hold what anybody has said to the agent.
         | Route::Logs(_)
         | Route::Metrics => Need::Scope(Scope::Deploy),
@@ -81,6 +82,7 @@ mod tests {
             (&post, "/v1/agents/a/active", Need::Scope(Scope::Deploy)),
             (&get, "/v1/agents/a/limits", Need::Token),
             (&delete, "/v1/agents/a/limits", Need::Scope(Scope::Deploy)),
+            (&get, "/v1/agents/a/config", Need::Scope(Scope::Deploy)),
             (&get, "/v1/agents/a/logs", Need::Scope(Scope::Deploy)),
             (&get, "/v1/tasks/7", Need::Scope(Scope::Invoke)),
             (&post, "/v1/modules", Need::Scope(Scope::Deploy)),

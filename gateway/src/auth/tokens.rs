@@ -76,7 +76,7 @@ impl Scopes {
         Self(bits)
     }
 
-    fn of(scopes: &[Scope]) -> Self {
+    pub(super) fn of(scopes: &[Scope]) -> Self {
         Self(scopes.iter().fold(0, |bits, scope| bits | scope.bit()))
     }
 

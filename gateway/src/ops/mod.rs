@@ -2,6 +2,7 @@
 //! [`Answer`].
 
 mod detached;
+mod inside;
 mod negotiator;
 mod push;
 mod read;
@@ -143,9 +144,11 @@ impl Operations {
         agent: &Arc<AgentEntry>,
         request: Request,
     ) -> Result<Answer, A2aError> {
-        let other = match agent.split {
-            Some(split) => Box::pin(self.other_version(agent, split, &request)).await?,
-            None => None,
+        let other = match (agent.split, &request) {
+            (Some(split), Request::Send(send) | Request::Stream(send)) => {
+                Box::pin(self.other_version(agent, split, &send.message)).await?
+            }
+            _ => None,
         };
         let agent = other.as_ref().unwrap_or(agent);
         let streams = matches!(request, Request::Stream(_) | Request::Subscribe { .. });

@@ -7,7 +7,7 @@ use crate::auth::Caller;
 use crate::errors::A2aError;
 use a2a::ListTasksResponse;
 use dormouse_services::TaskFilter;
-use dormouse_services::model::Task;
+use dormouse_services::model::{Task, is_interrupted};
 
 /// A ListTasksRequest that has passed validation.
 #[derive(Debug)]
@@ -18,6 +18,31 @@ pub(crate) struct ListRequest {
 }
 
 impl Operations {
+    /// The task of an earlier send, when that send would be answered.
+    pub(super) async fn known(
+        &self,
+        caller: &Caller,
+        agent: &AgentEntry,
+        id: &str,
+        return_immediately: bool,
+    ) -> Result<Task, A2aError> {
+        let (mut task, _, mut reader) = self
+            .engine
+            .follow(&caller.scope(&agent.version.agent), id)
+            .await?;
+        let waits = |task: &Task| {
+            let state = &task.status.state;
+            !return_immediately && !state.is_terminal() && !is_interrupted(state)
+        };
+        while waits(&task) && reader.next().await?.is_some() {
+            task = self
+                .engine
+                .get(&caller.scope(&agent.version.agent), id)
+                .await?;
+        }
+        Ok(task)
+    }
+
     pub(super) async fn get(
         &self,
         caller: &Caller,

@@ -7,9 +7,8 @@ use crate::errors::{A2aError, Kind};
 use crate::filters::Guard;
 use crate::metrics::AgentMetrics;
 use dormouse_scheduler::{CallFailure, CallRequest, Entry, Place, Scheduler};
-use dormouse_services::model::{
-    FailureClass, Message, Metadata, Outcome, StreamResponse, Task, is_interrupted,
-};
+use dormouse_services::agents::Chain;
+use dormouse_services::model::{FailureClass, Message, Metadata, Outcome, StreamResponse, Task};
 use dormouse_services::push::PushConfig;
 use dormouse_services::{
     Along, Attempt, Call, NewTask, Once, Settled, TaskError, TaskEvent, TaskReader,
@@ -33,6 +32,8 @@ pub(crate) struct SendRequest {
     /// Stands for this message: sent again, it leads to the same task.
     pub(crate) idempotency_key: Option<String>,
     pub(crate) push: Option<PushConfig>,
+    /// The agents that wait for the answer; `None` if a client sends.
+    pub(crate) chain: Option<Arc<Chain>>,
 }
 
 /// How a stream begins (A2A 1.0 §3.1.2): a task and what follows, or exactly one message.
@@ -217,31 +218,6 @@ impl Operations {
         })
     }
 
-    /// The task of an earlier send, when that send would be answered.
-    async fn known(
-        &self,
-        caller: &Caller,
-        agent: &AgentEntry,
-        id: &str,
-        return_immediately: bool,
-    ) -> Result<Task, A2aError> {
-        let (mut task, _, mut reader) = self
-            .engine
-            .follow(&caller.scope(&agent.version.agent), id)
-            .await?;
-        let waits = |task: &Task| {
-            let state = &task.status.state;
-            !return_immediately && !state.is_terminal() && !is_interrupted(state)
-        };
-        while waits(&task) && reader.next().await?.is_some() {
-            task = self
-                .engine
-                .get(&caller.scope(&agent.version.agent), id)
-                .await?;
-        }
-        Ok(task)
-    }
-
     /// Has the filters before the agent look at the message; they look at what it says, too.
     async fn look(
         &self,
@@ -291,10 +267,17 @@ impl Operations {
                 Attempt::First(first) => once = Some(first),
             }
         }
+        let mut place = None;
+        if request.chain.is_some() {
+            // In a box of its own: it is seldom, and every send pays for what this future holds.
+            let context = request.message.context_id.as_deref();
+            let entering = Box::pin(self.enter_soon(agent, &caller.principal, context));
+            place = Some(Box::new(entering.await?));
+        }
         let ready = match request.message.task_id.clone() {
-            Some(id) => Box::pin(self.resume(caller, agent, &id, request, once)).await?,
+            Some(id) => Box::pin(self.resume(caller, agent, &id, request, once, place)).await?,
             None => {
-                let ready = self.begin(caller, agent, request)?;
+                let ready = self.begin(caller, agent, request, place)?;
                 if let Some(once) = once {
                     Box::pin(ready.request.task.accept_once(once)).await?;
                 }
@@ -312,12 +295,14 @@ impl Operations {
         caller: &Caller,
         agent: &Arc<AgentEntry>,
         request: Box<SendRequest>,
+        place: Option<Box<Place>>,
     ) -> Result<Ready, A2aError> {
         let SendRequest {
             mut message,
             metadata,
             extensions,
             push,
+            chain,
             ..
         } = *request;
         let definition = &agent.definition;
@@ -325,14 +310,18 @@ impl Operations {
         skill::check_modes(definition, skill, &message)?;
         let scope = caller.scope(&agent.version.agent);
         let principal = scope.principal.clone();
-        let call = self.engine.begin(NewTask {
+        let mut call = self.engine.begin(NewTask {
             scope,
             version: agent.version.number,
             skill: skill.id.clone(),
             message: message.clone(),
         });
         // Before anything is kept: a call that is refused leaves nothing behind.
-        let place = self.enter(agent, &principal, Some(&call.context_id()))?;
+        let place = match place {
+            Some(place) => *place,
+            None => self.enter(agent, &principal, Some(&call.context_id()))?,
+        };
+        call.called_by(chain);
         if let Some(config) = push {
             call.notify(config)?;
         }
@@ -360,19 +349,25 @@ impl Operations {
         id: &str,
         request: Box<SendRequest>,
         once: Option<Once>,
+        place: Option<Box<Place>>,
     ) -> Result<Ready, A2aError> {
         let SendRequest {
             message,
             metadata,
             extensions,
             push,
+            chain,
             ..
         } = *request;
         let scope = caller.scope(&agent.version.agent);
         // Refused before the task has taken its input, it waits as before.
-        let place = self.enter(agent, &scope.principal, message.context_id.as_deref())?;
+        let place = match place {
+            Some(place) => *place,
+            None => self.enter(agent, &scope.principal, message.context_id.as_deref())?,
+        };
         let along = Along { once, push };
-        let turn = self.engine.resume_with(&scope, id, message, along).await?;
+        let mut turn = self.engine.resume_with(&scope, id, message, along).await?;
+        turn.call.called_by(chain);
         let mut place = Some(place);
         let version = if turn.version == agent.version.number {
             Some(Arc::clone(agent))
@@ -405,7 +400,7 @@ impl Operations {
         ))
     }
 
-    fn enter(
+    pub(super) fn enter(
         &self,
         agent: &AgentEntry,
         principal: &str,

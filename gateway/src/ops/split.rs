@@ -1,6 +1,6 @@
 //! Which of two versions a task begins on while new work is split between them.
 
-use super::{Operations, Request};
+use super::Operations;
 use crate::agents::AgentEntry;
 use crate::errors::A2aError;
 use dormouse_services::model::Message;
@@ -8,19 +8,16 @@ use dormouse_store::{Digest, Split};
 use std::sync::Arc;
 
 impl Operations {
-    /// The version beside the active one, if this request begins work that is its share. What goes on, goes on where it
+    /// The version beside the active one, if this message begins work that is its share. What goes on, goes on where it
     /// began.
     pub(super) async fn other_version(
         &self,
         agent: &AgentEntry,
         split: Split,
-        request: &Request,
+        message: &Message,
     ) -> Result<Option<Arc<AgentEntry>>, A2aError> {
-        let (Request::Send(send) | Request::Stream(send)) = request else {
-            return Ok(None);
-        };
         let name = &agent.version.agent;
-        if send.message.task_id.is_some() || !takes(split, name, &send.message) {
+        if message.task_id.is_some() || !takes(split, name, message) {
             return Ok(None);
         }
         let found = self.agents.find_version(name, split.version).await;

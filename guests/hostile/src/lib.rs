@@ -8,6 +8,7 @@ mod hoards;
 mod multi_turn;
 mod stuck;
 mod traps;
+mod wasi_http;
 
 use dormouse_sdk::prelude::*;
 
@@ -42,6 +43,7 @@ fn configure_agents() -> Vec<AgentDefinition> {
             .with_skill(behaved::Counter)
             .with_skill(behaved::Slow)
             .with_skill(multi_turn::Ask)
+            .with_skill(wasi_http::WasiHttp)
             .build(),
     ]
 }

@@ -1,5 +1,9 @@
-//! Agents that use the platform's services as they are told: `services` says that it needs them, `needless` does not.
+//! Agents that use the platform's services as they are told: `services` says that it needs models, `fetcher` that it
+//! sends to a server, `relay-a` and `relay-b` that they call one another, and `needless` nothing.
 //! `filed` has no code of its own: its skill is a file.
+
+mod fetch;
+mod relay;
 
 use dormouse_sdk::prelude::*;
 use dormouse_sdk::{
@@ -19,14 +23,30 @@ fn configure_agents() -> Vec<AgentDefinition> {
             .with_skill(Remember)
             .with_skill(Ask)
             .with_skill(Work)
+            .with_skill(fetch::Fetch)
+            .with_skill(Configured)
+            .with_skill(Keep)
+    };
+    // Each in an instance of its own.
+    let relay = |name: &str| {
+        let known = ["relay-a", "relay-b", "relay-c", "needless"];
+        let agent = Agent::builder().with_name(name).with_skill(relay::Relay);
+        known.into_iter().fold(agent, |agent, known| {
+            agent.with_grant(Service::agent(known))
+        })
     };
     vec![
         agent("services").with_grant(Service::Llm).build(),
+        agent("fetcher")
+            .with_grant(Service::http("http://127.77.0.1:8077"))
+            .build(),
         agent("needless").build(),
         Agent::builder()
             .with_name("filed")
             .with_skill_def(include_skill!("skills/advise"))
             .build(),
+        relay("relay-a").build(),
+        relay("relay-b").build(),
     ]
 }
 
@@ -190,5 +210,51 @@ impl SkillHandler for Work {
             message: None,
             artifacts,
         })
+    }
+}
+
+#[skill(
+    id = "configured",
+    name = "Configured",
+    description = "Says what the value of the message's text is."
+)]
+struct Configured;
+
+impl SkillHandler for Configured {
+    async fn on_request(
+        &self,
+        _state: &mut State,
+        _progress: &ProgressSender,
+        runtime: &Runtime,
+        content: Content,
+    ) -> Result<OnRequestResult, AgentError> {
+        let value = runtime.config(&content.text())?;
+        Ok(OnRequestResult::Message {
+            message: value.unwrap_or_else(|| "none".to_owned()).into(),
+        })
+    }
+}
+
+#[skill(
+    id = "keep",
+    name = "Keep",
+    description = "Puts a line under what was kept in this context, and says all of it."
+)]
+struct Keep;
+
+impl SkillHandler for Keep {
+    async fn on_request(
+        &self,
+        state: &mut State,
+        _progress: &ProgressSender,
+        runtime: &Runtime,
+        content: Content,
+    ) -> Result<OnRequestResult, AgentError> {
+        let mut lines: Vec<String> = state.session().load("lines")?.unwrap_or_default();
+        // Others may come in here.
+        runtime.sleep(std::time::Duration::from_millis(1)).await;
+        lines.push(content.text());
+        state.session().save("lines", &lines)?;
+        Ok(OnRequestResult::completed(lines.join(",")))
     }
 }

@@ -109,7 +109,7 @@ impl Inner {
     async fn find_shared(
         &self,
         found: Found,
-        version: &VersionRef,
+        version: &Arc<VersionRef>,
         pace: &Arc<Pace>,
     ) -> Result<(Live, Temperature), CallFailure> {
         let slot = match found {

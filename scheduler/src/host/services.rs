@@ -11,9 +11,9 @@ use wasmtime::component::{Accessor, HasSelf, Resource};
 impl memory::Host for GuestState {}
 
 /// What a guest is given: an outer error would be a trap.
-type Served<T> = wasmtime::Result<Result<T, WitError>>;
+pub(super) type Served<T> = wasmtime::Result<Result<T, WitError>>;
 
-fn desk<T: Send>(
+pub(super) fn desk<T: Send>(
     accessor: &Accessor<T, HasSelf<GuestState>>,
     handle: &Resource<HostCall>,
 ) -> wasmtime::Result<Arc<Desk>> {
@@ -213,7 +213,7 @@ impl From<service::Response> for llm::Response {
     }
 }
 
-fn refusal(error: ServiceError) -> WitError {
+pub(super) fn refusal(error: ServiceError) -> WitError {
     match error {
         ServiceError::Denied(text) => WitError::Denied(text),
         ServiceError::Limit(text) => WitError::Limit(text),

@@ -82,12 +82,17 @@ pub(super) enum Has<I> {
 }
 
 impl<I> Place<I> {
-    /// Waits for its turn, if it has to.
-    pub(crate) async fn take(mut self) -> Acquired<I> {
+    /// Waits until it has been given something. Nothing is lost if the wait is given up.
+    pub(crate) async fn ready(&mut self) {
         if let Has::Turn { given, .. } = &mut self.has {
             let given = given.await;
             self.has = Has::Given(given.expect("the queue keeps who waits until it is served"));
         }
+    }
+
+    /// Waits for its turn, if it has to.
+    pub(crate) async fn take(mut self) -> Acquired<I> {
+        self.ready().await;
         match mem::replace(&mut self.has, Has::Nothing) {
             Has::Given(acquired) => acquired,
             Has::Turn { .. } | Has::Nothing => unreachable!("it was given something above"),

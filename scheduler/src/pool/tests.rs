@@ -39,6 +39,7 @@ fn version(agent: u8, number: u32) -> Arc<VersionRef> {
         // Of two agents up to three calls may be in an instance.
         concurrency: if agent.is_multiple_of(2) { 1 } else { 3 },
         grants: dormouse_services::Grants::default(),
+        config: Arc::default(),
     })
 }
 

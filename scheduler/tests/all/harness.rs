@@ -4,6 +4,7 @@ use dormouse_scheduler::{
     CallLimits, CallReport, CallRequest, DeployError, Entry, Prepared, Scheduler, SchedulerConfig,
     VersionRef,
 };
+use dormouse_services::egress::Egress;
 use dormouse_services::model::{AgentDefinition, Isolation, Message, Part, Role, Task};
 use dormouse_services::{NewTask, Services, Settled, TaskEngine, TaskLimits, TaskScope};
 use dormouse_store::Store;
@@ -18,6 +19,7 @@ pub(crate) struct Platform {
     pub(crate) store: Store,
     pub(crate) metrics: Registry,
     denied: IntCounterVec,
+    egress: IntCounterVec,
     pub(crate) dir: tempfile::TempDir,
 }
 
@@ -44,6 +46,12 @@ impl Platform {
         Self::with(tempfile::tempdir().unwrap(), |_| {}, services).await
     }
 
+    pub(crate) async fn with_egress(egress: Egress, services: Services) -> Self {
+        let egress = Arc::new(egress);
+        let dir = tempfile::tempdir().unwrap();
+        Self::with(dir, |config| config.egress = egress, services).await
+    }
+
     async fn with(
         dir: tempfile::TempDir,
         change: impl FnOnce(&mut SchedulerConfig),
@@ -55,6 +63,7 @@ impl Platform {
         config.max_instances = 32;
         config.limits.deadline = Duration::from_secs(20);
         change(&mut config);
+        let egress = config.egress.outcomes();
         let metrics = Registry::new();
         let scheduler = Scheduler::new(config, store.modules.clone(), &metrics).unwrap();
         let (tasks, _) =
@@ -67,6 +76,7 @@ impl Platform {
             store,
             metrics,
             denied,
+            egress,
             dir,
         }
     }
@@ -91,8 +101,9 @@ impl Platform {
             digest: prepared.digest,
             isolation: definition.isolation,
             concurrency: definition.concurrency,
-            grants: definition.needs.iter().copied().collect(),
+            grants: definition.needs.iter().cloned().collect(),
             limits: Arc::clone(self.scheduler.limits()),
+            config: Arc::default(),
             usage: self.scheduler.usage(&definition.name),
         });
         Deployed {
@@ -110,7 +121,6 @@ impl Platform {
         self.call_as(agent, skill, parts, "anonymous").await
     }
 
-    /// Runs a whole task: begin, call, finish or fail.
     pub(crate) async fn call_as(
         &self,
         agent: &Deployed,
@@ -119,6 +129,17 @@ impl Platform {
         principal: &str,
     ) -> (CallReport, Settled) {
         let message = Message::new(Role::User, parts);
+        self.send(agent, skill, message, principal).await
+    }
+
+    /// Runs a whole task: begin, call, finish or fail.
+    pub(crate) async fn send(
+        &self,
+        agent: &Deployed,
+        skill: &str,
+        message: Message,
+        principal: &str,
+    ) -> (CallReport, Settled) {
         let task = Arc::new(self.tasks.begin(NewTask {
             scope: TaskScope {
                 agent: agent.version.agent.clone(),
@@ -157,6 +178,11 @@ impl Platform {
     /// How often a service was denied.
     pub(crate) fn services_denied(&self, service: &str) -> u64 {
         self.denied.with_label_values(&[service]).get()
+    }
+
+    /// How many HTTP requests of agents came to this.
+    pub(crate) fn egress_outcome(&self, outcome: &str) -> f64 {
+        self.egress.with_label_values(&[outcome]).get() as f64
     }
 
     /// The value of a metric with exactly these labels.

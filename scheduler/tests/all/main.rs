@@ -5,6 +5,7 @@ mod code;
 mod deploy;
 mod harness;
 mod hostile;
+mod http;
 mod keep_alive;
 mod life;
 mod limits;

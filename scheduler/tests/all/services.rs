@@ -3,11 +3,13 @@
 use crate::harness::{Deployed, Platform, answer, data, task, text};
 use dormouse_scheduler::VersionRef;
 use dormouse_services::llm::{Budgets, Llm, Model, Script};
-use dormouse_services::{Grants, Service, Services};
+use dormouse_services::model::{Message, Part, Role};
+use dormouse_services::{Grants, Service, Services, TaskScope};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
 const SCRIPT: &str = r#"{"replies": [
+    {"when": "all meet", "text": "met", "together": 6},
     {"when": "meet", "text": "met", "together": 3},
     {"when": "broken", "error": "the model is asleep"},
     {"when": "trip to Oslo", "system": "advice",
@@ -33,8 +35,15 @@ async fn ask(platform: &Platform, agent: &Deployed, questions: &str) -> String {
     answer(&settled)
 }
 
+/// A message in the context that everybody names in the same way.
+fn here(parts: Vec<Part>) -> Message {
+    let mut message = Message::new(Role::User, parts);
+    message.context_id = Some("here".to_owned());
+    message
+}
+
 async fn remember(platform: &Platform, agent: &Deployed, principal: &str, order: Value) -> Value {
-    let done = platform.call_as(agent, "remember", data(order), principal);
+    let done = platform.send(agent, "remember", here(data(order)), principal);
     let (_, settled) = done.await;
     let said = answer(&settled);
     serde_json::from_str(&said).unwrap_or(Value::String(said))
@@ -152,4 +161,60 @@ async fn memory_outlives_its_instance_and_is_each_principals_own() {
     assert_eq!(say("ann", delete).await, false);
     let told = say("ann", save("principal", "", "x")).await;
     assert!(told.as_str().unwrap().contains("1 to 128 bytes"), "{told}");
+}
+
+#[tokio::test]
+async fn two_handlers_that_wait_on_three_model_calls_each_run_at_once() {
+    let platform = platform(Budgets::default()).await;
+    let agent = platform.deploy("services").await;
+    // The model answers none of the six before all have come.
+    let questions = "all meet\nall meet\nall meet";
+    let (left, right) = tokio::join!(
+        ask(&platform, &agent, questions),
+        ask(&platform, &agent, questions)
+    );
+    assert_eq!(
+        (&*left, &*right),
+        ("met (2+1)\nmet (2+1)\nmet (2+1)", &*left)
+    );
+}
+
+/// One agent, one context id, instances that both use: neither meets what is the other's.
+#[tokio::test]
+async fn principals_do_not_meet_in_instances_that_are_used_again() {
+    let platform = platform(Budgets::default()).await;
+    let agent = platform.deploy("services").await;
+    for agent in [agent.with_concurrency(1), agent.with_concurrency(4)] {
+        let of = async |who: &'static str| {
+            for round in 1..=10 {
+                for scope in ["principal", "context"] {
+                    let save = json!({"do": "save", "scope": scope, "key": "k", "value": format!("{who}{round}")});
+                    assert_eq!(remember(&platform, &agent, who, save).await, Value::Null);
+                    let load = json!({"do": "load", "scope": scope, "key": "k"});
+                    let loaded = remember(&platform, &agent, who, load).await;
+                    assert_eq!(loaded, format!("{who}{round}"));
+                }
+                let (_, settled) = platform.send(&agent, "keep", here(text(who)), who).await;
+                let kept = task(settled);
+                let said = kept
+                    .status
+                    .message
+                    .as_ref()
+                    .unwrap()
+                    .text()
+                    .unwrap_or_default()
+                    .to_owned();
+                assert!(said.split(',').all(|line| line == who), "{who}: {said}");
+                for (principal, found) in [(who, true), ("eve", false)] {
+                    let scope = TaskScope {
+                        agent: agent.version.agent.clone(),
+                        principal: principal.to_owned(),
+                    };
+                    assert_eq!(platform.tasks.get(&scope, &kept.id).await.is_ok(), found);
+                }
+            }
+        };
+        tokio::join!(of("ann"), of("bob"));
+    }
+    assert!(platform.starts("hot") > 50.0, "instances are used again");
 }

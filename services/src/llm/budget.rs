@@ -1,6 +1,8 @@
 //! How many tokens agents and principals may still have today.
 
 use crate::desk::{Asker, ServiceError};
+use dormouse_store::Record;
+use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -16,7 +18,7 @@ pub struct Budgets {
     pub principal: Option<u64>,
 }
 
-/// What was used today. It is in memory only: a restart begins the day anew.
+/// What was used today. It is kept beside the tasks after every answer, so a restart goes on where it was.
 pub(super) struct Ledger {
     budgets: Budgets,
     day: Mutex<Day>,
@@ -27,6 +29,16 @@ struct Day {
     number: i64,
     used: HashMap<Account, u64>,
 }
+
+/// How it is kept, under [`PREFIX`] and the account.
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    day: i64,
+    tokens: u64,
+}
+
+/// Keys of the records of accounts begin so.
+pub(crate) const PREFIX: &[u8] = b"bu";
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Account {
@@ -97,6 +109,52 @@ impl Ledger {
         })
     }
 
+    /// Hands over what the accounts of this asker have used, to be kept. Whoever is called last has the latest.
+    pub(super) fn keep(&self, asker: &Asker, keep: impl FnOnce(Vec<Record>)) {
+        let day = self.today();
+        let accounts = [
+            (self.budgets.agent, Account::Agent(asker.agent.clone())),
+            (
+                self.budgets.principal,
+                Account::Principal(asker.principal.clone()),
+            ),
+            (
+                self.budgets.agent.or(self.budgets.principal),
+                Account::Others,
+            ),
+        ];
+        let counted = accounts.into_iter().filter(|(budget, _)| budget.is_some());
+        let records = counted.filter_map(|(_, account)| {
+            let kept = Kept {
+                day: day.number,
+                tokens: *day.used.get(&account)?,
+            };
+            let json = serde_json::to_vec(&kept).expect("numbers are JSON");
+            Some((account.key(), Some(json)))
+        });
+        let records: Vec<Record> = records.collect();
+        if !records.is_empty() {
+            keep(records);
+        }
+    }
+
+    /// Takes back what was kept; returns what is of no use any more.
+    pub(super) fn restore(&self, records: Vec<(Vec<u8>, Vec<u8>)>) -> Vec<Record> {
+        let mut day = self.today();
+        let mut stale = Vec::new();
+        for (key, json) in records {
+            let kept: Option<Kept> = serde_json::from_slice(&json).ok();
+            let kept = kept.filter(|kept| kept.day == day.number);
+            match kept.zip(Account::of(&key)) {
+                Some((kept, account)) => {
+                    day.used.insert(account, kept.tokens);
+                }
+                None => stale.push((key, None)),
+            }
+        }
+        stale
+    }
+
     fn today(&self) -> MutexGuard<'_, Day> {
         let number = chrono::Utc::now().timestamp().div_euclid(24 * 60 * 60);
         let mut day = self.day.lock().unwrap_or_else(PoisonError::into_inner);
@@ -107,6 +165,28 @@ impl Ledger {
             };
         }
         day
+    }
+}
+
+impl Account {
+    fn key(&self) -> Vec<u8> {
+        let (kind, name) = match self {
+            Self::Agent(name) => (b'a', name.as_str()),
+            Self::Principal(name) => (b'p', name.as_str()),
+            Self::Others => (b'o', ""),
+        };
+        [PREFIX, &[kind], name.as_bytes()].concat()
+    }
+
+    fn of(key: &[u8]) -> Option<Self> {
+        let (kind, name) = key.strip_prefix(PREFIX)?.split_first()?;
+        let name = String::from_utf8(name.to_vec()).ok()?;
+        match kind {
+            b'a' => Some(Self::Agent(name)),
+            b'p' => Some(Self::Principal(name)),
+            b'o' => Some(Self::Others),
+            _ => None,
+        }
     }
 }
 
@@ -168,6 +248,33 @@ mod tests {
             "{told}"
         );
         ledger.reserve(&asker("b", "ann"), 100).unwrap().settle(1);
+    }
+
+    #[test]
+    fn what_was_kept_today_counts_and_what_was_kept_before_is_cleared_away() {
+        let budgets = Budgets {
+            agent: Some(100),
+            principal: Some(100),
+        };
+        let ledger = Ledger::new(budgets);
+        let ann = asker("a", "ann");
+        ledger.reserve(&ann, 60).unwrap().settle(70);
+        let mut kept = Vec::new();
+        ledger.keep(&ann, |records| kept = records);
+        let kept = kept.into_iter().map(|(key, value)| (key, value.unwrap()));
+        let mut kept: Vec<_> = kept.collect();
+        assert_eq!(kept.len(), 2);
+        let old = (
+            Account::Agent("b".to_owned()).key(),
+            br#"{"day":1,"tokens":99}"#.to_vec(),
+        );
+        kept.push(old.clone());
+        let again = Ledger::new(budgets);
+        assert_eq!(again.restore(kept), [(old.0, None)]);
+        assert!(again.reserve(&ann, 31).is_err());
+        assert!(again.reserve(&asker("a", "bob"), 31).is_err());
+        assert!(again.reserve(&asker("b", "ann"), 31).is_err());
+        again.reserve(&asker("b", "bob"), 100).unwrap().settle(1);
     }
 
     #[test]

@@ -10,11 +10,13 @@ mod remote;
 mod script;
 
 pub use budget::Budgets;
+pub(crate) use budget::PREFIX as BUDGETS;
 pub use remote::{Remote, Style};
 pub use script::{Script, ScriptError};
 
 use crate::desk::{Asker, ServiceError};
 use budget::Ledger;
+use dormouse_store::Record;
 use prometheus::{IntCounterVec, Opts};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -234,6 +236,16 @@ impl Llm {
         })
     }
 
+    /// Hands over what the budgets of this asker have used, to be kept.
+    pub(crate) fn keep_used(&self, asker: &Asker, keep: impl FnOnce(Vec<Record>)) {
+        self.ledger.keep(asker, keep);
+    }
+
+    /// Takes back what was kept of budgets; returns what is of no use any more.
+    pub(crate) fn restore_used(&self, records: Vec<(Vec<u8>, Vec<u8>)>) -> Vec<Record> {
+        self.ledger.restore(records)
+    }
+
     fn model(&self, name: Option<&str>) -> Result<(&str, &Model), ServiceError> {
         let name = name.unwrap_or(&self.default);
         let found = self.models.get_key_value(name);
@@ -328,7 +340,7 @@ impl Secret {
         Self(text.into())
     }
 
-    fn expose(&self) -> &str {
+    pub(crate) fn expose(&self) -> &str {
         &self.0
     }
 }

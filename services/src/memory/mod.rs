@@ -4,9 +4,13 @@
 //! |---|---|
 //! | `me` scope key | an entry as JSON |
 //! | `mu` scope | how many entries a scope has, and their bytes |
+//! | `ms` agent scope | nothing: the agent has this scope |
+//! | `mn` agent | how many scopes an agent has |
 //!
-//! A scope is the digest of its kind and its owners, so no name in one can lead into another.
+//! A scope is the digest of its kind and its owners, so no name in one can lead into another, and `agent` is the digest
+//! of a name. A scope without entries has no records.
 
+mod index;
 pub mod rank;
 
 use crate::desk::{Asker, ServiceError};
@@ -19,6 +23,7 @@ use tokio::sync::{Mutex, Semaphore};
 
 const ENTRIES: &[u8] = b"me";
 const USAGE: &[u8] = b"mu";
+/// Of digests.
 const SCOPE_BYTES: usize = 32;
 
 /// Bytes of a key: with its scope it must fit into a record's key.
@@ -31,6 +36,8 @@ pub const MAX_DIMENSIONS: usize = 4096;
 pub const MAX_ENTRIES: u64 = 1_000;
 /// Bytes of all entries of one scope as they are kept. A search has them in memory.
 pub const MAX_SCOPE_BYTES: u64 = 4 << 20;
+/// Scopes of one agent that have entries: principals and contexts.
+pub const MAX_SCOPES: u64 = 100_000;
 /// Entries that one answer has.
 pub const MAX_ANSWER: usize = 100;
 
@@ -89,6 +96,8 @@ const MAX_SEARCHES: usize = 16;
 /// Who may write and search. Writers of one scope take turns, so that its usage adds up; scopes share a few places.
 pub(crate) struct Turns {
     writers: [Mutex<()>; 64],
+    /// Held, after that of a writer, while an agent gets or loses a scope.
+    agents: [Mutex<()>; 64],
     searches: Semaphore,
 }
 
@@ -96,6 +105,7 @@ impl Default for Turns {
     fn default() -> Self {
         Self {
             writers: std::array::from_fn(|_| Mutex::default()),
+            agents: std::array::from_fn(|_| Mutex::default()),
             searches: Semaphore::new(MAX_SEARCHES),
         }
     }
@@ -222,8 +232,14 @@ impl Memory {
             usage.bytes += size(new);
             check_quota(usage)?;
         }
+        let is_empty = usage.entries == 0;
         let counted = serde_json::to_vec(&usage).expect("numbers are JSON");
-        let records: Vec<Record> = vec![(entry_key, value), (usage_key, Some(counted))];
+        let usage = (usage_key, (!is_empty).then_some(counted));
+        let mut records: Vec<Record> = vec![(entry_key, value), usage];
+        let agent = index::digest(&self.asker.agent);
+        let _agent = self
+            .count_scope(&agent, &id, is_empty, &mut records)
+            .await?;
         self.inner.keep(records).await?;
         Ok(before.is_some())
     }
@@ -234,9 +250,7 @@ impl Memory {
         after: Option<Vec<u8>>,
         limit: usize,
     ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, ServiceError> {
-        let inner = Arc::clone(&self.inner);
-        let read = move || Ok(inner.store.records(&prefix, after.as_deref(), limit)?);
-        Ok(blocking(read).await?)
+        Ok(self.inner.records(prefix, after, limit).await?)
     }
 
     fn entry_key(&self, scope: MemoryScope, key: &str) -> Vec<u8> {

@@ -25,7 +25,7 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
 const MAX_ANSWER_BYTES: usize = 16 << 10;
 const REST_TIMEOUT: Duration = Duration::from_secs(1);
 /// Bytes of an answer's head.
-const MAX_HEAD_BYTES: usize = 16 << 10;
+pub(super) const MAX_HEAD_BYTES: usize = 16 << 10;
 
 const AGENT: &str = concat!("dormouse/", env!("CARGO_PKG_VERSION"));
 
@@ -112,8 +112,13 @@ impl HttpClient {
         Ok(status)
     }
 
+    /// A stream to an address of the target that was checked, TLS included.
+    pub(super) async fn open(&self, target: &Target) -> Result<Box<dyn Stream>, DialError> {
+        dial(target, &self.allow, &self.lookup, &self.trust).await
+    }
+
     pub(super) async fn connect(&self, target: &Target) -> Result<Connection, NetError> {
-        let stream = dial(target, &self.allow, &self.lookup, &self.trust).await?;
+        let stream = self.open(target).await?;
         let (sender, driver) = http1::Builder::new()
             .max_buf_size(MAX_HEAD_BYTES)
             .handshake(TokioIo::new(stream))

@@ -10,8 +10,10 @@ pub mod allow;
 mod client;
 mod dial;
 mod exchange;
+mod streamed;
 
 pub use allow::{AllowList, AllowRule};
 pub use client::{Connection, HttpClient, NetError};
 pub use dial::{DialError, Lookup, Target, TargetError, Trust};
 pub use exchange::Answer;
+pub use streamed::{Driving, Received, StreamError, Times};

@@ -276,3 +276,82 @@ proptest! {
         });
     }
 }
+
+#[tokio::test]
+async fn an_agents_memory_goes_with_it_and_no_other() {
+    let world = World::new().await;
+    for (agent, principal) in [("a", "ann"), ("a", "bob"), ("ab", "ann")] {
+        let memory = memory(&world.engine, agent, principal, "tea");
+        for here in SCOPES {
+            for number in 0..3 {
+                let kept = entry(&number.to_string(), agent);
+                memory.save(here, kept).await.unwrap();
+            }
+        }
+    }
+    world.engine.forget_memory("a").await.unwrap();
+    for here in SCOPES {
+        for principal in ["ann", "bob"] {
+            let memory = memory(&world.engine, "a", principal, "tea");
+            assert!(keys(&memory, here).await.is_empty());
+        }
+        let other = memory(&world.engine, "ab", "ann", "tea");
+        assert_eq!(keys(&other, here).await, ["0", "1", "2"]);
+    }
+    // Nothing is left behind that would count.
+    let memory = memory(&world.engine, "a", "ann", "tea");
+    memory
+        .save(MemoryScope::Agent, entry("k", "new"))
+        .await
+        .unwrap();
+    world.engine.forget_memory("a").await.unwrap();
+    world.engine.forget_memory("a").await.unwrap();
+    assert!(keys(&memory, MemoryScope::Agent).await.is_empty());
+}
+
+#[tokio::test]
+async fn an_agent_has_so_many_scopes_and_an_empty_one_does_not_count() {
+    let limits = TaskLimits {
+        memory_scopes: 2,
+        ..TaskLimits::default()
+    };
+    let world = World::with(limits).await;
+    let here = MemoryScope::Principal;
+    let of = |principal: &str| memory(&world.engine, "a", principal, "tea");
+    for principal in ["ann", "bob", "ann"] {
+        of(principal).save(here, entry("k", "x")).await.unwrap();
+    }
+    let refused = of("eve").save(here, entry("k", "x")).await;
+    let Err(ServiceError::Limit(told)) = refused else {
+        panic!("{refused:?}")
+    };
+    assert!(told.contains("2 scopes"), "{told}");
+    assert!(keys(&of("eve"), here).await.is_empty());
+    memory(&world.engine, "b", "eve", "tea")
+        .save(here, entry("k", "x"))
+        .await
+        .unwrap();
+    assert!(of("bob").delete(here, "k").await.unwrap());
+    of("eve").save(here, entry("k", "x")).await.unwrap();
+    let refused = of("bob").save(here, entry("k", "x")).await;
+    assert!(
+        matches!(refused, Err(ServiceError::Limit(_))),
+        "{refused:?}"
+    );
+}
+
+/// First entries of many scopes at once: no more come in than there may be.
+#[tokio::test]
+async fn scopes_that_begin_at_once_are_counted() {
+    let limits = TaskLimits {
+        memory_scopes: 5,
+        ..TaskLimits::default()
+    };
+    let world = World::with(limits).await;
+    let saving = (0..20).map(|number| {
+        let memory = memory(&world.engine, "a", &format!("p{number}"), "tea");
+        async move { memory.save(MemoryScope::Principal, entry("k", "x")).await }
+    });
+    let saved = futures_util::future::join_all(saving).await;
+    assert_eq!(saved.iter().filter(|saved| saved.is_ok()).count(), 5);
+}

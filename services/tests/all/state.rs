@@ -109,3 +109,24 @@ async fn contexts_do_not_meet() {
     let again = in_context(&world, &ann(), "tea");
     assert_eq!(get(&again, Context, "k").as_deref(), Some("hers"));
 }
+
+/// Continuations of one context at once, each with a key of its own and one that all write.
+#[tokio::test]
+async fn calls_of_one_context_at_once_lose_no_write() {
+    let world = World::new().await;
+    let calls: Vec<Call> = (0..16).map(|_| in_context(&world, &ann(), "tea")).collect();
+    let finishing = calls.iter().enumerate().map(|(number, call)| async move {
+        set(call, Context, &format!("k{number}"), "mine");
+        set(call, Context, "last", &number.to_string());
+        call.update(says("so far")).await.unwrap();
+        finish(call, done()).await;
+    });
+    futures_util::future::join_all(finishing).await;
+    let after = in_context(&world, &ann(), "tea");
+    for number in 0..16 {
+        let kept = get(&after, Context, &format!("k{number}"));
+        assert_eq!(kept.as_deref(), Some("mine"), "{number}");
+    }
+    let last: usize = get(&after, Context, "last").unwrap().parse().unwrap();
+    assert!(last < 16);
+}

@@ -1,6 +1,7 @@
 //! The whole platform as its users meet it: the real binary, real guests, real sockets, kill -9.
 
 mod activity;
+mod agents;
 mod auth;
 mod bad_requests;
 mod beginnings;
@@ -8,6 +9,7 @@ mod crash;
 mod extensions;
 mod filters;
 mod hostile;
+mod http;
 mod limits;
 mod lives;
 mod names;

@@ -168,3 +168,113 @@ fn a_wrong_model_stops_the_server_with_a_sentence() {
         assert!(told.contains(word), "{config}: {told}");
     }
 }
+
+#[test]
+fn a_budget_goes_on_after_a_kill() {
+    let dir = data_dir();
+    let script = dir.path().join("script.json");
+    std::fs::write(&script, SCRIPT).unwrap();
+    let script = script.to_str().unwrap();
+    // A request sets 4,096 tokens aside for its answer, and uses 2.
+    let flags = [
+        "--llm-script",
+        script,
+        "--grant",
+        "llm",
+        "--llm-agent-tokens",
+        "4099",
+    ];
+    let server = Server::start(dir.path(), &flags);
+    server.deploy(&guest("services"));
+    for _ in 0..2 {
+        assert_eq!(ask(&server, "services"), "4 (1+1)");
+    }
+    let told = ask(&server, "services");
+    assert!(told.contains("has 4095 left"), "{told}");
+    server.kill();
+    let server = Server::start(dir.path(), &flags);
+    let told = ask(&server, "services");
+    assert!(told.contains("has 4095 left"), "{told}");
+}
+
+#[test]
+fn an_agent_reads_the_configuration_that_its_operator_sets() {
+    let dir = data_dir();
+    let file = dir.path().join("dormouse.toml");
+    let text = "[config.needless]\ngreeting = \"file\"\nother = \"file\"\n";
+    std::fs::write(&file, text).unwrap();
+    let config = ["--config", file.to_str().unwrap()];
+    let server = Server::start(dir.path(), &config);
+    server.deploy(&guest("services"));
+    let value = |server: &Server, agent: &str, key: &str| {
+        reply(&server.send(agent, super::text(key).skill("configured"))).to_owned()
+    };
+    assert_eq!(value(&server, "needless", "greeting"), "file");
+    assert_eq!(value(&server, "services", "greeting"), "none", "another's");
+    let set = |agent: &str, body: Value| {
+        let request = server.request("PUT", &format!("/v1/agents/{agent}/config"));
+        answer(
+            request
+                .header("content-type", "application/json")
+                .body(body.to_string()),
+        )
+    };
+    let put = set("needless", json!({"greeting": "api"}));
+    assert_eq!(put.status, 200, "{put:?}");
+    let expected = json!({
+        "name": "needless",
+        "config": {"greeting": "api", "other": "file"},
+        "set": {"greeting": "api"},
+    });
+    assert_eq!(put.json(), expected);
+    assert_eq!(value(&server, "needless", "greeting"), "api");
+    assert_eq!(value(&server, "needless", "other"), "file");
+    let wrong = set("needless", json!({"greeting": 1}));
+    assert_eq!(
+        (wrong.status, &wrong.json()["error"]["code"]),
+        (422, &json!("invalid_config"))
+    );
+    assert_eq!(set("nobody", json!({})).status, 404);
+    assert!(server.stop().success());
+    let server = Server::start(dir.path(), &config);
+    assert_eq!(value(&server, "needless", "greeting"), "api", "kept");
+    let gone = answer(server.request("DELETE", "/v1/agents/needless/config"));
+    assert_eq!(
+        gone.json()["config"],
+        json!({"greeting": "file", "other": "file"})
+    );
+    assert_eq!(value(&server, "needless", "greeting"), "file");
+}
+
+#[test]
+fn an_agent_that_is_deleted_remembers_nothing_when_it_comes_back() {
+    let dir = data_dir();
+    let server = Server::start(dir.path(), &[]);
+    server.deploy(&guest("services"));
+    let order = |agent: &str, order: Value| {
+        reply(&server.send(agent, data(order).skill("remember"))).to_owned()
+    };
+    for agent in ["services", "needless"] {
+        for scope in ["agent", "principal"] {
+            let save = json!({"do": "save", "scope": scope, "key": "tea", "value": "green"});
+            assert_eq!(order(agent, save), "null");
+        }
+    }
+    let request = server.request("PUT", "/v1/agents/services/config");
+    let request = request.header("content-type", "application/json");
+    assert_eq!(answer(request.body(r#"{"a": "b"}"#)).status, 200);
+    let gone = answer(server.request("DELETE", "/v1/agents/services"));
+    assert_eq!(gone.status, 200);
+    server.deploy(&guest("services"));
+    for scope in ["agent", "principal"] {
+        let load = json!({"do": "load", "scope": scope, "key": "tea"});
+        assert_eq!(order("services", load.clone()), "null");
+        assert_eq!(
+            order("needless", load),
+            "\"green\"",
+            "another agent's stays"
+        );
+    }
+    let config = server.get("/v1/agents/services/config").json();
+    assert_eq!(config["config"], json!({}));
+}

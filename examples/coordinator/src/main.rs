@@ -1,0 +1,3 @@
+fn main() -> std::io::Result<()> {
+    dormouse_sdk::serve(coordinator::configure_agents())
+}
