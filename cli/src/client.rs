@@ -278,6 +278,6 @@ mod tests {
             header.bytes().all(|b| (b' '..=b'~').contains(&b)),
             "{header}"
         );
-        assert_eq!(serde_json::from_str::<Value>(&header).unwrap(), json);
+        assert_eq!(serde_json::from_str::<Value>(&header).ok(), Some(json));
     }
 }

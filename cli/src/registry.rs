@@ -80,16 +80,15 @@ pub(crate) fn rollback(args: &RollbackArgs) -> anyhow::Result<()> {
         return Ok(writeln!(out, "{answer:#}")?);
     }
     let agent = &args.agent;
-    Ok(match args.percent {
+    match args.percent {
         Some(percent) => {
             let active = shown(&answer["version"]);
-            writeln!(
-                out,
-                "{agent}: v{version} takes {percent} % of new work, v{active} the rest"
-            )?
+            let share = format!("v{version} takes {percent} % of new work, v{active} the rest");
+            writeln!(out, "{agent}: {share}")?;
         }
         None => writeln!(out, "{agent} is now at v{version}")?,
-    })
+    }
+    Ok(())
 }
 
 /// The newest version that is older than the active one.
