@@ -38,29 +38,24 @@ pub(crate) fn versions(args: &AgentArgs) -> anyhow::Result<()> {
         return Ok(writeln!(out, "{answer:#}")?);
     }
     let rows = list(&answer, "versions").iter().map(|version| {
-        let active = if version["active"] == true {
-            "active"
-        } else {
-            ""
+        let share = version["percent"]
+            .as_u64()
+            .filter(|share| (1..100).contains(share));
+        let role = match (version["active"] == true, share) {
+            (true, None) => "active".to_owned(),
+            (true, Some(share)) => format!("active, {share} %"),
+            (false, Some(share)) => format!("{share} %"),
+            (false, None) => String::new(),
         };
         let number = format!("v{}", shown(&version["version"]));
-        let share = match version["percent"].as_u64() {
-            Some(percent) if percent > 0 => format!("{percent} %"),
-            _ => String::new(),
-        };
         [
             number,
-            active.to_owned(),
-            share,
+            role,
             shown(&version["created"]),
             shown(&version["digest"]),
         ]
     });
-    Ok(table(
-        out,
-        ["VERSION", "", "NEW WORK", "CREATED", "DIGEST"],
-        rows,
-    )?)
+    Ok(table(out, ["VERSION", "", "CREATED", "DIGEST"], rows)?)
 }
 
 pub(crate) fn rollback(args: &RollbackArgs) -> anyhow::Result<()> {

@@ -172,7 +172,10 @@ fn the_command_line_shows_and_sets_shares() {
     let said = told(&["activate", "agent", "1", "--percent", "10"]);
     assert_eq!(said, "agent: v1 takes 10 % of new work, v2 the rest\n");
     let table = told(&["versions", "agent"]);
-    assert!(table.contains("90 %") && table.contains("10 %"), "{table}");
+    assert!(
+        table.contains("active, 90 %") && table.contains("  10 %"),
+        "{table}"
+    );
     assert_eq!(told(&["rollback", "agent", "1"]), "agent is now at v1\n");
     assert!(!told(&["versions", "agent"]).contains("10 %"));
     let without = run(
@@ -250,16 +253,11 @@ fn a_probe_refuses_what_fails_is_late_or_says_too_much() {
         let sentence = error["message"].as_str().unwrap();
         assert!(sentence.contains(class), "{skill}: {sentence}");
     }
-    let rejected = upload(
-        &server,
-        &example("csv-stats"),
-        Some(json!({"text": "hello"})),
-    );
-    let sentence = rejected.json()["error"]["message"]
-        .as_str()
-        .unwrap()
-        .to_owned();
-    assert!(sentence.contains("(rejected)"), "{sentence}");
+    let probe_text = |text: &str| Some(json!({"text": text}));
+    let rejected = upload(&server, &example("csv-stats"), probe_text("a,b\n1\n"));
+    let answered = rejected.json();
+    let sentence = answered["error"]["message"].as_str().unwrap_or_default();
+    assert!(sentence.contains("(rejected)"), "{answered}");
     let unclear = upload(&server, &guest("hostile"), Some(json!({"text": ""})));
     assert_eq!(unclear.json()["error"]["code"], "probe_failed");
     for wrong in [
