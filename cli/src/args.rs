@@ -8,13 +8,14 @@ use dormouse_gateway::tokens::Scope;
 use serde_json::Value;
 
 mod activity;
+mod agents;
 mod filters;
 
 pub(crate) use activity::{CancelArgs, LogsArgs, TaskArgs, TasksArgs};
+pub(crate) use agents::{DeployArgs, NewArgs, RollbackArgs, Template};
 pub(crate) use filters::{FilterCommand, FilterPutArgs};
 
 use crate::config::{LogFormat, Settings, Span};
-use crate::limits::LimitArgs;
 
 /// Where commands look for a server unless told otherwise.
 pub(crate) const DEFAULT_SERVER: &str = "http://127.0.0.1:8080";
@@ -54,7 +55,8 @@ pub(crate) enum Command {
     Agents(ListArgs),
     /// List the versions of an agent
     Versions(AgentArgs),
-    /// Make an earlier version of an agent the active one
+    /// Make another version of an agent the active one, or give it a share of new work
+    #[command(visible_alias = "activate")]
     Rollback(RollbackArgs),
     /// Delete an agent with all its versions
     Delete(DeleteArgs),
@@ -143,65 +145,6 @@ impl ServerArgs {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  dormouse new greeter
-  dormouse new greeter --sdk ../dormouse/sdk
-
-Then:
-  cd greeter
-  cargo test           the agent's own tests, natively
-  cargo run            serve it natively, for trying it with any A2A client
-  dormouse deploy      put it on a running platform")]
-pub(crate) struct NewArgs {
-    /// The agent's name and the folder's: lower-case letters, digits and inner hyphens
-    #[arg(value_name = "NAME")]
-    pub(crate) name: String,
-
-    /// A local checkout of the SDK crate to depend on, instead of the published one
-    #[arg(long, env = "DORMOUSE_SDK_PATH", value_name = "PATH")]
-    pub(crate) sdk: Option<PathBuf>,
-}
-
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Examples:
-  dormouse deploy                          the crate in this folder
-  dormouse deploy agents/greeter
-  dormouse deploy . --package greeter      one crate of a workspace
-  dormouse deploy greeter.wasm             a module that is already built
-  dormouse deploy --name greeter-test      its one agent under another name
-  dormouse deploy --limits strict --memory-limit 8MiB --cpu-limit 2s
-
-Limits are those of its agents from then on, in place of what was set for them before; without any, they keep
-what they have. `curl -X DELETE …/v1/agents/NAME/limits` removes them.
-A crate folder is compiled with `cargo build --target wasm32-wasip1 --release`.
-The target is installed with `rustup target add wasm32-wasip1`.")]
-pub(crate) struct DeployArgs {
-    /// A crate folder or a .wasm file
-    #[arg(value_name = "PATH", default_value = ".")]
-    pub(crate) path: PathBuf,
-
-    /// Which crate of a workspace
-    #[arg(long, short, value_name = "NAME")]
-    pub(crate) package: Option<String>,
-
-    /// What to call the agent, if the module declares only one [default: as it declares]
-    #[arg(long, value_name = "NAME")]
-    pub(crate) name: Option<String>,
-
-    #[command(flatten)]
-    pub(crate) limits: LimitArgs,
-
-    /// Print the server's answer as JSON
-    #[arg(long)]
-    pub(crate) json: bool,
-
-    #[command(flatten)]
-    pub(crate) server: ServerArgs,
-}
-
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Examples:
   dormouse send greeter \"Hello\"
   dormouse send csv-stats \"Statistics, please\" --file sales.csv
   dormouse send report-writer \"A report on dormice\" --stream
@@ -263,26 +206,6 @@ pub(crate) struct ListArgs {
 pub(crate) struct AgentArgs {
     /// The agent's name
     pub(crate) agent: String,
-
-    /// Print the server's answer as JSON
-    #[arg(long)]
-    pub(crate) json: bool,
-
-    #[command(flatten)]
-    pub(crate) server: ServerArgs,
-}
-
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Examples:
-  dormouse rollback greeter        back to the version before the active one
-  dormouse rollback greeter 3      to version 3")]
-pub(crate) struct RollbackArgs {
-    /// The agent's name
-    pub(crate) agent: String,
-
-    /// The version's number [default: the one before the active version]
-    pub(crate) version: Option<u32>,
 
     /// Print the server's answer as JSON
     #[arg(long)]

@@ -86,12 +86,12 @@ impl Client {
     }
 
     /// Uploads a module; its one agent is called `name`, if that is given, and its agents get these limits.
-    pub(crate) fn upload(
-        &self,
-        bytes: Body,
-        name: Option<&str>,
-        limits: Option<&Value>,
-    ) -> anyhow::Result<Value> {
+    pub(crate) fn upload(&self, bytes: Body, deployment: &Deployment) -> anyhow::Result<Value> {
+        let Deployment {
+            name,
+            limits,
+            probe,
+        } = deployment;
         let mut url = self.url(&["v1", "modules"])?;
         if let Some(name) = name {
             url.query_pairs_mut().append_pair("name", name);
@@ -99,6 +99,9 @@ impl Client {
         let mut request = self.authorized(self.http.post(url));
         if let Some(limits) = limits {
             request = request.header("Dormouse-Limits", limits.to_string());
+        }
+        if let Some(probe) = probe {
+            request = request.header("Dormouse-Probe", ascii(probe));
         }
         read_json(self.send(request.header(CONTENT_TYPE, "application/wasm").body(bytes))?)
     }
@@ -224,6 +227,32 @@ fn read_json(response: Response) -> anyhow::Result<Value> {
         .context("the server's answer is not JSON; is this a Dormouse server?")
 }
 
+/// How a module is to be deployed.
+#[derive(Debug, Default)]
+pub(crate) struct Deployment {
+    /// Under which name, if not as it declares.
+    pub(crate) name: Option<String>,
+    pub(crate) limits: Option<Value>,
+    /// What to call it with before.
+    pub(crate) probe: Option<Value>,
+}
+
+/// JSON that fits into a header.
+fn ascii(json: &Value) -> String {
+    let mut text = String::new();
+    let mut units = [0; 2];
+    for c in json.to_string().chars() {
+        if c.is_ascii() {
+            text.push(c);
+        } else {
+            for unit in c.encode_utf16(&mut units) {
+                text.push_str(&format!("\\u{unit:04x}"));
+            }
+        }
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -239,5 +268,16 @@ mod tests {
         );
         assert_eq!(refusal(&rpc).as_deref(), Some("-32001: No such task."));
         assert_eq!(refusal(&json!({"result": {}})), None);
+    }
+
+    #[test]
+    fn json_in_a_header_is_ascii_and_says_the_same() {
+        let json = serde_json::json!({"text": "Grüße, 🐭\n\"!\""});
+        let header = ascii(&json);
+        assert!(
+            header.bytes().all(|b| (b' '..=b'~').contains(&b)),
+            "{header}"
+        );
+        assert_eq!(serde_json::from_str::<Value>(&header).ok(), Some(json));
     }
 }

@@ -7,11 +7,11 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 use reqwest::blocking::Body;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::args::{DeployArgs, ServerArgs};
 use crate::cargo;
-use crate::client::Client;
+use crate::client::{Client, Deployment};
 use crate::registry::{shown, skills};
 
 pub(crate) fn deploy(args: &DeployArgs) -> anyhow::Result<()> {
@@ -20,8 +20,16 @@ pub(crate) fn deploy(args: &DeployArgs) -> anyhow::Result<()> {
     let bytes =
         std::fs::read(&module).with_context(|| format!("cannot read {}", module.display()))?;
     let size = bytes.len() as u64;
-    let limits = args.limits.json();
-    let answer = upload(&client, bytes, args.name.as_deref(), limits.as_ref())?;
+    let probe = args
+        .probe
+        .as_ref()
+        .map(|text| json!({"text": text, "skill": args.probe_skill}));
+    let deployment = Deployment {
+        name: args.name.clone(),
+        limits: args.limits.json(),
+        probe,
+    };
+    let answer = upload(&client, bytes, &deployment)?;
     let out = &mut io::stdout().lock();
     if args.json {
         return Ok(writeln!(out, "{answer:#}")?);
@@ -44,12 +52,7 @@ fn module(args: &DeployArgs) -> anyhow::Result<PathBuf> {
 }
 
 /// Uploads with a progress bar, which hides itself when stderr is no terminal.
-fn upload(
-    client: &Client,
-    bytes: Vec<u8>,
-    name: Option<&str>,
-    limits: Option<&Value>,
-) -> anyhow::Result<Value> {
+fn upload(client: &Client, bytes: Vec<u8>, deployment: &Deployment) -> anyhow::Result<Value> {
     let size = bytes.len() as u64;
     let style =
         ProgressStyle::with_template("{spinner} uploading {wide_bar} {bytes}/{total_bytes}")
@@ -58,7 +61,7 @@ fn upload(
     // Keeps moving while the server compiles, after the last byte is sent.
     bar.enable_steady_tick(Duration::from_millis(100));
     let body = Body::sized(bar.wrap_read(Cursor::new(bytes)), size);
-    let answer = client.upload(body, name, limits);
+    let answer = client.upload(body, deployment);
     bar.finish_and_clear();
     answer
 }

@@ -14,7 +14,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::activity;
 use crate::args::{DevArgs, ServerArgs};
 use crate::cargo;
-use crate::client::Client;
+use crate::client::{Client, Deployment};
 use crate::deploy;
 use crate::registry::{list, shown};
 
@@ -132,7 +132,7 @@ impl Work {
             std::fs::read(&module).with_context(|| format!("cannot read {}", module.display()))?;
         let client = Client::new(&self.server)?;
         let size = bytes.len() as u64;
-        let answer = client.upload(bytes.into(), None, None)?;
+        let answer = client.upload(bytes.into(), &Deployment::default())?;
         deploy::report(&mut io::stdout().lock(), &answer, size, &self.server)?;
         for agent in list(&answer, "agents") {
             self.follow(shown(&agent["name"]));

@@ -4,23 +4,64 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
+use clap::ValueEnum;
 use minijinja::{Environment, context};
 
 use crate::Usage;
-use crate::args::NewArgs;
+use crate::args::{NewArgs, Template};
 
-/// Each file of a project, by its path.
-const FILES: [(&str, &str); 6] = [
+/// What every project has, by its path.
+const FILES: [(&str, &str); 4] = [
     ("Cargo.toml", include_str!("../templates/Cargo.toml.jinja")),
-    ("src/lib.rs", include_str!("../templates/lib.rs.jinja")),
     ("src/main.rs", include_str!("../templates/main.rs.jinja")),
-    (
-        "tests/conversation.rs",
-        include_str!("../templates/conversation.rs.jinja"),
-    ),
     ("README.md", include_str!("../templates/README.md.jinja")),
     (".gitignore", include_str!("../templates/gitignore.jinja")),
 ];
+
+impl Template {
+    /// The agent, its test, and what else there is.
+    fn files(self) -> &'static [(&'static str, &'static str)] {
+        match self {
+            Self::OneShot => &[
+                ("src/lib.rs", include_str!("../templates/one-shot.rs.jinja")),
+                (
+                    "tests/conversation.rs",
+                    include_str!("../templates/one-shot-test.rs.jinja"),
+                ),
+            ],
+            Self::MultiTurn => &[
+                (
+                    "src/lib.rs",
+                    include_str!("../templates/multi-turn.rs.jinja"),
+                ),
+                (
+                    "tests/conversation.rs",
+                    include_str!("../templates/multi-turn-test.rs.jinja"),
+                ),
+            ],
+            Self::Llm => &[
+                ("src/lib.rs", include_str!("../templates/llm.rs.jinja")),
+                (
+                    "tests/conversation.rs",
+                    include_str!("../templates/llm-test.rs.jinja"),
+                ),
+                (
+                    "script.json",
+                    include_str!("../templates/script.json.jinja"),
+                ),
+            ],
+        }
+    }
+
+    /// Something that its agent can answer.
+    fn example(self) -> &'static str {
+        match self {
+            Self::OneShot => "Hello",
+            Self::MultiTurn => "A table for 4",
+            Self::Llm => "Something with fish",
+        }
+    }
+}
 
 /// Longest name of an RFC 1123 label.
 const MAX_NAME_LENGTH: usize = 63;
@@ -33,19 +74,33 @@ pub(crate) fn new(args: &NewArgs) -> anyhow::Result<()> {
         bail!("{name} is there already; nothing was changed");
     }
     let sdk = Sdk::find(args.sdk.as_deref())?;
-    write_project(folder, name, &sdk).with_context(|| format!("cannot write {name}"))?;
+    let template = args.template;
+    write_project(folder, name, &sdk, template).with_context(|| format!("cannot write {name}"))?;
     let out = &mut io::stdout().lock();
     writeln!(out, "created {name}")?;
-    for (path, _) in FILES {
+    for (path, _) in files(template) {
         writeln!(out, "  {name}/{path}")?;
     }
     writeln!(out, "\n{}", sdk.note())?;
+    let (grant, example) = (grant(template), template.example());
     writeln!(
         out,
         "\nnext:\n  cd {name}\n  cargo test          its tests, natively\n  \
-         dormouse deploy     compile and put it on a running platform\n  dormouse send {name} \"Hello\""
+         dormouse deploy{grant:4} compile and put it on a running platform\n  dormouse send {name} {example:?}"
     )?;
     Ok(())
+}
+
+fn files(template: Template) -> impl Iterator<Item = (&'static str, &'static str)> {
+    template.files().iter().copied().chain(FILES)
+}
+
+/// What a deployment needs besides.
+fn grant(template: Template) -> &'static str {
+    match template {
+        Template::Llm => " --grant llm",
+        _ => "",
+    }
 }
 
 /// Agents are part of URLs, so their names are RFC 1123 labels.
@@ -218,7 +273,7 @@ fn is_sdk(path: &Path) -> bool {
         .is_ok_and(|text| text.contains("name = \"dormouse-sdk\""))
 }
 
-fn write_project(folder: &Path, name: &str, sdk: &Sdk) -> anyhow::Result<()> {
+fn write_project(folder: &Path, name: &str, sdk: &Sdk, template: Template) -> anyhow::Result<()> {
     let mut templates = Environment::new();
     templates.set_keep_trailing_newline(true);
     let package = package_name(name);
@@ -227,10 +282,12 @@ fn write_project(folder: &Path, name: &str, sdk: &Sdk) -> anyhow::Result<()> {
         package => package,
         library => package.replace('-', "_"),
         sdk => sdk.dependency(),
+        template => template.to_possible_value().map(|value| value.get_name().to_owned()),
+        example => template.example(),
     };
-    for (path, template) in FILES {
+    for (path, source) in files(template) {
         let text = templates
-            .render_str(template, &values)
+            .render_str(source, &values)
             .context("a template is wrong")?;
         let path = folder.join(path);
         std::fs::create_dir_all(path.parent().expect("every file is inside the folder"))?;

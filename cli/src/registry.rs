@@ -38,15 +38,19 @@ pub(crate) fn versions(args: &AgentArgs) -> anyhow::Result<()> {
         return Ok(writeln!(out, "{answer:#}")?);
     }
     let rows = list(&answer, "versions").iter().map(|version| {
-        let active = if version["active"] == true {
-            "active"
-        } else {
-            ""
+        let share = version["percent"]
+            .as_u64()
+            .filter(|share| (1..100).contains(share));
+        let role = match (version["active"] == true, share) {
+            (true, None) => "active".to_owned(),
+            (true, Some(share)) => format!("active, {share} %"),
+            (false, Some(share)) => format!("{share} %"),
+            (false, None) => String::new(),
         };
         let number = format!("v{}", shown(&version["version"]));
         [
             number,
-            active.to_owned(),
+            role,
             shown(&version["created"]),
             shown(&version["digest"]),
         ]
@@ -61,12 +65,25 @@ pub(crate) fn rollback(args: &RollbackArgs) -> anyhow::Result<()> {
         None => version_before(&client, &args.agent)?,
     };
     let path = ["v1", "agents", &args.agent, "active"];
-    let answer = client.post(&path, &json!({"version": version}))?;
+    let body = match args.percent {
+        Some(percent) => json!({"version": version, "percent": percent}),
+        None => json!({"version": version}),
+    };
+    let answer = client.post(&path, &body)?;
     let out = &mut io::stdout().lock();
     if args.json {
         return Ok(writeln!(out, "{answer:#}")?);
     }
-    Ok(writeln!(out, "{} is now at v{version}", args.agent)?)
+    let agent = &args.agent;
+    match args.percent {
+        Some(percent) => {
+            let active = shown(&answer["version"]);
+            let share = format!("v{version} takes {percent} % of new work, v{active} the rest");
+            writeln!(out, "{agent}: {share}")?;
+        }
+        None => writeln!(out, "{agent} is now at v{version}")?,
+    }
+    Ok(())
 }
 
 /// The newest version that is older than the active one.

@@ -30,6 +30,7 @@ mod naming;
 mod negotiate;
 mod ops;
 mod platform;
+mod probe;
 mod respond;
 mod rest;
 mod route;
@@ -39,6 +40,7 @@ mod stall;
 mod timer;
 mod uri;
 mod validate;
+mod versions;
 
 pub use agents::{CardKey, CardKeyError};
 pub use auth::tokens;

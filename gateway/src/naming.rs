@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 /// An agent as its module declares it, and what it is called here.
 pub(crate) struct Named {
-    name: String,
+    pub(crate) name: String,
     pub(crate) definition: AgentDefinition,
 }
 

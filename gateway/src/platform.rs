@@ -14,19 +14,20 @@ use crate::limits::{self, Brought};
 use crate::metrics::Operation;
 use crate::naming::{self, Named};
 use crate::ops::Detached;
+use crate::probe::{self, Probe};
 use crate::respond::{self, Body, Reply};
 use crate::route::Route;
 use crate::uri;
+use crate::versions;
 use bytes::Bytes;
 use dormouse_scheduler::Prepared;
 use dormouse_services::model::AgentDefinition;
-use dormouse_store::{AgentRecord, Digest, ModuleStore, Registry, VersionRecord};
+use dormouse_store::{AgentRecord, Digest, ModuleStore, Registry, Split, VersionRecord};
 use hyper::body::Incoming;
 use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{HeaderMap, Method, StatusCode};
 use jiff::Timestamp;
-use serde::Deserialize;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Instant;
@@ -82,7 +83,9 @@ async fn serve(
         Route::Agent(name) if is_read(method) => agent(shared, name).await,
         Route::Agent(name) if method == Method::PUT => naming::put(shared, name, body).await,
         Route::Agent(_) => Ok(method_not_allowed("GET, HEAD, PUT, DELETE")),
-        Route::Active(name) if method == Method::POST => activate(shared, name, body).await,
+        Route::Active(name) if method == Method::POST => {
+            versions::activate(shared, name, body).await
+        }
         Route::Active(_) => Ok(method_not_allowed("POST")),
         Route::Limits(name) if method == Method::PUT => limits::put(shared, name, body).await,
         Route::Limits(name) if method == Method::DELETE => limits::delete(shared, name).await,
@@ -99,7 +102,7 @@ async fn serve(
         Route::Logs(name) if is_read(method) => {
             activity::logs(shared, name, parts.uri.query()).await
         }
-        Route::Versions(name) if is_read(method) => versions(shared, name).await,
+        Route::Versions(name) if is_read(method) => versions::list(shared, name).await,
         route @ (Route::Filters | Route::Filter(_)) => {
             filters::answer(shared, route, parts, body).await
         }
@@ -128,7 +131,8 @@ async fn upload(shared: &Arc<Shared>, parts: &Parts, body: Incoming) -> Result<R
     check_type(&parts.headers)?;
     let name = uri::parameter(parts.uri.query(), "name").map(|name| name.into_owned());
     name.as_deref().map_or(Ok(()), naming::check)?;
-    let limits = limits::of_upload(&shared.operations.scheduler, &parts.headers)?;
+    let brought = limits::of_upload(&shared.operations.scheduler, &parts.headers)?;
+    let probe = probe::of_upload(&parts.headers)?;
     if bytes.is_empty() {
         let sentence = "the body is empty; send the bytes of a WebAssembly module";
         return Err(ApiError::new(
@@ -138,7 +142,13 @@ async fn upload(shared: &Arc<Shared>, parts: &Parts, body: Incoming) -> Result<R
         ));
     }
     // All of it or nothing, also when the client leaves from here on.
-    let deploying = deploy(Arc::clone(shared), bytes, name, limits);
+    let upload = Upload {
+        bytes,
+        name,
+        brought,
+        probe,
+    };
+    let deploying = deploy(Arc::clone(shared), upload);
     Detached::new(&shared.operations.calls, deploying).await
 }
 
@@ -181,41 +191,54 @@ fn check_type(headers: &HeaderMap) -> Result<(), ApiError> {
     ))
 }
 
-async fn deploy(
-    shared: Arc<Shared>,
+/// A module, and what is to become of it.
+struct Upload {
     bytes: Bytes,
+    /// What to call its only agent.
     name: Option<String>,
     brought: Option<Brought>,
-) -> Result<Reply, ApiError> {
+    probe: Option<Probe>,
+}
+
+async fn deploy(shared: Arc<Shared>, upload: Upload) -> Result<Reply, ApiError> {
+    let Upload {
+        bytes,
+        name,
+        brought,
+        probe,
+    } = upload;
+    let scheduler = shared.operations.scheduler.clone();
     let Prepared {
         digest,
         definitions,
         ..
     } = match &brought {
-        None => shared.operations.scheduler.prepare(bytes.clone()).await?,
-        Some(Brought { limits, .. }) => {
-            let scheduler = &shared.operations.scheduler;
-            scheduler.prepare_under(limits, bytes.clone()).await?
-        }
+        None => scheduler.prepare(bytes.clone()).await?,
+        Some(Brought { limits, .. }) => scheduler.prepare_under(limits, bytes.clone()).await?,
     };
-    let has_limits = brought.is_some();
-    let chosen = match &name {
+    let kept = brought.map(|brought| brought.kept);
+    let mut chosen = match &name {
         None => Ok(definitions.into_iter().map(Named::as_declared).collect()),
         Some(name) => Named::choose(name, definitions, None).map(|named| vec![named]),
     };
+    // Before the lock: it may take as long as a call may.
+    if let (Some(probe), Ok(named)) = (&probe, &chosen)
+        && let Err(failed) = Box::pin(probe.run(&shared, digest, named, kept.as_deref())).await
+    {
+        chosen = Err(failed);
+    }
     let _changing = shared.changes.lock().await;
     let (modules, registry) = (Arc::clone(&shared.modules), Arc::clone(&shared.registry));
-    let scheduler = shared.operations.scheduler.clone();
+    let has_limits = kept.is_some();
     let (new, versions, chosen) = blocking(move || {
-        let chosen = chosen.inspect_err(|_refused| {
+        let chosen: Vec<Named> = chosen.inspect_err(|_refused| {
             // What is stored belongs to an agent, and so does its code.
             if modules.size(&digest).is_ok_and(|size| size.is_none()) {
                 scheduler.forget(&digest);
             }
         })?;
         let put = modules.put(&bytes)?;
-        let kept = brought.as_ref().map(|brought| &*brought.kept);
-        match naming::deploy(&*registry, digest, &chosen, kept) {
+        match naming::deploy(&*registry, digest, &chosen, kept.as_deref()) {
             Ok((_is_new, versions)) => Ok((put.new, versions, chosen)),
             Err(error) => {
                 if put.new {
@@ -336,65 +359,11 @@ pub(crate) fn entry(agents: &Agents, record: &AgentRecord) -> Value {
     entry["digest"] = version.digest.to_string().into();
     entry["created"] = time(version.created_ms).into();
     entry["versions"] = record.versions.into();
+    entry["split"] = record.split.map_or(
+        Value::Null,
+        |Split { version, percent }| json!({"version": version, "percent": percent}),
+    );
     entry
-}
-
-async fn versions(shared: &Shared, name: &str) -> Result<Reply, ApiError> {
-    let (registry, owned) = (Arc::clone(&shared.registry), name.to_owned());
-    let versions = blocking(move || Ok(registry.versions(&owned)?)).await?;
-    let (record, mut details) = limits::details(shared, name).await?;
-    let active = record.active.number;
-    let url = shared.agents.url(name);
-    let versions: Vec<Value> = versions
-        .iter()
-        .map(|version| {
-            json!({
-                "version": version.number,
-                "digest": version.digest,
-                "created": time(version.created_ms),
-                "active": version.number == active,
-                "url": format!("{url}/versions/{}", version.number),
-            })
-        })
-        .collect();
-    Ok(respond::json(
-        StatusCode::OK,
-        &json!({"name": name, "limits": details["limits"].take(), "versions": versions}),
-    ))
-}
-
-#[derive(Deserialize)]
-struct Active {
-    version: u32,
-}
-
-async fn activate(shared: &Shared, name: &str, body: Incoming) -> Result<Reply, ApiError> {
-    let body = body::read(body, &shared.config, MAX_BODY_BYTES).await?;
-    let Active { version } = serde_json::from_slice(&body).map_err(|error| {
-        let sentence = format!("the body must be {{\"version\": N}}: {error}");
-        ApiError::new(StatusCode::BAD_REQUEST, "invalid_body", sentence)
-    })?;
-    let _changing = shared.changes.lock().await;
-    let (registry, owned) = (Arc::clone(&shared.registry), name.to_owned());
-    let (switched, record) =
-        blocking(move || Ok((registry.activate(&owned, version)?, registry.agent(&owned)?)))
-            .await?;
-    let record = record.ok_or_else(|| no_agent(name))?;
-    if switched.is_none() {
-        let sentence = format!("agent {name:?} has no version {version}");
-        return Err(ApiError::new(
-            StatusCode::NOT_FOUND,
-            "unknown_version",
-            sentence,
-        ));
-    }
-    shared.agents.changed(name, [version]);
-    shared.operations.scheduler.retire(name, Some(version));
-    info!(agent = name, version, "activated");
-    Ok(respond::json(
-        StatusCode::OK,
-        &entry(&shared.agents, &record),
-    ))
 }
 
 async fn delete(shared: &Arc<Shared>, name: &str) -> Result<Reply, ApiError> {

@@ -1,8 +1,8 @@
 use std::fmt;
 use std::rc::Rc;
 
-use crate::Json;
 use crate::skill::{DynSkill, SkillHandler};
+use crate::{AgentSkillDef, Json};
 
 /// The start of an agent's definition.
 ///
@@ -194,6 +194,16 @@ impl AgentBuilder {
             handler: Rc::new(skill),
         });
         self
+    }
+
+    /// Adds a skill that is a file, from [`include_skill!`](crate::include_skill). A model does its work, so the agent
+    /// needs the grant [`Service::Llm`], which this says, too.
+    pub fn with_skill_def(mut self, skill: AgentSkillDef) -> Self {
+        self.0.skills.push(RegisteredHandler {
+            metadata: skill.metadata(),
+            handler: Rc::new(skill),
+        });
+        self.with_grant(Service::Llm)
     }
 
     /// Who may meet the memory of a used instance.

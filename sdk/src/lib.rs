@@ -49,6 +49,7 @@
 extern crate self as dormouse_sdk;
 
 mod skill;
+mod skill_file;
 
 mod agent;
 mod content;
@@ -88,7 +89,7 @@ pub use agent::{
 };
 pub use agents::{AgentReply, AgentRequest, AgentTask, AgentTaskState, Agents};
 pub use content::{Artifact, Content, File, FileSource, Part, PartContent};
-pub use dormouse_sdk_macros::{entrypoint, init, skill};
+pub use dormouse_sdk_macros::{entrypoint, include_skill, init, skill};
 pub use error::AgentError;
 pub use http::{Http, HttpRequest, HttpResponse};
 pub use join::join_all;
@@ -105,14 +106,15 @@ pub use serve::serve;
 #[cfg(all(feature = "serve", not(target_family = "wasm")))]
 pub use serve::serve_on;
 pub use skill::{OnInputResult, OnRequestResult, Outcome, SkillHandler, SkillSlot};
+pub use skill_file::AgentSkillDef;
 pub use state::{State, StateScope};
 
 /// Everything a skill usually names: `use dormouse_sdk::prelude::*;`.
 pub mod prelude {
     pub use crate::{
         Agent, AgentDefinition, AgentError, Artifact, Content, Isolation, OnInputResult,
-        OnRequestResult, ProgressSender, Runtime, SkillHandler, SkillSlot, State, entrypoint, init,
-        skill,
+        OnRequestResult, ProgressSender, Runtime, SkillHandler, SkillSlot, State, entrypoint,
+        include_skill, init, skill,
     };
 }
 

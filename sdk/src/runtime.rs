@@ -58,6 +58,11 @@ impl Runtime {
         }
     }
 
+    /// The same by the name that agents from radkit call.
+    pub fn default_llm(&self) -> Llm {
+        self.llm()
+    }
+
     /// A value of the agent's configuration, which its operator sets; none if it is not set. Secrets are not there: the
     /// host puts them into requests ([`http`](Self::http)).
     ///

@@ -63,12 +63,19 @@ pub struct Conversation {
 impl Conversation {
     /// A new context with this skill, its only one, as the principal "anonymous".
     pub fn new<S: SkillHandler + RegisteredSkill>(skill: S) -> Self {
+        Self::with_agent(Agent::builder().with_name("test").with_skill(skill).build())
+    }
+
+    /// A new context with the first skill of this agent, as the principal "anonymous".
+    ///
+    /// # Panics
+    /// [`send`](Self::send) does, if the agent has no skill.
+    pub fn with_agent(agent: AgentDefinition) -> Self {
         Conversation {
-            agents: [Agent::builder().with_name("test").with_skill(skill).build()],
             memory: Rc::default(),
             services: Rc::default(),
             context: CallContext {
-                agent: "test".to_owned(),
+                agent: agent.name.clone(),
                 task_id: String::new(),
                 context_id: "context-1".to_owned(),
                 principal: "anonymous".to_owned(),
@@ -81,6 +88,7 @@ impl Conversation {
             tasks_started: 0,
             history: Vec::new(),
             slot: None,
+            agents: [agent],
         }
     }
 

@@ -43,7 +43,7 @@ pub(crate) struct Inner {
     pub(crate) stopping: CancellationToken,
     pub(crate) turns: Turns,
     pub(crate) memory: memory::Turns,
-    pub(crate) services: Services,
+    pub(crate) services: Arc<Services>,
 }
 
 /// Why a task that looks as if a call of it were running has none, and what its user is told.
@@ -155,16 +155,7 @@ impl TaskEngine {
         limits: TaskLimits,
         services: Services,
     ) -> Result<(Self, u64), TaskError> {
-        let engine = Self(Arc::new(Inner {
-            store,
-            limits,
-            shelf: Shelf::new(),
-            book: Book::default(),
-            stopping: CancellationToken::new(),
-            turns: Turns::default(),
-            memory: memory::Turns::default(),
-            services,
-        }));
+        let engine = Self::over(store, limits, Arc::new(services), CancellationToken::new());
         engine.restore_budgets().await?;
         let open = engine.0.store.open_tasks()?;
         let mut interrupted = 0;
@@ -183,6 +174,34 @@ impl TaskEngine {
             }
         }
         Ok((engine, interrupted))
+    }
+
+    fn over(
+        store: Arc<dyn TaskStore>,
+        limits: TaskLimits,
+        services: Arc<Services>,
+        stopping: CancellationToken,
+    ) -> Self {
+        Self(Arc::new(Inner {
+            store,
+            limits,
+            shelf: Shelf::new(),
+            book: Book::default(),
+            stopping,
+            turns: Turns::default(),
+            memory: memory::Turns::default(),
+            services,
+        }))
+    }
+
+    /// An engine with the same limits and services over another store, which must be empty: for calls of which nothing
+    /// is to be kept here. It stops with this one.
+    pub fn aside(&self, store: Arc<dyn TaskStore>) -> Self {
+        let Inner {
+            limits, services, ..
+        } = &*self.0;
+        let stopping = self.0.stopping.child_token();
+        Self::over(store, limits.clone(), Arc::clone(services), stopping)
     }
 
     /// Goes on with the budgets of models where the last process was.

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::committer::{Apply, Committer, Write};
 use crate::limits::{check_agent, check_limits, check_records, check_token, check_write};
 use crate::{
-    AgentRecord, Digest, Done, KeptRecord, ModuleStore, Put, Record, Registry, StoreError,
+    AgentRecord, Digest, Done, KeptRecord, ModuleStore, Put, Record, Registry, Split, StoreError,
     StoreMetrics, TaskId, TaskIndex, TaskPage, TaskQuery, TaskStore, TaskWrite, TokenRecord,
     TokenStore, Totals, VersionRecord,
 };
@@ -56,6 +56,7 @@ struct Agent {
     active: u32,
     versions: BTreeMap<u32, VersionRecord>,
     limits: Option<Vec<u8>>,
+    split: Option<Split>,
 }
 
 impl Agent {
@@ -64,6 +65,7 @@ impl Agent {
             name: name.to_owned(),
             active: self.versions.get(&self.active)?.clone(),
             versions: self.versions.len() as u32,
+            split: self.split,
         })
     }
 }
@@ -101,6 +103,7 @@ impl Registry for MemoryRegistry {
             };
             agent.highest = agent.highest.max(number);
             agent.active = number;
+            agent.split = None;
             agent.versions.insert(number, version.clone());
             if let Some(limits) = limits {
                 agent.limits = Some(limits.to_vec());
@@ -172,14 +175,28 @@ impl Registry for MemoryRegistry {
         let version = agent.versions.get(&number).cloned();
         if version.is_some() {
             agent.active = number;
+            agent.split = None;
         }
         Ok(version)
+    }
+
+    fn split(&self, name: &str, split: Split) -> Result<bool, StoreError> {
+        let mut agents = lock(&self.0);
+        let agent = agents.get_mut(name).filter(|agent| {
+            agent.versions.contains_key(&split.version) && agent.active != split.version
+        });
+        let is_known = agent.is_some();
+        if let Some(agent) = agent {
+            agent.split = Some(split);
+        }
+        Ok(is_known)
     }
 
     fn delete(&self, name: &str) -> Result<Vec<VersionRecord>, StoreError> {
         let mut agents = lock(&self.0);
         let versions = agents.get_mut(name).map(|agent| {
             agent.limits = None;
+            agent.split = None;
             std::mem::take(&mut agent.versions)
         });
         Ok(versions.unwrap_or_default().into_values().collect())

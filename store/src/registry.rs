@@ -2,7 +2,7 @@
 //!
 //! | key | value |
 //! |---|---|
-//! | `a` name | active number, count of versions |
+//! | `a` name | active number, count of versions; then, if new work is split, the other number and its percent |
 //! | `h` name | highest number ever given; stays when the agent is deleted |
 //! | `v` name, number | digest, creation time, definition |
 //! | `d` digest, name | number: whether an agent has a module, and who refers to it |
@@ -17,7 +17,7 @@ use prometheus::Histogram;
 use crate::database::{Changes, Database};
 use crate::keys::Key;
 use crate::limits::{check_agent, check_limits};
-use crate::{AgentRecord, Digest, Registry, StoreError, VersionRecord};
+use crate::{AgentRecord, Digest, Registry, Split, StoreError, VersionRecord};
 
 const AGENT: u8 = b'a';
 const HIGHEST: u8 = b'h';
@@ -39,6 +39,7 @@ pub(crate) struct SledRegistry {
 struct Agent {
     active: u32,
     versions: u32,
+    split: Option<Split>,
 }
 
 impl SledRegistry {
@@ -112,6 +113,7 @@ impl SledRegistry {
         };
         changes.put(version_key(name, number), &version_value(&version))?;
         agent.active = number;
+        agent.split = None;
         changes.put(agent_key(name), &agent.value())?;
         Ok((version, found.is_none()))
     }
@@ -123,10 +125,19 @@ impl SledRegistry {
 
     fn parse_agent(&self, value: &[u8]) -> Result<Agent, StoreError> {
         let damaged = || self.database.corrupt("an agent");
-        let (active, versions) = value.split_at_checked(4).ok_or_else(damaged)?;
+        let (active, rest) = value.split_at_checked(4).ok_or_else(damaged)?;
+        let (versions, split) = rest.split_at_checked(4).ok_or_else(damaged)?;
+        let split = match split {
+            [] => None,
+            [version @ .., percent] => Some(Split {
+                version: self.parse_number(version)?,
+                percent: *percent,
+            }),
+        };
         Ok(Agent {
             active: self.parse_number(active)?,
             versions: self.parse_number(versions)?,
+            split,
         })
     }
 
@@ -213,6 +224,7 @@ impl Registry for SledRegistry {
                     name: name.to_owned(),
                     active,
                     versions: agent.versions,
+                    split: agent.split,
                 }));
             }
         }
@@ -265,10 +277,28 @@ impl Registry for SledRegistry {
             };
             let agent = Agent {
                 active: number,
+                split: None,
                 ..self.parse_agent(&agent)?
             };
             changes.put(agent_key(name), &agent.value())?;
             self.parse_version(name, number, &version).map(Some)
+        })
+    }
+
+    fn split(&self, name: &str, split: Split) -> Result<bool, StoreError> {
+        self.change(|changes| {
+            let version = changes.get(&version_key(name, split.version))?;
+            let agent = changes.get(&agent_key(name))?;
+            let (Some(_), Some(agent)) = (version, agent) else {
+                return Ok(false);
+            };
+            let agent = self.parse_agent(&agent)?;
+            if agent.active == split.version {
+                return Ok(false);
+            }
+            let split = Some(split);
+            changes.put(agent_key(name), &Agent { split, ..agent }.value())?;
+            Ok(true)
         })
     }
 
@@ -305,7 +335,12 @@ impl Registry for SledRegistry {
 
 impl Agent {
     fn value(self) -> Vec<u8> {
-        [self.active.to_be_bytes(), self.versions.to_be_bytes()].concat()
+        let mut value = [self.active.to_be_bytes(), self.versions.to_be_bytes()].concat();
+        if let Some(Split { version, percent }) = self.split {
+            value.extend(version.to_be_bytes());
+            value.push(percent);
+        }
+        value
     }
 }
 

@@ -71,8 +71,11 @@ pub trait Registry: Send + Sync {
     fn version(&self, name: &str, number: u32) -> Result<Option<VersionRecord>, StoreError>;
     /// All versions of an agent, ascending; empty when the agent is unknown.
     fn versions(&self, name: &str) -> Result<Vec<VersionRecord>, StoreError>;
-    /// Makes this version the active one; `None` when there is no such version.
+    /// Makes this version the active one, for all new work; `None` when there is no such version.
     fn activate(&self, name: &str, number: u32) -> Result<Option<VersionRecord>, StoreError>;
+    /// Has a version take a share of the work that begins, beside the active one, until a version is deployed or made
+    /// active. False, and nothing is changed, when there is no such version or it is the active one.
+    fn split(&self, name: &str, split: Split) -> Result<bool, StoreError>;
     /// Forgets the agent and returns the versions it had; empty when the agent is unknown. A later deploy of
     /// the name counts on from the highest number ever given.
     fn delete(&self, name: &str) -> Result<Vec<VersionRecord>, StoreError>;
@@ -100,6 +103,17 @@ pub struct AgentRecord {
     pub active: VersionRecord,
     /// How many versions there are.
     pub versions: u32,
+    /// The version that takes a share of new work, if one does.
+    pub split: Option<Split>,
+}
+
+/// A share of the work that begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Split {
+    /// Not the active one.
+    pub version: u32,
+    /// 1 to 99, which the caller checks.
+    pub percent: u8,
 }
 
 /// API tokens. Every change is durable when the call returns. The secrets are not here: only their hashes.

@@ -29,6 +29,38 @@ fn writes_a_project() {
 }
 
 #[test]
+fn writes_other_beginnings() {
+    let folder = tempfile::tempdir().unwrap();
+    let sdk = sdk();
+    for (template, file, told) in [
+        ("multi-turn", "src/lib.rs", "on_input_received"),
+        ("llm", "script.json", "replies"),
+        ("llm", "README.md", "dormouse deploy --grant llm"),
+        (
+            "llm",
+            "tests/conversation.rs",
+            r#"format!(r#"{{"dish": {:?}"#,
+        ),
+    ] {
+        let name = format!("{template}-{}", file.len());
+        let output = dormouse(folder.path())
+            .args(["new", &name, "--template", template, "--sdk"])
+            .arg(&sdk)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", stderr(&output));
+        let text = fs::read_to_string(folder.path().join(&name).join(file)).unwrap();
+        assert!(text.contains(told), "{template} {file}: {text}");
+        assert!(!text.contains("{%") && !text.contains("{{ "), "{text}");
+    }
+    let output = dormouse(folder.path())
+        .args(["new", "x", "--template", "other"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2));
+}
+
+#[test]
 fn says_where_the_sdk_comes_from() {
     let folder = tempfile::tempdir().unwrap();
     let output = dormouse(folder.path())

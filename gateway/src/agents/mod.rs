@@ -18,10 +18,10 @@ use crate::validate;
 use a2a::{AgentCard, AgentInterface};
 pub(crate) use card::Issuer;
 use card::{Cards, Deployed};
-use dormouse_scheduler::{Scheduler, VersionRef};
+use dormouse_scheduler::{Scheduler, Usage, VersionRef};
 use dormouse_services::Grants;
-use dormouse_services::model::AgentDefinition;
-use dormouse_store::{Registry, Store, StoreError, TaskStore, VersionRecord};
+use dormouse_services::model::{AgentDefinition, Isolation};
+use dormouse_store::{Digest, Registry, Split, Store, StoreError, TaskStore, VersionRecord};
 use interfaces::Interfaces;
 pub(crate) use limits::Overrides;
 use std::collections::BTreeMap;
@@ -35,6 +35,8 @@ pub(crate) struct AgentEntry {
     pub(crate) version: Arc<VersionRef>,
     pub(crate) definition: AgentDefinition,
     pub(crate) metrics: Arc<AgentMetrics>,
+    /// Another version takes a share of the work that comes to this one.
+    pub(crate) split: Option<Split>,
     /// Its definition is not in it any more.
     record: VersionRecord,
     interfaces: Vec<AgentInterface>,
@@ -173,6 +175,34 @@ impl Agents {
         kept.map_or_else(Grants::default, |kept| kept.grants(usual, definition))
     }
 
+    /// What an agent of a module would be called as, were it deployed under this name, with the limits that come along or
+    /// those that the name has; in instances that nobody else meets. Reads the store.
+    pub(crate) fn trial(
+        &self,
+        name: &str,
+        digest: Digest,
+        definition: &mut AgentDefinition,
+        brought: Option<&[u8]>,
+    ) -> Result<VersionRef, AgentsError> {
+        let overrides = match brought {
+            Some(brought) => kept(name, Some(brought))?,
+            None => kept(name, self.0.registry.limits(name)?.as_deref())?,
+        };
+        let record = VersionRecord {
+            agent: name.to_owned(),
+            number: 0,
+            digest,
+            definition: Vec::new(),
+            created_ms: 0,
+        };
+        let usage = Arc::default();
+        let version = self.0.version(&record, definition, &overrides, usage)?;
+        Ok(VersionRef {
+            isolation: Isolation::Call,
+            ..version
+        })
+    }
+
     pub(crate) fn url(&self, name: &str) -> String {
         self.0.interfaces.url(name)
     }
@@ -186,14 +216,20 @@ impl Inner {
         version: Option<u32>,
     ) -> Result<Option<Arc<AgentEntry>>, AgentsError> {
         let before = self.changes.load(Ordering::SeqCst);
-        let record = match version {
-            Some(number) => self.registry.version(name, number)?,
-            None => self.registry.agent(name)?.map(|agent| agent.active),
+        let found = match version {
+            Some(number) => self
+                .registry
+                .version(name, number)?
+                .map(|record| (record, None)),
+            None => self
+                .registry
+                .agent(name)?
+                .map(|agent| (agent.active, agent.split)),
         };
-        let Some(record) = record else {
+        let Some((record, split)) = found else {
             return Ok(None);
         };
-        let entry = Arc::new(self.entry(&key, record)?);
+        let entry = Arc::new(self.entry(&key, record, split)?);
         self.entries.insert(key.clone(), Arc::clone(&entry));
         // A change in the meantime has either removed the entry after this insert, or is seen here.
         if self.changes.load(Ordering::SeqCst) != before {
@@ -202,7 +238,12 @@ impl Inner {
         Ok(Some(entry))
     }
 
-    fn entry(&self, key: &str, mut record: VersionRecord) -> Result<AgentEntry, AgentsError> {
+    fn entry(
+        &self,
+        key: &str,
+        mut record: VersionRecord,
+        split: Option<Split>,
+    ) -> Result<AgentEntry, AgentsError> {
         let mut definition: AgentDefinition =
             serde_json::from_slice(&record.definition).map_err(|source| {
                 AgentsError::Definition {
@@ -210,43 +251,59 @@ impl Inner {
                     source,
                 }
             })?;
-        // Deployed under another name, the agent is what it is called here.
-        let declared = std::mem::replace(&mut definition.name, record.agent.clone());
         let overrides = self.registry.limits(&record.agent)?;
-        let overrides =
-            Overrides::kept(overrides.as_deref()).map_err(|source| AgentsError::Limits {
-                agent: record.agent.clone(),
-                source,
-            })?;
-        overrides.change(&mut definition);
-        let limits = overrides.limits(self.scheduler.limits(), self.scheduler.ceiling());
-        let mut config = self.config.get(&record.agent).cloned().unwrap_or_default();
-        config.extend(values::read(&*self.tasks, &record.agent)?);
-        let version = Arc::new(VersionRef {
-            config: Arc::new(config),
-            agent: record.agent.clone(),
-            declared,
-            number: record.number,
-            digest: record.digest,
-            isolation: definition.isolation,
-            grants: overrides.grants(self.scheduler.grants(), &definition),
-            limits: Arc::new(limits),
-            usage: self.scheduler.usage(&record.agent),
-            concurrency: definition.concurrency,
-        });
+        let overrides = kept(&record.agent, overrides.as_deref())?;
+        let usage = self.scheduler.usage(&record.agent);
+        let version = self.version(&record, &mut definition, &overrides, usage)?;
         definition.extensions.push(validate::idempotency());
         let metrics = self.metrics.agent(&record.agent);
         record.definition = Vec::new();
         Ok(AgentEntry {
-            version,
+            version: Arc::new(version),
             definition,
             metrics,
+            split,
             record,
             interfaces: self.interfaces.all(key),
             issuer: Arc::clone(&self.issuer),
             cards: Cards::default(),
         })
     }
+
+    /// As what a version is called, and its definition as it then holds.
+    fn version(
+        &self,
+        record: &VersionRecord,
+        definition: &mut AgentDefinition,
+        overrides: &Overrides,
+        usage: Arc<Usage>,
+    ) -> Result<VersionRef, AgentsError> {
+        // Deployed under another name, the agent is what it is called here.
+        let declared = std::mem::replace(&mut definition.name, record.agent.clone());
+        overrides.change(definition);
+        let limits = overrides.limits(self.scheduler.limits(), self.scheduler.ceiling());
+        let mut config = self.config.get(&record.agent).cloned().unwrap_or_default();
+        config.extend(values::read(&*self.tasks, &record.agent)?);
+        Ok(VersionRef {
+            config: Arc::new(config),
+            agent: record.agent.clone(),
+            declared,
+            number: record.number,
+            digest: record.digest,
+            isolation: definition.isolation,
+            grants: overrides.grants(self.scheduler.grants(), definition),
+            limits: Arc::new(limits),
+            usage,
+            concurrency: definition.concurrency,
+        })
+    }
+}
+
+fn kept(agent: &str, overrides: Option<&[u8]>) -> Result<Overrides, AgentsError> {
+    Overrides::kept(overrides).map_err(|source| AgentsError::Limits {
+        agent: agent.to_owned(),
+        source,
+    })
 }
 
 fn pinned(name: &str, number: u32) -> String {

@@ -82,6 +82,11 @@ impl Operations {
             chain: Some(from.chain),
             traceparent: None,
         };
+        let other = match agent.split {
+            Some(split) => self.other_version(&agent, split, &request.message).await,
+            None => Ok(None),
+        };
+        let agent = other.map_err(refusal)?.unwrap_or(agent);
         match self.send(&caller, &agent, Box::new(request)).await {
             Ok(Sent::Message(message)) => Ok(AgentReply::Message(message)),
             Ok(Sent::Task(task)) => Ok(AgentReply::Task(task)),

@@ -8,12 +8,14 @@ mod push;
 mod read;
 mod send;
 mod skill;
+mod split;
 
 pub(crate) use detached::Detached;
 pub(crate) use inside::TRACE;
 pub(crate) use push::PushList;
 pub(crate) use read::ListRequest;
 pub(crate) use send::{Opening, SendRequest};
+pub(crate) use skill::choose;
 
 use crate::agents::{AgentEntry, Agents};
 use crate::auth::{Caller, Door};
@@ -144,6 +146,13 @@ impl Operations {
         agent: &Arc<AgentEntry>,
         request: Request,
     ) -> Result<Answer, A2aError> {
+        let other = match (agent.split, &request) {
+            (Some(split), Request::Send(send) | Request::Stream(send)) => {
+                Box::pin(self.other_version(agent, split, &send.message)).await?
+            }
+            _ => None,
+        };
+        let agent = other.as_ref().unwrap_or(agent);
         let streams = matches!(request, Request::Stream(_) | Request::Subscribe { .. });
         if streams && !agent.definition.streaming {
             let sentence = "this agent does not stream; send, and get the task";

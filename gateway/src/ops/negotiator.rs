@@ -7,6 +7,10 @@ use dormouse_services::model::{Message, PartContent, SkillDefinition};
 /// By so much the first must be ahead of the second.
 const LEAD: f32 = 1.25;
 
+/// Words of a message that are looked at, from its beginning: a client may send megabytes, and this runs on an
+/// event loop.
+const MAX_WORDS: usize = 256;
+
 /// Words that say nothing of what is asked for.
 const EMPTY_WORDS: [&str; 44] = [
     "a", "about", "an", "and", "any", "are", "as", "at", "be", "by", "can", "could", "do", "for",
@@ -29,7 +33,8 @@ pub(super) fn by_words<'a>(
         _ => None,
     });
     let telling = |word: &String| !EMPTY_WORDS.contains(&&**word);
-    let question: Vec<String> = texts.flat_map(rank::words).filter(telling).collect();
+    let words = texts.flat_map(rank::words).take(MAX_WORDS);
+    let question: Vec<String> = words.filter(telling).collect();
     let documents: Vec<Vec<String>> = skills.iter().map(document).collect();
     let mut ranked: Vec<_> = rank::bm25(&question.join(" "), &documents)
         .into_iter()
@@ -90,6 +95,16 @@ mod tests {
         assert_eq!(chosen("will it RAIN tomorrow?").as_deref(), Some("weather"));
         assert_eq!(chosen("I want a hotel").as_deref(), Some("book-trip"));
         assert_eq!(chosen("the weather for my trip, the weather!"), None);
+    }
+
+    #[test]
+    fn only_the_beginning_of_a_long_message_counts() {
+        let long = "word ".repeat(MAX_WORDS);
+        assert_eq!(chosen(&format!("{long} hotel")), None);
+        assert_eq!(
+            chosen(&format!("hotel {long}")).as_deref(),
+            Some("book-trip")
+        );
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Agents that use the platform's services as they are told: `services` says that it needs models, `fetcher` that it
 //! sends to a server, `relay-a` and `relay-b` that they call one another, and `needless` nothing.
+//! `filed` has no code of its own: its skill is a file.
 
 mod fetch;
 mod relay;
@@ -40,6 +41,10 @@ fn configure_agents() -> Vec<AgentDefinition> {
             .with_grant(Service::http("http://127.77.0.1:8077"))
             .build(),
         agent("needless").build(),
+        Agent::builder()
+            .with_name("filed")
+            .with_skill_def(include_skill!("skills/advise"))
+            .build(),
         relay("relay-a").build(),
         relay("relay-b").build(),
     ]

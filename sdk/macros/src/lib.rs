@@ -3,6 +3,7 @@
 mod entrypoint;
 mod init;
 mod skill;
+mod skill_file;
 
 use proc_macro::TokenStream;
 
@@ -72,6 +73,23 @@ pub fn init(arguments: TokenStream, item: TokenStream) -> TokenStream {
 #[proc_macro_attribute]
 pub fn skill(arguments: TokenStream, item: TokenStream) -> TokenStream {
     skill::expand(arguments.into(), item.into())
+        .unwrap_or_else(syn::Error::into_compile_error)
+        .into()
+}
+
+/// Compiles in a skill that is a file: the path of a `SKILL.md`, or of its folder, from the folder of the crate's
+/// `Cargo.toml`. Gives a `dormouse_sdk::AgentSkillDef` for `AgentBuilder::with_skill_def`.
+///
+/// The file is that of the [agentskills specification](https://agentskills.io/specification): front matter with `name`
+/// and `description`, then instructions for a model. What is wrong with it is told when the crate is compiled. Other keys of the
+/// front matter are not used.
+///
+/// ```ignore
+/// Agent::builder().with_name("editor").with_skill_def(include_skill!("skills/summarise"))
+/// ```
+#[proc_macro]
+pub fn include_skill(arguments: TokenStream) -> TokenStream {
+    skill_file::expand(arguments.into())
         .unwrap_or_else(syn::Error::into_compile_error)
         .into()
 }

@@ -1,3 +1,5 @@
+use std::rc::Rc;
+
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -27,6 +29,19 @@ pub trait BaseTool {
         &self,
         arguments: Json,
     ) -> std::pin::Pin<Box<dyn Future<Output = Result<Json, AgentError>> + '_>>;
+}
+
+impl<T: BaseTool + ?Sized> BaseTool for Rc<T> {
+    fn declaration(&self) -> ToolDeclaration {
+        (**self).declaration()
+    }
+
+    fn run_async(
+        &self,
+        arguments: Json,
+    ) -> std::pin::Pin<Box<dyn Future<Output = Result<Json, AgentError>> + '_>> {
+        (**self).run_async(arguments)
+    }
 }
 
 /// A function as a tool. Its argument is a type whose fields are the tool's parameters.
@@ -63,7 +78,7 @@ impl FunctionTool {
         O: Future<Output = Result<R, AgentError>> + 'static,
     {
         let (parameters, _) = schema::of::<A>();
-        let function = std::rc::Rc::new(function);
+        let function = Rc::new(function);
         FunctionTool {
             declaration: ToolDeclaration {
                 name: name.into(),
@@ -71,7 +86,7 @@ impl FunctionTool {
                 parameters: parameters.into(),
             },
             function: Box::new(move |arguments| {
-                let function = std::rc::Rc::clone(&function);
+                let function = Rc::clone(&function);
                 Box::pin(async move {
                     let arguments = arguments.deserialize()?;
                     Json::new(&function(arguments).await?)

@@ -4,6 +4,8 @@
 
 mod agents;
 mod compile_errors;
+mod ported;
 mod server;
+mod skill_files;
 mod skills;
 mod wit;

@@ -4,6 +4,7 @@ mod activity;
 mod agents;
 mod auth;
 mod bad_requests;
+mod beginnings;
 mod crash;
 mod extensions;
 mod filters;
@@ -18,6 +19,7 @@ mod serving;
 mod streams;
 mod tasks;
 mod uploads;
+mod versions;
 
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Read};

@@ -85,6 +85,37 @@ fn the_example_with_a_model_gives_advice_by_its_script() {
 }
 
 #[test]
+fn a_skill_that_is_a_file_is_followed_by_the_model() {
+    let dir = data_dir();
+    let script = dir.path().join("script.json");
+    let lines = json!({"replies": [
+        {"system": "Advise on rain gear", "when": "Oslo", "json": {"status": "complete", "message": "An umbrella."}},
+        {"system": "Advise on rain gear", "when": "Atlantis", "json": {"status": "failed", "message": "It is under water."}},
+        {"system": "Advise on rain gear", "json": {"status": "needs_input", "message": "Where to?"}},
+    ]});
+    std::fs::write(&script, lines.to_string()).unwrap();
+    let script = ["--llm-script", script.to_str().unwrap(), "--grant", "llm"];
+    let server = Server::start(dir.path(), &script);
+    server.deploy(&guest("services"));
+    let entry = server.get("/v1/agents/filed").json();
+    assert_eq!(
+        (&entry["skills"], &entry["needs"]),
+        (&json!(["advise"]), &json!(["llm"]))
+    );
+    let task = &server.send("filed", text("What do I take along?"))["task"];
+    assert_eq!((waits(task), said(task)), (true, "Where to?"));
+    let task = &server.send("filed", text("To Oslo").on(task))["task"];
+    assert_eq!((waits(task), said(task)), (false, "An umbrella."));
+    let task = &server.send("filed", text("To Atlantis"))["task"];
+    assert_eq!(task["status"]["state"], "TASK_STATE_FAILED");
+    assert_eq!(said(task), "It is under water.");
+}
+
+fn waits(task: &Value) -> bool {
+    task["status"]["state"] == "TASK_STATE_INPUT_REQUIRED"
+}
+
+#[test]
 fn memory_survives_a_kill() {
     let dir = data_dir();
     let server = Server::start(dir.path(), &[]);

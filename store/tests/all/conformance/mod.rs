@@ -18,6 +18,7 @@ fn on_sled(test: fn(&Store)) {
         (
             store.modules.totals(),
             store.registry.count(),
+            store.registry.agents(None, 100).unwrap(),
             store.tasks.counts(),
             store.tokens.tokens().unwrap(),
         )
@@ -52,6 +53,7 @@ backends! {
         the_same_module_again_keeps_its_number
         one_deploy_changes_all_its_agents
         activate_switches_to_known_versions_only
+        a_split_lasts_until_a_deploy_or_a_switch
         a_deleted_agent_never_reuses_a_number
         references_count_versions
         agents_are_listed_by_name_in_pages

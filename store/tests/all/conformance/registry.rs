@@ -1,4 +1,4 @@
-use dormouse_store::{Digest, Store, StoreError, VersionRecord};
+use dormouse_store::{Digest, Split, Store, StoreError, VersionRecord};
 
 use crate::support::noise;
 
@@ -80,6 +80,40 @@ pub(super) fn activate_switches_to_known_versions_only(store: &Store) {
     assert_eq!(store.registry.activate("other", 1).unwrap(), None);
     assert_eq!(store.registry.agent("csv").unwrap().unwrap().active, active);
     assert_eq!(deploy(store, b"3", &["csv"], 30)[0].number, 3);
+}
+
+pub(super) fn a_split_lasts_until_a_deploy_or_a_switch(store: &Store) {
+    let split = |version, percent| {
+        let split = Split { version, percent };
+        store.registry.split("csv", split).unwrap()
+    };
+    let shown = || {
+        let agent = store.registry.agent("csv").unwrap().unwrap();
+        let split = agent.split.map(|split| (split.version, split.percent));
+        (agent.active.number, agent.versions, split)
+    };
+    assert!(!split(1, 10), "there is no such agent");
+    deploy(store, b"1", &["csv"], 10);
+    deploy(store, b"2", &["csv"], 20);
+    assert!(!split(3, 10), "there is no such version");
+    assert!(!split(2, 10), "it is the active one");
+    assert_eq!(shown(), (2, 2, None));
+    assert!(split(1, 10));
+    assert!(split(1, 90));
+    assert_eq!(shown(), (2, 2, Some((1, 90))));
+    let limits = store.registry.set_limits("csv", Some(b"tight"));
+    assert!(limits.unwrap() && shown().2.is_some());
+    store.registry.activate("csv", 1).unwrap();
+    assert_eq!(shown(), (1, 2, None));
+    assert!(split(2, 1));
+    deploy(store, b"3", &["csv"], 30);
+    assert_eq!(shown(), (3, 3, None));
+    assert!(split(2, 1));
+    store.registry.delete("csv").unwrap();
+    deploy(store, b"4", &["csv"], 40);
+    assert_eq!(shown(), (4, 1, None));
+    deploy(store, b"5", &["csv"], 50);
+    assert!(split(4, 99));
 }
 
 pub(super) fn a_deleted_agent_never_reuses_a_number(store: &Store) {
