@@ -21,6 +21,7 @@ use serde::Deserialize;
 use crate::Usage;
 use crate::models::{self, ModelSettings};
 use crate::secrets::{self, SecretSettings};
+use crate::traces::{self, Collector};
 
 pub(crate) const DEFAULT_LISTEN: SocketAddr =
     SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
@@ -144,6 +145,16 @@ pub(crate) struct Settings {
     #[arg(long, num_args = 0, default_missing_value = "true")]
     no_push: Option<bool>,
 
+    /// Send traces to this OpenTelemetry collector, by OTLP over HTTP in JSON: http://localhost:4318. Without one, a client's
+    /// trace is passed on but nothing is recorded
+    #[arg(long, value_name = "URL", env = "OTEL_EXPORTER_OTLP_ENDPOINT")]
+    otlp_endpoint: Option<String>,
+
+    /// Record this share of the traces that begin here, 0 to 1; those of clients are recorded if their client records them
+    /// [default: 1]
+    #[arg(long, value_name = "RATIO", env = "OTEL_TRACES_SAMPLER_ARG")]
+    trace_ratio: Option<f64>,
+
     /// On shutdown, running calls have this long to end [default: 30s]
     #[arg(long, value_name = "DURATION")]
     drain_timeout: Option<Span>,
@@ -167,6 +178,8 @@ pub(crate) struct Config {
     pub(crate) scheduler: SchedulerConfig,
     /// What calls may ask for, with what counts it.
     pub(crate) services: Services,
+    /// `None`: nothing is recorded.
+    pub(crate) traces: Option<Collector>,
 }
 
 impl Config {
@@ -220,6 +233,7 @@ impl Config {
             push_notifications: settings.no_push != Some(true),
             webhook_allow: settings.webhook_allow.into_iter().flatten().collect(),
             agent_config: settings.config,
+            traces: traces::collector(settings.otlp_endpoint.as_deref(), settings.trace_ratio)?,
             store: OpenOptions {
                 accept_data_loss,
                 ..OpenOptions::default()
@@ -311,6 +325,8 @@ impl Settings {
             secret: file.secret,
             config: file.config,
             no_push: self.no_push.or(file.no_push),
+            otlp_endpoint: self.otlp_endpoint.or(file.otlp_endpoint),
+            trace_ratio: self.trace_ratio.or(file.trace_ratio),
             drain_timeout: self.drain_timeout.or(file.drain_timeout),
         }
     }

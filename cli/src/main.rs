@@ -29,6 +29,7 @@ mod filters;
 mod inspect;
 mod registry;
 mod token;
+mod traces;
 
 mod client;
 

@@ -141,6 +141,14 @@ async fn run(config: Config, store: &Store) -> anyhow::Result<()> {
     limits.push_notifications = config.push_notifications;
     limits.agent_config = config.agent_config;
     limits.webhook_allow = config.webhook_allow;
+    let exporter = match config.traces {
+        Some(collector) => {
+            let (tracer, exporter) = collector.start(&metrics)?;
+            limits.tracer = tracer;
+            Some(exporter)
+        }
+        None => None,
+    };
     let mut gateway = Gateway::new(limits, store, engine, scheduler.clone(), metrics)?;
     if let Some(address) = config.metrics_listen {
         gateway = gateway.metrics_on(listen(address).await?);
@@ -148,6 +156,9 @@ async fn run(config: Config, store: &Store) -> anyhow::Result<()> {
     let compiling = tokio::spawn(compile_missing(scheduler, Arc::clone(&store.registry)));
     writeln!(io::stdout(), "listening on http://{address}")?;
     gateway.run(listener, shutdown).await;
+    if let Some(exporter) = exporter {
+        exporter.close().await;
+    }
     compiling.abort();
     Ok(())
 }

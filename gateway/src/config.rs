@@ -2,6 +2,7 @@
 
 use crate::agents::CardKey;
 use dormouse_services::net::AllowList;
+use dormouse_services::trace::Tracer;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -75,6 +76,8 @@ pub struct GatewayConfig {
     /// What guests read as their configuration, by agent; what was set at the server goes before it.
     pub agent_config: BTreeMap<String, BTreeMap<String, String>>,
     pub filters: FilterRules,
+    /// Where traces begin; the default records none.
+    pub tracer: Tracer,
 }
 
 /// What holds for every filter.
@@ -138,6 +141,7 @@ impl GatewayConfig {
             labelled_agents: 100,
             agent_config: BTreeMap::new(),
             filters: FilterRules::default(),
+            tracer: Tracer::default(),
         }
     }
 }

@@ -17,8 +17,10 @@ use crate::respond::{self, Reply};
 use crate::rest;
 use crate::route::{self, A2aPath, Base, Route, route};
 use crate::sse::StreamRules;
+use crate::trace::{self, Visit};
 use crate::uri;
 use dormouse_filters::World;
+use dormouse_services::trace::Span;
 use dormouse_store::{ModuleStore, Registry, TaskStore, TokenStore};
 use hyper::body::Incoming;
 use hyper::header::{EXPECT, HeaderValue, WWW_AUTHENTICATE};
@@ -82,6 +84,13 @@ pub(crate) async fn handle(
     };
     if face == Face::Public
         && matches!(route, Route::A2a { .. } | Route::Grpc(_) | Route::RootCard)
+        && let Some(span) = shared.config.tracer.begin("request", &parts.headers)
+    {
+        let path = path.into_owned();
+        return Box::pin(traced(&shared, span, &caller, peer, &path, parts, body)).await;
+    }
+    if face == Face::Public
+        && matches!(route, Route::A2a { .. } | Route::Grpc(_) | Route::RootCard)
         && let Some(filters) = shared.filters.active()
         && filters.has(World::Http)
     {
@@ -107,6 +116,28 @@ pub(crate) async fn handle(
         Route::Metrics | Route::Unknown => not_found(&path),
         route => Box::pin(platform::answer(shared.clone(), route, &parts, body)).await,
     }
+}
+
+/// The same as for others, filters included, for a request that is in a trace.
+async fn traced(
+    shared: &Shared,
+    span: Span,
+    caller: &Caller,
+    peer: Option<SocketAddr>,
+    path: &str,
+    mut parts: Parts,
+    body: Incoming,
+) -> Reply {
+    let visit = Visit::new(span, &mut parts);
+    let reply = if let Some(filters) = shared.filters.active()
+        && filters.has(World::Http)
+    {
+        filtered(shared, &filters, caller, peer, path, parts, body).await
+    } else {
+        agents(shared, caller, route(path), &parts, Payload::Arriving(body)).await
+    };
+    visit.end(&reply);
+    reply
 }
 
 /// What agents answer, themselves or the platform for them.
@@ -237,6 +268,7 @@ fn card(shared: &Shared, agent: &AgentEntry, parts: &Parts) -> Reply {
         "ok"
     };
     agent.metrics.observe(Operation::Card, code, started);
+    trace::note(parts, Some(&agent.version.agent), Operation::Card, code);
     reply
 }
 

@@ -11,6 +11,7 @@ use crate::negotiate;
 use crate::ops::{Answer, Request};
 use crate::respond::{self, Reply};
 use crate::sse::{self, Framing};
+use crate::trace;
 use crate::validate::{self, GetParameters, ListParameters};
 use a2a::methods;
 use a2a::{CancelTaskRequest, SubscribeToTaskRequest};
@@ -53,6 +54,7 @@ pub(crate) async fn answer(
         Err((id, error)) => (refusal(&id, &error), error.kind.code()),
     };
     agent.metrics.observe(operation, code, started);
+    trace::note(parts, Some(&agent.version.agent), operation, code);
     reply
 }
 
@@ -96,7 +98,7 @@ async fn serve(
     let seen = validate::last_event_id(&parts.headers).map_err(named)?;
     let mut request = decode(&envelope).map_err(named)?;
     let activated = negotiate::named(&extensions);
-    request.activate(extensions, negotiate::traceparent(&parts.headers));
+    request.activate(extensions, trace::of(parts));
     request.go_on(seen);
     *operation = request.operation();
     let performed = shared.operations.perform(caller, agent, request).await;

@@ -38,6 +38,7 @@ pub mod server;
 mod sse;
 mod stall;
 mod timer;
+mod trace;
 mod uri;
 mod validate;
 mod versions;

@@ -37,7 +37,7 @@ pub(crate) enum Operation {
 const OPERATIONS: usize = Operation::Unknown as usize + 1;
 
 impl Operation {
-    fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Send => "send",
             Self::Stream => "stream",

@@ -32,12 +32,6 @@ pub(crate) fn version(headers: &HeaderMap, query: Option<&str>) -> Result<(), A2
     Err(A2aError::new(Kind::VersionNotSupported, sentence))
 }
 
-/// How the client traces the request (W3C Trace Context), as it says it.
-pub(crate) fn traceparent(headers: &HeaderMap) -> Option<String> {
-    let value = headers.get("traceparent")?;
-    value.to_str().ok().map(str::to_owned)
-}
-
 /// The agent's extensions that the client activates (A2A 1.0 §3.3.4, §4.6).
 ///
 /// # Errors

@@ -11,6 +11,7 @@ use crate::ops::{Answer, Request};
 use crate::respond::{self, Reply};
 use crate::route::A2aPath;
 use crate::sse::{self, Framing};
+use crate::trace;
 use crate::uri;
 use crate::validate::{self, ListParameters};
 use bytes::Bytes;
@@ -45,6 +46,7 @@ pub(crate) async fn answer(
         }
     };
     agent.metrics.observe(operation, code, started);
+    trace::note(parts, Some(&agent.version.agent), operation, code);
     reply
 }
 
@@ -81,7 +83,7 @@ async fn serve(
     };
     let mut request = decode(path, &parts.method, parts.uri.query(), &body)?;
     let activated = negotiate::named(&extensions);
-    request.activate(extensions, negotiate::traceparent(&parts.headers));
+    request.activate(extensions, trace::of(parts));
     request.go_on(seen);
     *operation = request.operation();
     let mut reply = match shared.operations.perform(caller, agent, request).await? {

@@ -78,7 +78,7 @@ pub(crate) fn sent(
     filters::strip(&mut metadata);
     Ok(Box::new(SendRequest {
         chain: None,
-        traceparent: None,
+        trace: None,
         push: push.map(push::config).transpose()?,
         idempotency_key: idempotency_key(&message)?,
         extensions: Vec::new(),

@@ -222,6 +222,7 @@ impl Instance {
         state.deadline = deadline;
         state.pace = pace;
         state.set_log(Some(log));
+        state.set_trace(call.trace().cloned());
         let handle = state.table.push(HostCall::new(call, grants))?;
         let place = handle.rep();
         if let Some(fuel) = self.fuel {
@@ -248,6 +249,7 @@ impl Instance {
             .await??;
         let state = self.store.data_mut();
         state.set_log(None);
+        state.set_trace(None);
         // Of a guest that has kept its handle, the instance may live on but not the right to speak.
         let handle = Resource::<HostCall>::new_own(place);
         if state.table.get(&handle).is_ok() {

@@ -2,6 +2,7 @@
 
 use crate::desk::{Asker, ServiceError};
 use crate::model::{AgentMessage, Message, Task};
+use crate::trace::Trace;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -37,6 +38,7 @@ pub struct Inside {
     /// The calling task.
     pub task: String,
     pub chain: Arc<Chain>,
+    pub trace: Option<Trace>,
     /// One of the requests that the calling call may have at a time. To be held until the called agent has ended: the
     /// caller may stop waiting before.
     pub turn: OwnedSemaphorePermit,
@@ -99,6 +101,7 @@ impl Inside {
         asker: Asker,
         task: String,
         chain: Chain,
+        trace: Option<Trace>,
         turn: OwnedSemaphorePermit,
     ) -> Self {
         Self {
@@ -106,6 +109,7 @@ impl Inside {
             context: asker.context,
             task,
             chain: Arc::new(chain),
+            trace,
             turn,
         }
     }

@@ -13,6 +13,7 @@ use crate::push::{NewConfig, PushConfig};
 use crate::reader::TaskReader;
 use crate::record::LogEntry;
 use crate::screen::{Refused, SaidKind, Screen};
+use crate::trace::{Kind, Trace};
 use dormouse_store::MAX_KEY_BYTES;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -31,6 +32,7 @@ pub struct Call {
     draft: Mutex<Draft>,
     /// The agents that wait for it; `None` if a client called.
     chain: Option<Arc<Chain>>,
+    trace: Option<Trace>,
     pub(crate) screen: OnceLock<Arc<dyn Screen>>,
     /// Set once something was said that nobody may see.
     pub(crate) refused: OnceLock<Refused>,
@@ -75,6 +77,7 @@ impl Call {
             live,
             draft,
             chain: None,
+            trace: None,
             screen: OnceLock::new(),
             refused: OnceLock::new(),
         }
@@ -83,6 +86,16 @@ impl Call {
     /// Says which agents wait for it.
     pub fn called_by(&mut self, chain: Option<Arc<Chain>>) {
         self.chain = chain;
+    }
+
+    /// Says where in a trace it is.
+    pub fn traced(&mut self, trace: Option<Trace>) {
+        self.trace = trace;
+    }
+
+    /// What is done for it is a span below this.
+    pub fn trace(&self) -> Option<&Trace> {
+        self.trace.as_ref()
     }
 
     pub(crate) fn chain(&self) -> Option<&Chain> {
@@ -311,6 +324,10 @@ impl Call {
     }
 
     async fn ended(&self, written: Result<u64, TaskError>) -> Result<Task, TaskError> {
+        let _span = self
+            .trace
+            .as_ref()
+            .map(|trace| trace.span("commit", Kind::Internal));
         match written {
             // Cancelled meanwhile: what the canceller wrote is the task's last word.
             Ok(_) | Err(TaskError::Ended) => Ok(self.live.snapshot().await?.0),

@@ -7,6 +7,7 @@ use crate::error::TaskError;
 use crate::grants::{Grants, Service};
 use crate::llm::{self, Llm};
 use crate::memory::Memory;
+use crate::trace::{Kind, Span};
 use prometheus::{IntCounterVec, Opts};
 use std::sync::{Arc, OnceLock, Weak};
 use thiserror::Error;
@@ -106,7 +107,8 @@ impl Desk {
     }
 
     pub fn memory(&self) -> Memory {
-        Memory::new(Arc::clone(self.inner()), self.call.asker())
+        let trace = self.call.trace().cloned();
+        Memory::new(Arc::clone(self.inner()), self.call.asker(), trace)
     }
 
     /// Has a language model answer.
@@ -127,7 +129,10 @@ impl Desk {
             )));
         };
         let asker = self.call.asker();
-        let answered = llm.generate(&asker, request).await?;
+        let mut span = self.span("model");
+        let answered = llm.generate(&asker, request).await;
+        note(&mut span, &answered);
+        let answered = answered?;
         self.keep_budgets(llm, &asker).await;
         Ok(answered)
     }
@@ -156,14 +161,23 @@ impl Desk {
     /// another, or the call has too many requests. Unavailable if no instance is free for it.
     pub async fn call_agent(&self, request: AgentRequest) -> Result<AgentReply, ServiceError> {
         self.check(&Service::Agent(request.agent.clone()))?;
-        let called = self.call_granted(request).await;
+        let mut span = self.span("agent");
+        if let Some(span) = &mut span {
+            span.set("dormouse.callee", &*request.agent);
+        }
+        let called = self.call_granted(request, span.as_ref()).await;
+        note(&mut span, &called);
         let outcome = if called.is_ok() { "ok" } else { "refused" };
         let calls = &self.inner().services.agent_calls;
         calls.with_label_values(&[outcome]).inc();
         called
     }
 
-    async fn call_granted(&self, request: AgentRequest) -> Result<AgentReply, ServiceError> {
+    async fn call_granted(
+        &self,
+        request: AgentRequest,
+        span: Option<&Span>,
+    ) -> Result<AgentReply, ServiceError> {
         let (asker, task) = (self.call.asker(), self.call.task_id());
         let chain = Chain::extend(self.call.chain(), &asker.agent, &task, &request.agent)?;
         let agents = self.inner().services.agents.get();
@@ -176,7 +190,8 @@ impl Desk {
                 "a call has at most {MAX_REQUESTS} requests at models and agents at a time"
             )));
         };
-        let inside = Inside::new(asker, task, chain, turn);
+        let trace = span.map(|span| span.trace().clone());
+        let inside = Inside::new(asker, task, chain, trace, turn);
         agents.send(inside, request).await
     }
 
@@ -192,7 +207,20 @@ impl Desk {
         )))
     }
 
+    /// Something that the call waits for.
+    fn span(&self, name: &'static str) -> Option<Span> {
+        let trace = self.call.trace();
+        trace.map(|trace| trace.span(name, Kind::Client))
+    }
+
     fn inner(&self) -> &Arc<Inner> {
         self.call.inner()
+    }
+}
+
+/// What came of it.
+fn note<T>(span: &mut Option<Span>, result: &Result<T, ServiceError>) {
+    if let (Some(span), Err(error)) = (span, result) {
+        span.fail(error.to_string());
     }
 }

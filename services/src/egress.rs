@@ -6,6 +6,7 @@ use crate::llm::Secret;
 use crate::net::{
     AllowList, DialError, Driving, HttpClient, Received, StreamError, TargetError, Times,
 };
+use crate::trace::{Kind, Span, Trace};
 use bytes::Bytes;
 use hyper::body::Body;
 use hyper::header::{HeaderName, HeaderValue, USER_AGENT};
@@ -154,6 +155,8 @@ pub struct Sender<'a> {
     pub agent: &'a str,
     pub grants: &'a Grants,
     pub share: &'a Share,
+    /// Goes along with the request, and has a span of it.
+    pub trace: Option<&'a Trace>,
 }
 
 impl Default for Egress {
@@ -227,7 +230,19 @@ impl Egress {
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
-        let sent = self.send_uncounted(sender, request, times).await;
+        let span = sender.trace.map(|trace| span(trace, &request));
+        let sent = self
+            .send_uncounted(sender, request, times, span.as_ref())
+            .await;
+        if let Some(mut span) = span {
+            match &sent {
+                Ok((answer, _)) => span.set(
+                    "http.response.status_code",
+                    u32::from(answer.status().as_u16()),
+                ),
+                Err(error) => span.fail(error.to_string()),
+            }
+        }
         let outcome = match &sent {
             Ok(_) => "ok",
             Err(EgressError::Denied) => {
@@ -247,6 +262,7 @@ impl Egress {
         sender: Sender<'_>,
         mut request: Request<B>,
         mut times: Times,
+        span: Option<&Span>,
     ) -> Result<(Response<Received>, Driving), EgressError>
     where
         B: Body<Data = Bytes> + Send + 'static,
@@ -278,6 +294,9 @@ impl Egress {
             return Err(EgressError::TooMany);
         };
         *request.uri_mut() = Uri::from(path);
+        if let Some(span) = span {
+            span.trace().write(request.headers_mut());
+        }
         self.inject(sender.agent, &origin, &mut request);
         let (answer, driving) = self.client.stream(&target, request, times).await?;
         let driving = async move {
@@ -299,6 +318,18 @@ impl Egress {
             }
         }
     }
+}
+
+/// Where to, without the path: there may be secrets in it.
+fn span<B>(trace: &Trace, request: &Request<B>) -> Span {
+    let mut span = trace.span("http", Kind::Client);
+    if span.is_recorded() {
+        span.set("http.request.method", request.method().as_str());
+        if let Some(origin) = origin(request.uri()) {
+            span.set("dormouse.origin", origin.to_string());
+        }
+    }
+    span
 }
 
 fn origin(uri: &Uri) -> Option<Origin> {

@@ -7,7 +7,7 @@
 //! Reading order: [`model`] (the A2A 1.0 data model and what an agent declares), [`engine`] (from a
 //! request's side), [`call`] (from a running call's side), [`reader`] (from a subscriber's side),
 //! [`push`] (from a webhook's side), [`screen`] (who looks at what agents say), [`desk`] with [`memory`] and [`llm`] (what a call may ask for besides), [`net`] (the
-//! way out).
+//! way out), [`trace`] (how it is told afterwards).
 
 pub mod agents;
 pub mod call;
@@ -29,6 +29,7 @@ pub mod push;
 pub mod reader;
 mod record;
 pub mod screen;
+pub mod trace;
 
 pub use call::{Call, Settled};
 pub use desk::{Desk, ServiceError, Services};

@@ -23,6 +23,9 @@ fn dormouse(folder: &Path) -> Command {
         "DORMOUSE_TOKEN",
         "DORMOUSE_SDK_PATH",
         "RUST_LOG",
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+        "OTEL_EXPORTER_OTLP_HEADERS",
+        "OTEL_TRACES_SAMPLER_ARG",
     ] {
         command.env_remove(name);
     }

@@ -9,9 +9,11 @@ use crate::config::FilterRules;
 use dormouse_filters::message::{self, Decision};
 use dormouse_filters::{AuditMetadata, WasmAgentInstance, WasmRuntimeError, World};
 use dormouse_scheduler::Scheduler;
+use dormouse_services::trace::{Kind as Side, Span, Trace};
 use hyper::StatusCode;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 use thiserror::Error;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
@@ -140,7 +142,7 @@ struct Finding<'a> {
 #[derive(Clone, Copy)]
 pub(super) struct About<'a> {
     pub(super) id: &'a str,
-    pub(super) traceparent: Option<&'a str>,
+    pub(super) trace: Option<&'a Trace>,
 }
 
 impl Filter {
@@ -306,10 +308,15 @@ impl Filter {
         finding: impl FnOnce(&T) -> Finding<'_>,
     ) -> Said<T> {
         let fail = self.record.settings.fail;
+        let took = started.elapsed();
+        let mut span = about.trace.map(|trace| self.span(trace, phase, took));
         let decision = match (&heard, fail) {
             (Ok(answer), _) => {
                 let finding = finding(answer);
                 self.audit(phase, about, &finding);
+                if let Some(span) = &mut span {
+                    tell(span, finding.audit);
+                }
                 finding.decision
             }
             (Err(_), Fail::Open) => "failed_open",
@@ -317,7 +324,12 @@ impl Filter {
         };
         let at = phase as usize;
         let (name, phase) = (&*self.record.name, phase.as_str());
-        let took = started.elapsed();
+        if let Some(span) = &mut span {
+            span.set("dormouse.decision", decision);
+            if let Err(failure) = &heard {
+                span.fail(failure.to_string());
+            }
+        }
         let meter = &self.meters[at];
         let meter = meter.get_or_init(|| self.tools.metrics.meter(name, phase));
         let labels = [name, phase, decision];
@@ -342,6 +354,14 @@ impl Filter {
         }
     }
 
+    /// Of a question that was answered just now.
+    fn span(&self, trace: &Trace, phase: Phase, took: Duration) -> Span {
+        let mut span = trace.past("filter", Side::Internal, took, took);
+        span.set("dormouse.filter", &*self.record.name);
+        span.set("dormouse.phase", phase.as_str());
+        span
+    }
+
     /// Decisions against a request, and whatever the filter has to say of one.
     fn audit(&self, phase: Phase, about: About<'_>, finding: &Finding<'_>) {
         let (decision, audit) = (finding.decision, finding.audit);
@@ -354,7 +374,7 @@ impl Filter {
             decided_by = self.record.name,
             phase = phase.as_str(),
             correlation_id = about.id,
-            traceparent = about.traceparent,
+            traceparent = about.trace.map(Trace::parent),
             decision,
             tags = ?audit.tags,
             rule_ids = ?audit.rule_ids,
@@ -401,6 +421,22 @@ impl<T> Said<T> {
             Self::Skip => Said::Skip,
             Self::Refuse(failure) => Said::Refuse(failure),
         }
+    }
+}
+
+/// The audit record, as the log has it.
+fn tell(span: &mut Span, audit: &AuditMetadata) {
+    for (key, texts) in [
+        ("dormouse.tags", &audit.tags),
+        ("dormouse.rule_ids", &audit.rule_ids),
+        ("dormouse.reason_codes", &audit.reason_codes),
+    ] {
+        if !texts.is_empty() {
+            span.set(key, &**texts);
+        }
+    }
+    if let Some(confidence) = audit.confidence {
+        span.set("dormouse.confidence", f64::from(confidence));
     }
 }
 

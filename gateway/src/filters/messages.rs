@@ -14,6 +14,7 @@ use dormouse_filters::message::{
 };
 use dormouse_services::model::{FailureClass, Metadata, Part, PartContent};
 use dormouse_services::screen::{self, Refused, SaidKind, Screen};
+use dormouse_services::trace::Trace;
 use serde_json::{Value, json};
 use std::future::Future;
 use std::pin::Pin;
@@ -33,7 +34,7 @@ pub(crate) struct Guard {
     /// Each filter with the instance that sees this turn.
     filters: Vec<(Arc<Filter>, usize)>,
     subject: Subject,
-    traceparent: Option<String>,
+    trace: Option<Trace>,
 }
 
 /// Why something does not go on.
@@ -98,7 +99,7 @@ impl Filters {
                 context_id: message.context_id.clone(),
                 message_id: message.message_id.clone(),
             },
-            traceparent: request.traceparent.clone(),
+            trace: request.trace.clone(),
         })
     }
 }
@@ -137,7 +138,7 @@ impl Guard {
             }
             let about = About {
                 id: subject.task_id.as_deref().unwrap_or(&subject.message_id),
-                traceparent: self.traceparent.as_deref(),
+                trace: self.trace.as_ref(),
             };
             // Each sees what those before it have left.
             let content = looked.seen();

@@ -7,8 +7,10 @@ use crate::body;
 use crate::config::GatewayConfig;
 use crate::errors::ApiError;
 use crate::respond::{self, Reply};
+use crate::trace;
 use bytes::Bytes;
 use dormouse_filters::{Header, RequestMetadata, World};
+use dormouse_services::trace::Trace;
 use hyper::HeaderMap;
 use hyper::body::Incoming;
 use hyper::header::{HeaderValue, LOCATION};
@@ -34,7 +36,7 @@ pub(crate) struct Passage {
     /// Each filter with the instance that sees this request.
     pub(super) filters: Arc<[(Arc<Filter>, usize)]>,
     pub(super) id: Arc<str>,
-    traceparent: Option<String>,
+    trace: Option<Trace>,
     pub(super) edits: Vec<Edit>,
 }
 
@@ -70,13 +72,14 @@ impl Pipeline {
             .0
             .iter()
             .filter(|filter| filter.is_of(World::Http) && filter.stands_before(ask.agent));
-        let metadata = Arc::new(metadata(&ask, parts));
+        let trace = trace::of(parts);
+        let metadata = Arc::new(metadata(&ask, parts, trace.as_ref()));
         let mut passage = Passage {
             filters: filters
                 .map(|filter| (Arc::clone(filter), filter.turn()))
                 .collect(),
             id: metadata.correlation_id.as_str().into(),
-            traceparent: metadata.traceparent.clone(),
+            trace,
             edits: Vec::new(),
         };
         if let Err(stop) = passage.request_head(&metadata, ask.uri, parts).await {
@@ -101,7 +104,7 @@ impl Passage {
     pub(super) fn about(&self) -> About<'_> {
         About {
             id: &self.id,
-            traceparent: self.traceparent.as_deref(),
+            trace: self.trace.as_ref(),
         }
     }
 
@@ -208,7 +211,7 @@ fn head(metadata: &Arc<RequestMetadata>, uri: &str, parts: &Parts) -> Head {
     }
 }
 
-fn metadata(ask: &Ask<'_>, parts: &Parts) -> RequestMetadata {
+fn metadata(ask: &Ask<'_>, parts: &Parts, trace: Option<&Trace>) -> RequestMetadata {
     let id = uuid::Uuid::now_v7().to_string();
     let text = |name: &str| {
         let value = parts.headers.get(name)?;
@@ -228,6 +231,6 @@ fn metadata(ask: &Ask<'_>, parts: &Parts) -> RequestMetadata {
         route_id: ask.agent.map(str::to_owned),
         upstream_id: None,
         timestamp_ms: now.map_or(0, |now| u64::try_from(now.as_millis()).unwrap_or(u64::MAX)),
-        traceparent: text("traceparent"),
+        traceparent: trace.map(Trace::parent).or_else(|| text("traceparent")),
     }
 }

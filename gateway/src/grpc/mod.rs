@@ -36,6 +36,7 @@ use crate::negotiate;
 use crate::ops::Answer;
 use crate::respond::Reply;
 use crate::route;
+use crate::trace;
 use hyper::http::request::Parts;
 use hyper::{HeaderMap, StatusCode, Version};
 use requests::Decoded;
@@ -58,6 +59,7 @@ pub(crate) fn parse(
 struct Progress {
     operation: Operation,
     metrics: Arc<AgentMetrics>,
+    agent: Option<Arc<AgentEntry>>,
 }
 
 pub(crate) async fn answer(
@@ -74,12 +76,16 @@ pub(crate) async fn answer(
     let mut progress = Progress {
         operation: Operation::Unknown,
         metrics: Arc::clone(&shared.metrics.platform),
+        agent: None,
     };
     let (reply, code) = match serve(shared, caller, method, parts, body, &mut progress).await {
         Ok(reply) => (reply, "ok"),
         Err(error) => (refusal(&error), error.kind.code()),
     };
     progress.metrics.observe(progress.operation, code, started);
+    let agent = progress.agent.as_ref();
+    let agent = agent.map(|agent| &*agent.version.agent);
+    trace::note(parts, agent, progress.operation, code);
     reply
 }
 
@@ -132,10 +138,11 @@ async fn serve(
         let Decoded { tenant, request } = decode(message)?;
         let agent = find(shared, &tenant).await?;
         progress.metrics = Arc::clone(&agent.metrics);
+        progress.agent = Some(Arc::clone(&agent));
         let extensions = negotiate::extensions(&parts.headers, &agent.definition.extensions)?;
         let mut request = request?;
         let activated = negotiate::named(&extensions);
-        request.activate(extensions, negotiate::traceparent(&parts.headers));
+        request.activate(extensions, trace::of(parts));
         progress.operation = request.operation();
         // A client that stops waiting gives up the answer, not the turn: the operations see to it.
         let answer = shared.operations.perform(caller, &agent, request).await?;

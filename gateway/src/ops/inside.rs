@@ -10,6 +10,7 @@ use dormouse_scheduler::Place;
 use dormouse_services::ServiceError;
 use dormouse_services::agents::{AgentReply, AgentRequest, Inside, Replying, Switchboard};
 use dormouse_services::model::{Message, Metadata, Role};
+use dormouse_services::trace::Kind as Side;
 use serde_json::Value;
 use std::sync::Arc;
 use std::time::Duration;
@@ -61,6 +62,11 @@ impl Operations {
         })?;
         let agent = found
             .ok_or_else(|| ServiceError::Invalid(format!("there is no agent {name:?} here")))?;
+        let mut span = from.trace.map(|trace| trace.span("send", Side::Server));
+        if let Some(span) = &mut span {
+            span.set("dormouse.agent", &*name);
+            span.set("dormouse.operation", "send");
+        }
         let mut message = Message::new(Role::User, said.parts);
         message.metadata = said.metadata;
         filters::strip(&mut message.metadata);
@@ -80,14 +86,21 @@ impl Operations {
             idempotency_key: None,
             push: None,
             chain: Some(from.chain),
-            traceparent: None,
+            trace: span.as_ref().map(|span| span.trace().clone()),
         };
         let other = match agent.split {
             Some(split) => self.other_version(&agent, split, &request.message).await,
             None => Ok(None),
         };
         let agent = other.map_err(refusal)?.unwrap_or(agent);
-        match self.send(&caller, &agent, Box::new(request)).await {
+        let sent = self.send(&caller, &agent, Box::new(request)).await;
+        if let Some(mut span) = span {
+            let code = sent
+                .as_ref()
+                .map_or_else(|error| error.kind.code(), |_| "ok");
+            span.set("dormouse.code", code);
+        }
+        match sent {
             Ok(Sent::Message(message)) => Ok(AgentReply::Message(message)),
             Ok(Sent::Task(task)) => Ok(AgentReply::Task(task)),
             Err(error) => Err(refusal(error)),

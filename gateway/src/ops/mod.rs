@@ -31,6 +31,7 @@ use dormouse_services::TaskEngine;
 use dormouse_services::model::{Message, Task};
 use dormouse_services::net::HttpClient;
 use dormouse_services::push::PushConfig;
+use dormouse_services::trace::Trace;
 use serde::{Serialize, Serializer};
 use std::sync::Arc;
 use std::time::Duration;
@@ -95,11 +96,20 @@ pub(crate) enum Sent {
 }
 
 impl Request {
-    /// Says which of the agent's extensions the client has activated, and takes over how it traces the request.
-    pub(crate) fn activate(&mut self, extensions: Vec<String>, traceparent: Option<String>) {
-        if let Self::Send(request) | Self::Stream(request) = self {
-            request.extensions = extensions;
-            request.traceparent = traceparent;
+    /// Says which of the agent's extensions the client has activated, and where in a trace the request is.
+    pub(crate) fn activate(&mut self, extensions: Vec<String>, trace: Option<Trace>) {
+        match self {
+            Self::Send(request) | Self::Stream(request) => {
+                request.extensions = extensions;
+                if let Some(push) = &mut request.push {
+                    push.traceparent = trace.as_ref().map(Trace::parent);
+                }
+                request.trace = trace;
+            }
+            Self::CreatePush { config, .. } => {
+                config.traceparent = trace.as_ref().map(Trace::parent);
+            }
+            _ => {}
         }
     }
 

@@ -1,6 +1,5 @@
 //! Operations on tasks that never wake a guest.
 
-use super::send::trim_history;
 use super::{Opening, Operations};
 use crate::agents::AgentEntry;
 use crate::auth::Caller;
@@ -109,5 +108,17 @@ impl Operations {
         }
         let (task, seq, reader) = self.engine.subscribe(&scope, id).await?;
         Ok(Opening::task(task, seq, None, reader))
+    }
+}
+
+/// Keeps the newest turns (A2A 1.0 §3.2.4); none means no `history` at all.
+pub(super) fn trim_history(task: &mut Task, length: Option<usize>) {
+    let (Some(length), Some(history)) = (length, &mut task.history) else {
+        return;
+    };
+    if length == 0 {
+        task.history = None;
+    } else {
+        history.drain(..history.len().saturating_sub(length));
     }
 }

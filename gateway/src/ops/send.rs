@@ -1,15 +1,18 @@
 //! Sending a message: a new task or the next turn of one, run detached from the client.
 
+use super::read::trim_history;
 use super::{Detached, Operations, Sent, skill};
 use crate::agents::AgentEntry;
 use crate::auth::Caller;
 use crate::errors::{A2aError, Kind};
 use crate::filters::Guard;
 use crate::metrics::AgentMetrics;
+use crate::trace;
 use dormouse_scheduler::{CallFailure, CallRequest, Entry, Place, Scheduler};
 use dormouse_services::agents::Chain;
 use dormouse_services::model::{FailureClass, Message, Metadata, Outcome, StreamResponse, Task};
 use dormouse_services::push::PushConfig;
+use dormouse_services::trace::{Span, Trace};
 use dormouse_services::{
     Along, Attempt, Call, NewTask, Once, Settled, TaskError, TaskEvent, TaskReader,
 };
@@ -17,6 +20,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 use tracing::debug;
 
 /// A SendMessageRequest that has passed validation.
@@ -34,8 +38,8 @@ pub(crate) struct SendRequest {
     pub(crate) push: Option<PushConfig>,
     /// The agents that wait for the answer; `None` if a client sends.
     pub(crate) chain: Option<Arc<Chain>>,
-    /// What the client's own tracing calls this request, for the log.
-    pub(crate) traceparent: Option<String>,
+    /// Where in a trace it is.
+    pub(crate) trace: Option<Trace>,
 }
 
 /// How a stream begins (A2A 1.0 §3.1.2): a task and what follows, or exactly one message.
@@ -103,6 +107,7 @@ struct Ready {
     scheduler: Scheduler,
     metrics: Arc<AgentMetrics>,
     acceptance_grace: Duration,
+    span: Option<Span>,
 }
 
 impl Operations {
@@ -305,6 +310,7 @@ impl Operations {
             extensions,
             push,
             chain,
+            trace,
             ..
         } = *request;
         let definition = &agent.definition;
@@ -324,12 +330,15 @@ impl Operations {
             None => self.enter(agent, &principal, Some(&call.context_id()))?,
         };
         call.called_by(chain);
+        let span =
+            trace.map(|trace| trace::of_call(&trace, agent.version.number, &skill.id, &mut call));
         if let Some(config) = push {
             call.notify(config)?;
         }
         Ok(self.with_call(
             agent,
             Some(place),
+            span,
             Box::new(CallRequest {
                 version: Arc::clone(&agent.version),
                 entry: Entry::Request,
@@ -359,6 +368,7 @@ impl Operations {
             extensions,
             push,
             chain,
+            trace,
             ..
         } = *request;
         let scope = caller.scope(&agent.version.agent);
@@ -370,6 +380,8 @@ impl Operations {
         let along = Along { once, push };
         let mut turn = self.engine.resume_with(&scope, id, message, along).await?;
         turn.call.called_by(chain);
+        let span =
+            trace.map(|trace| trace::of_call(&trace, turn.version, &turn.skill, &mut turn.call));
         let mut place = Some(place);
         let version = if turn.version == agent.version.number {
             Some(Arc::clone(agent))
@@ -389,6 +401,7 @@ impl Operations {
         Ok(self.with_call(
             &version,
             place,
+            span,
             Box::new(CallRequest {
                 version: Arc::clone(&version.version),
                 entry: Entry::Input { slot: turn.slot },
@@ -416,6 +429,7 @@ impl Operations {
         &self,
         agent: &Arc<AgentEntry>,
         place: Option<Place>,
+        span: Option<Span>,
         request: Box<CallRequest>,
     ) -> Ready {
         Ready {
@@ -424,6 +438,7 @@ impl Operations {
             scheduler: self.scheduler.clone(),
             metrics: Arc::clone(&agent.metrics),
             acceptance_grace: self.acceptance_grace,
+            span,
         }
     }
 }
@@ -438,7 +453,9 @@ impl Ready {
             scheduler,
             metrics,
             acceptance_grace,
+            mut span,
         } = self;
+        let begun = Instant::now();
         let task = Arc::clone(&request.task);
         let mut calling = pin!(async {
             match place {
@@ -465,6 +482,7 @@ impl Ready {
         if let Some((temperature, _)) = report.start {
             metrics.observe_call(temperature, report.ran, report.processor);
         }
+        trace::report(span.as_mut(), &report, begun.elapsed());
         settle(&task, report.result).await
     }
 }
@@ -479,16 +497,4 @@ async fn settle(task: &Call, result: Result<Outcome, CallFailure>) -> Result<Set
         Err(failure) => (failure.class, failure.sentence),
     };
     Ok(Settled::Task(task.fail(class, &sentence).await?))
-}
-
-/// Keeps the newest turns (A2A 1.0 §3.2.4); none means no `history` at all.
-pub(super) fn trim_history(task: &mut Task, length: Option<usize>) {
-    let (Some(length), Some(history)) = (length, &mut task.history) else {
-        return;
-    };
-    if length == 0 {
-        task.history = None;
-    } else {
-        history.drain(..history.len().saturating_sub(length));
-    }
 }

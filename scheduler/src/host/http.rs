@@ -4,6 +4,7 @@ use super::GuestState;
 use crate::call::VersionRef;
 use dormouse_services::egress::{Egress, EgressError, Sender, Share};
 use dormouse_services::net::{DialError, StreamError, Times};
+use dormouse_services::trace::Trace;
 use http_body_util::BodyExt;
 use std::sync::Arc;
 use wasmtime_wasi_http::{
@@ -24,6 +25,8 @@ struct Hooks {
     version: Option<Arc<VersionRef>>,
     /// Made for the first request.
     share: Option<Share>,
+    /// That of the call which is in it alone.
+    trace: Option<Trace>,
 }
 
 impl GuestHttp {
@@ -36,6 +39,7 @@ impl GuestHttp {
                 egress,
                 version,
                 share: None,
+                trace: None,
             },
         }
     }
@@ -54,6 +58,11 @@ impl GuestHttp {
 }
 
 impl GuestState {
+    /// In whose trace its requests are from now on.
+    pub(crate) fn set_trace(&mut self, trace: Option<Trace>) {
+        self.http.hooks.trace = trace;
+    }
+
     /// The requests that its guest has on their way, if it has ever sent one.
     pub(crate) fn outgoing(&self) -> Option<Share> {
         self.http.share()
@@ -85,6 +94,7 @@ impl WasiHttpHooks for Hooks {
         };
         let egress = Arc::clone(&self.egress);
         let share = self.share.get_or_insert_default().clone();
+        let trace = self.trace.clone();
         let options = options.unwrap_or_default();
         let times = Times {
             connect: options.connect_timeout,
@@ -96,6 +106,7 @@ impl WasiHttpHooks for Hooks {
                 agent: &version.agent,
                 grants: &version.grants,
                 share: &share,
+                trace: trace.as_ref(),
             };
             let sent = egress.send(sender, request, times).await;
             let (answer, driving) = sent.map_err(|error| told(version.as_ref(), error))?;

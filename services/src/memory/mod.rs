@@ -16,6 +16,7 @@ pub mod rank;
 
 use crate::desk::{Asker, ServiceError};
 use crate::engine::{Inner, blocking};
+use crate::trace::{Kind, Span, Trace};
 use dormouse_store::Record;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -118,11 +119,22 @@ impl Default for Turns {
 pub struct Memory {
     inner: Arc<Inner>,
     asker: Asker,
+    trace: Option<Trace>,
 }
 
 impl Memory {
-    pub(crate) fn new(inner: Arc<Inner>, asker: Asker) -> Self {
-        Self { inner, asker }
+    pub(crate) fn new(inner: Arc<Inner>, asker: Asker, trace: Option<Trace>) -> Self {
+        Self {
+            inner,
+            asker,
+            trace,
+        }
+    }
+
+    /// Until it is dropped: what the guest waits for.
+    fn span(&self, name: &'static str) -> Option<Span> {
+        let trace = self.trace.as_ref();
+        trace.map(|trace| trace.span(name, Kind::Client))
     }
 
     /// Keeps an entry, in place of one of the same key. Durable when it returns.
@@ -130,6 +142,7 @@ impl Memory {
     /// # Errors
     /// Invalid, or Limit if the scope would be over its quota; then nothing is changed.
     pub async fn save(&self, scope: MemoryScope, entry: Entry) -> Result<(), ServiceError> {
+        let _span = self.span("memory.save");
         check_key(&entry.key)?;
         check_vector(&entry.vector)?;
         if entry.value.len() > MAX_VALUE_BYTES {
@@ -153,6 +166,7 @@ impl Memory {
     }
 
     pub async fn load(&self, scope: MemoryScope, key: &str) -> Result<Option<Entry>, ServiceError> {
+        let _span = self.span("memory.load");
         check_key(key)?;
         let record = self.entry_key(scope, key);
         let found = self.read(record.clone(), None, 1).await?;
@@ -162,6 +176,7 @@ impl Memory {
 
     /// Whether there was one. Durable when it returns.
     pub async fn delete(&self, scope: MemoryScope, key: &str) -> Result<bool, ServiceError> {
+        let _span = self.span("memory.delete");
         check_key(key)?;
         self.write(scope, key, None).await
     }
@@ -174,6 +189,7 @@ impl Memory {
         after: Option<&str>,
         limit: usize,
     ) -> Result<Vec<Entry>, ServiceError> {
+        let _span = self.span("memory.list");
         let whole = self.entry_key(scope, prefix);
         let after = after.map(|after| self.entry_key(scope, after));
         // One before the prefix is no place to begin: the store takes records from there on.
@@ -187,6 +203,7 @@ impl Memory {
 
     /// The best first; entries of one score in the order of their keys.
     pub async fn search(&self, scope: MemoryScope, query: Query) -> Result<Vec<Hit>, ServiceError> {
+        let _span = self.span("memory.search");
         check_vector(&query.vector)?;
         if query.text.len() > MAX_VALUE_BYTES {
             return Err(ServiceError::Limit(format!(

@@ -22,6 +22,9 @@ pub struct PushConfig {
     pub token: Option<Secret>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub authentication: Option<Authentication>,
+    /// What `traceparent` says to the receiver: the request that has made this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traceparent: Option<String>,
 }
 
 /// How to authenticate to the receiver: `Authorization: {scheme} {credentials}`.
@@ -99,6 +102,7 @@ impl PushConfig {
             url,
             token: token.map(Secret),
             authentication,
+            traceparent: None,
         })
     }
 }

@@ -206,6 +206,10 @@ fn headers(config: &PushConfig) -> HeaderMap {
         CONTENT_TYPE,
         HeaderValue::from_static("application/a2a+json"),
     );
+    let trace = config.traceparent.as_deref();
+    if let Some(trace) = trace.and_then(|trace| HeaderValue::from_str(trace).ok()) {
+        headers.insert("traceparent", trace);
+    }
     let mut secret = |name, text: &str| {
         // Checked when the configuration was made (`PushConfig::new`).
         if let Ok(mut value) = HeaderValue::from_str(text) {

@@ -5,7 +5,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 /// A component of `policies/`.
-fn policy(name: &str) -> Vec<u8> {
+pub(super) fn policy(name: &str) -> Vec<u8> {
     let file = format!("{}.wasm", name.replace('-', "_"));
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../policies/target/wasm32-wasip2/release")
@@ -25,7 +25,7 @@ impl Server {
     }
 
     /// Puts a component of `policies/` before the agents.
-    fn filter(&self, name: &str, component: &[u8], mut settings: Value) -> Answer {
+    pub(super) fn filter(&self, name: &str, component: &[u8], mut settings: Value) -> Answer {
         settings["wasm"] = STANDARD.encode(component).into();
         let answer = self.put_filter(name, &settings);
         assert!([200, 201].contains(&answer.status), "{answer:?}");
@@ -33,7 +33,7 @@ impl Server {
     }
 
     /// A message to the agent `echo`, with a header that tells the hostile filter what to do.
-    fn told(&self, what: &str) -> Answer {
+    pub(super) fn told(&self, what: &str) -> Answer {
         let message = text("hello").params();
         let request = self.rpc_request("echo", "SendMessage", &message);
         answer(request.header("x-do", what))

@@ -1,6 +1,7 @@
 //! HTTP requests of agents, with the real binary: grants, secrets, and what is refused.
 
-use super::{Server, data, data_dir, guest, reply};
+use super::traces::{collector, spans};
+use super::{Server, answer, data, data_dir, guest, reply};
 use serde_json::json;
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -70,14 +71,31 @@ fn an_agent_sends_where_it_was_granted_with_the_hosts_secret() {
     assert_eq!(count(&server, "prohibited"), 1.0);
     assert!(server.stop().success());
 
-    let allowed = [&granted[..], &["--http-allow", "127.77.0.1:8077"]].concat();
+    let (endpoint, posts) = collector();
+    let allowed = [
+        "--http-allow",
+        "127.77.0.1:8077",
+        "--otlp-endpoint",
+        &endpoint,
+    ];
+    let allowed = [&granted[..], &allowed].concat();
     let server = Server::start(dir.path(), &allowed);
+    // Alone in its instance, so that the server knows whose request it is.
+    let alone = server.request("PUT", "/v1/agents/fetcher/limits");
+    let alone = alone.body(json!({"concurrency": 1}).to_string());
+    assert_eq!(answer(alone).status, 200);
     assert_eq!(fetch(&server), "200 fine");
     assert_eq!(count(&server, "ok"), 1.0);
+    assert!(server.stop().success());
     // It has answered one request, so what was refused has not reached it.
     let asked = site.join().unwrap();
     assert!(asked[0].contains("x-key: s3cret\r\n"), "{}", asked[0]);
     assert!(!asked[0].contains("mine"), "{}", asked[0]);
+    let spans = spans(&posts);
+    let span = spans.iter().find(|span| span.name() == "http").unwrap();
+    let parent = format!("-{}-03\r\n", span.id());
+    assert!(asked[0].contains("traceparent: 00-"), "{}", asked[0]);
+    assert!(asked[0].contains(&parent), "{parent}: {}", asked[0]);
 }
 
 #[test]

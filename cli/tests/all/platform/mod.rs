@@ -18,6 +18,7 @@ mod services;
 mod serving;
 mod streams;
 mod tasks;
+mod traces;
 mod uploads;
 mod versions;
 

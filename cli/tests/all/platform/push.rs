@@ -1,6 +1,6 @@
 //! Push notifications by the real binary, to a receiver on this machine.
 
-use super::{PATIENCE, Server, data_dir, guest, state, text};
+use super::{PATIENCE, Server, answer, data_dir, guest, state, text};
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -11,12 +11,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// A post: its fields, each a line in lower case, and its body.
-type Post = (Vec<String>, Value);
+pub(super) type Post = (Vec<String>, Value);
 
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
 
 /// Answers every post with 200, and passes it on.
-fn receive(address: SocketAddr) -> Receiver<Post> {
+pub(super) fn receive(address: SocketAddr) -> Receiver<Post> {
     receive_with(address, |_| OK.to_owned())
 }
 
@@ -114,10 +114,14 @@ fn events_reach_a_receiver() {
     server.deploy(&guest("hostile"));
     let mut message = text("one").skill("ask");
     message.configuration["taskPushNotificationConfig"] = hook(address);
-    let task = server.send("hostile", message)["task"].clone();
+    let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let request = server.rpc_request("hostile", "SendMessage", &message.params());
+    let sent = answer(request.header("traceparent", trace)).json();
+    let task = sent["result"]["task"].clone();
     assert_eq!(state(&task), "TASK_STATE_INPUT_REQUIRED");
     let (fields, body) = posts.recv_timeout(PATIENCE).unwrap();
     for field in [
+        &*format!("traceparent: {trace}"),
         "authorization: Bearer secret",
         "x-a2a-notification-token: t0ken",
         "content-type: application/a2a+json",
