@@ -10,10 +10,12 @@ use serde_json::Value;
 mod activity;
 mod agents;
 mod filters;
+mod settings;
 
 pub(crate) use activity::{CancelArgs, LogsArgs, TaskArgs, TasksArgs};
 pub(crate) use agents::{DeployArgs, NewArgs, RollbackArgs, Template};
 pub(crate) use filters::{FilterCommand, FilterPutArgs};
+pub(crate) use settings::{ConfigArgs, LimitName, LimitsArgs};
 
 use crate::config::{LogFormat, Settings, Span};
 
@@ -60,6 +62,10 @@ pub(crate) enum Command {
     Rollback(RollbackArgs),
     /// Delete an agent with all its versions
     Delete(DeleteArgs),
+    /// Show what an agent reads as its configuration, or change it
+    Config(ConfigArgs),
+    /// Show what calls of an agent may use, or change it
+    Limits(LimitsArgs),
     /// List your latest tasks, of one agent or of all
     Tasks(TasksArgs),
     /// Show a task: what was said, its artifacts and its state

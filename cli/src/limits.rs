@@ -1,4 +1,4 @@
-//! The limits that `dormouse deploy` sets for the agents of a module.
+//! The limits that `dormouse deploy` sets for the agents of a module, and `dormouse limits` for one.
 
 use clap::{Args, ValueEnum};
 use dormouse_services::Service;
@@ -9,7 +9,7 @@ use crate::config::{LimitsPreset, Size, Span};
 #[derive(Debug, Args)]
 pub(crate) struct LimitArgs {
     /// What calls of its agents may use, in place of what the server says
-    #[arg(long, value_name = "PRESET")]
+    #[arg(long, visible_alias = "preset", value_name = "PRESET")]
     limits: Option<LimitsPreset>,
 
     /// A call may take this long, its waits included

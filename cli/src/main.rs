@@ -2,7 +2,7 @@
 //!
 //! Reading order: [`args`] (every command and flag), [`serve`] with [`config`] (the platform),
 //! [`new`] (a project), [`deploy`] with [`cargo`] and [`limits`] (from a crate to an agent), [`send`] with
-//! [`render`] and [`sse`] (talking to an agent), [`registry`] (agents and versions), [`activity`] (tasks and logs), [`dev`] (all of it again after a change), [`inspect`] (a module), [`token`] (who is let in), [`doctor`]
+//! [`render`] and [`sse`] (talking to an agent), [`registry`] (agents and versions), [`settings`] (what holds for one agent), [`activity`] (tasks and logs), [`dev`] (all of it again after a change), [`inspect`] (a module), [`token`] (who is let in), [`doctor`]
 //! (checking the machine), [`client`] (how all of them reach a server).
 
 mod args;
@@ -28,6 +28,7 @@ mod doctor;
 mod filters;
 mod inspect;
 mod registry;
+mod settings;
 mod token;
 mod traces;
 
@@ -66,6 +67,8 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Versions(args) => registry::versions(&args),
         Command::Rollback(args) => registry::rollback(&args),
         Command::Delete(args) => registry::delete(&args),
+        Command::Config(args) => settings::config(&args),
+        Command::Limits(args) => settings::limits(&args),
         Command::Tasks(args) => activity::tasks(&args),
         Command::Task(args) => activity::task(&args),
         Command::Cancel(args) => activity::cancel(&args),

@@ -58,7 +58,7 @@ Examples:
 With --probe the new version is called once before it takes over, in an instance of its own, and nothing of the call is
 kept. If it traps, fails, rejects or is late, the version before stays, and nothing is deployed.
 Limits are those of its agents from then on, in place of what was set for them before; without any, they keep
-what they have. `curl -X DELETE …/v1/agents/NAME/limits` removes them.
+what they have. `dormouse limits NAME` shows and changes them.
 A crate folder is compiled with `cargo build --target wasm32-wasip1 --release`.
 The target is installed with `rustup target add wasm32-wasip1`.")]
 pub(crate) struct DeployArgs {

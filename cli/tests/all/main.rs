@@ -9,6 +9,7 @@ mod platform;
 mod registry;
 mod send;
 mod server;
+mod settings;
 mod usage;
 
 use std::path::Path;

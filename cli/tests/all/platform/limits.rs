@@ -144,3 +144,38 @@ fn an_operator_says_how_many_calls_meet_in_an_instance() {
     numbers.sort_unstable();
     assert_eq!(numbers, ["1", "2"]);
 }
+
+#[test]
+fn the_commands_change_what_holds_for_one_agent() {
+    let dir = data_dir();
+    let server = Server::start(dir.path(), &[]);
+    server.deploy(&guest("services"));
+    let run = |arguments: &[&str]| {
+        let mut command = crate::dormouse(dir.path());
+        let output = command.args(arguments).args(["--server", &server.url]);
+        let output = output.output().unwrap();
+        assert!(output.status.success(), "{}", crate::stderr(&output));
+        crate::stdout(&output)
+    };
+    let city = || reply(&server.send("needless", text("city").skill("configured"))).to_owned();
+    run(&["config", "needless", "city=Oslo", "unit=C"]);
+    assert_eq!(city(), "Oslo");
+    let shown = run(&["config", "needless", "--unset", "city"]);
+    assert!(shown.contains("unit") && !shown.contains("city"), "{shown}");
+    assert_eq!(city(), "none");
+    run(&["limits", "needless", "--preset", "strict", "--grant", "llm"]);
+    let shown = run(&["limits", "needless", "--memory-limit", "8MiB"]);
+    let rows: Vec<Vec<&str>> = shown
+        .lines()
+        .map(|line| line.split_whitespace().collect())
+        .collect();
+    let row = |name: &str| rows.iter().find(|row| row[0] == name).unwrap()[1].to_owned();
+    assert_eq!(row("preset"), "strict");
+    assert_eq!(row("memory-limit"), "8MiB");
+    assert_eq!(row("call-timeout"), "20s");
+    assert_eq!(row("grant"), "llm");
+    let reset = run(&["limits", "needless", "--reset", "--json"]);
+    let reset: Value = serde_json::from_str(&reset).unwrap();
+    assert_eq!(reset["overrides"], json!({}));
+    assert_eq!(reset["limits"]["memory_bytes"], 64 << 20);
+}
