@@ -8,19 +8,21 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, anyhow, bail};
 use serde::Deserialize;
 
+/// What agents are built for, and what filters are.
 pub(crate) const TARGET: &str = "wasm32-wasip1";
+pub(crate) const COMPONENT_TARGET: &str = "wasm32-wasip2";
 
-/// Compiles the one agent crate in `folder` (or `package` of its workspace) and finds the module.
+/// Compiles the one agent or filter crate in `folder` (or `package` of its workspace) and finds the module.
 /// Compiler output goes to stderr as it comes.
-pub(crate) fn build(folder: &Path, package: Option<&str>) -> anyhow::Result<PathBuf> {
+pub(crate) fn build(folder: &Path, package: Option<&str>, target: &str) -> anyhow::Result<PathBuf> {
     if !folder.join("Cargo.toml").is_file() {
         bail!(
             "{} has no Cargo.toml: name a crate folder or a .wasm file",
             folder.display()
         );
     }
-    if !has_target(folder)? {
-        bail!("the compiler cannot build for {TARGET} yet: run `rustup target add {TARGET}`");
+    if !has_target(folder, target)? {
+        bail!("the compiler cannot build for {target} yet: run `rustup target add {target}`");
     }
     let metadata = metadata(folder)?;
     let chosen = choose(&metadata, folder, package)?;
@@ -28,7 +30,7 @@ pub(crate) fn build(folder: &Path, package: Option<&str>) -> anyhow::Result<Path
     cargo.args([
         "build",
         "--target",
-        TARGET,
+        target,
         "--release",
         "--lib",
         "--package",
@@ -49,9 +51,9 @@ pub(crate) fn build(folder: &Path, package: Option<&str>) -> anyhow::Result<Path
 const NO_CARGO: &str = "cannot run cargo; is Rust installed (https://rustup.rs)?";
 
 /// Whether the toolchain that is used in `folder` has the target's standard library.
-pub(crate) fn has_target(folder: &Path) -> anyhow::Result<bool> {
+pub(crate) fn has_target(folder: &Path, target: &str) -> anyhow::Result<bool> {
     let output = Command::new("rustc")
-        .args(["--print", "target-libdir", "--target", TARGET])
+        .args(["--print", "target-libdir", "--target", target])
         .current_dir(folder)
         .stderr(Stdio::inherit())
         .output()

@@ -41,7 +41,7 @@ pub(crate) fn deploy(args: &DeployArgs) -> anyhow::Result<()> {
 fn module(args: &DeployArgs) -> anyhow::Result<PathBuf> {
     let path = &args.path;
     if path.is_dir() {
-        let module = cargo::build(path, args.package.as_deref())?;
+        let module = cargo::build(path, args.package.as_deref(), cargo::TARGET)?;
         eprintln!("built {}", module.display());
         return Ok(module);
     }

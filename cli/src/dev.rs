@@ -127,7 +127,7 @@ impl Work {
     }
 
     fn deploy(&self) -> anyhow::Result<()> {
-        let module = cargo::build(&self.args.path, self.args.package.as_deref())?;
+        let module = cargo::build(&self.args.path, self.args.package.as_deref(), cargo::TARGET)?;
         let bytes =
             std::fs::read(&module).with_context(|| format!("cannot read {}", module.display()))?;
         let client = Client::new(&self.server)?;

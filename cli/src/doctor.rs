@@ -123,7 +123,7 @@ fn program(name: &'static str, missing: Level) -> Check {
 
 fn target() -> Check {
     let here = std::path::Path::new(".");
-    match cargo::has_target(here) {
+    match cargo::has_target(here, cargo::TARGET) {
         Ok(true) => Check::ok("wasm target", format!("{} is installed", cargo::TARGET)),
         Ok(false) => Check::bad(
             "wasm target",

@@ -10,6 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use crate::args::{FilterCommand, FilterPutArgs, ListArgs};
+use crate::cargo;
 use crate::client::Client;
 use crate::registry::{list, shown, table};
 
@@ -68,7 +69,11 @@ fn put(args: &FilterPutArgs) -> anyhow::Result<()> {
         body["max_body_bytes"] = bytes.into();
     }
     if let Some(file) = &args.component {
-        body["wasm"] = STANDARD.encode(read(file)?).into();
+        let component = match file.is_dir() {
+            true => cargo::build(file, None, cargo::COMPONENT_TARGET)?,
+            false => file.clone(),
+        };
+        body["wasm"] = STANDARD.encode(read(&component)?).into();
     }
     if let Some(file) = &args.config {
         body["config"] = serde_json::from_slice(&read(file)?)

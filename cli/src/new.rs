@@ -10,7 +10,7 @@ use minijinja::{Environment, context};
 use crate::Usage;
 use crate::args::{NewArgs, Template};
 
-/// What every project has, by its path.
+/// What every agent's project has, by its path.
 const FILES: [(&str, &str); 4] = [
     ("Cargo.toml", include_str!("../templates/Cargo.toml.jinja")),
     ("src/main.rs", include_str!("../templates/main.rs.jinja")),
@@ -19,7 +19,7 @@ const FILES: [(&str, &str); 4] = [
 ];
 
 impl Template {
-    /// The agent, its test, and what else there is.
+    /// The agent or filter, its test, and what else there is.
     fn files(self) -> &'static [(&'static str, &'static str)] {
         match self {
             Self::OneShot => &[
@@ -50,6 +50,22 @@ impl Template {
                     include_str!("../templates/script.json.jinja"),
                 ),
             ],
+            Self::Filter => &[
+                ("src/lib.rs", include_str!("../templates/filter.rs.jinja")),
+                (
+                    "tests/decisions.rs",
+                    include_str!("../templates/filter-test.rs.jinja"),
+                ),
+                (
+                    "Cargo.toml",
+                    include_str!("../templates/filter-Cargo.toml.jinja"),
+                ),
+                (
+                    "README.md",
+                    include_str!("../templates/filter-README.md.jinja"),
+                ),
+                (".gitignore", include_str!("../templates/gitignore.jinja")),
+            ],
         }
     }
 
@@ -59,7 +75,21 @@ impl Template {
             Self::OneShot => "Hello",
             Self::MultiTurn => "A table for 4",
             Self::Llm => "Something with fish",
+            Self::Filter => "",
         }
+    }
+
+    /// What to do with the project next.
+    fn next(self, name: &str) -> String {
+        if self == Self::Filter {
+            return format!(
+                "dormouse filters put {name} .    compile and put it before all agents"
+            );
+        }
+        let (grant, example) = (grant(self), self.example());
+        format!(
+            "dormouse deploy{grant:4} compile and put it on a running platform\n  dormouse send {name} {example:?}"
+        )
     }
 }
 
@@ -73,26 +103,33 @@ pub(crate) fn new(args: &NewArgs) -> anyhow::Result<()> {
     if folder.symlink_metadata().is_ok() {
         bail!("{name} is there already; nothing was changed");
     }
-    let sdk = Sdk::find(args.sdk.as_deref())?;
     let template = args.template;
+    let kit = match template {
+        Template::Filter => FILTER_KIT,
+        _ => AGENT_KIT,
+    };
+    let sdk = Sdk::find(kit, args.sdk.as_deref())?;
     write_project(folder, name, &sdk, template).with_context(|| format!("cannot write {name}"))?;
     let out = &mut io::stdout().lock();
     writeln!(out, "created {name}")?;
     for (path, _) in files(template) {
         writeln!(out, "  {name}/{path}")?;
     }
-    writeln!(out, "\n{}", sdk.note())?;
-    let (grant, example) = (grant(template), template.example());
+    writeln!(out, "\n{}", sdk.note(kit.name))?;
+    let next = template.next(name);
     writeln!(
         out,
-        "\nnext:\n  cd {name}\n  cargo test          its tests, natively\n  \
-         dormouse deploy{grant:4} compile and put it on a running platform\n  dormouse send {name} {example:?}"
+        "\nnext:\n  cd {name}\n  cargo test          its tests, natively\n  {next}"
     )?;
     Ok(())
 }
 
 fn files(template: Template) -> impl Iterator<Item = (&'static str, &'static str)> {
-    template.files().iter().copied().chain(FILES)
+    let shared: &[(&str, &str)] = match template {
+        Template::Filter => &[],
+        _ => &FILES,
+    };
+    template.files().iter().chain(shared).copied()
 }
 
 /// What a deployment needs besides.
@@ -209,6 +246,23 @@ fn package_name(agent: &str) -> String {
     agent.to_owned()
 }
 
+/// What a project depends on.
+#[derive(Clone, Copy)]
+struct Kit {
+    name: &'static str,
+    /// Where it is in a checkout of Dormouse.
+    folder: &'static str,
+}
+
+const AGENT_KIT: Kit = Kit {
+    name: "dormouse-sdk",
+    folder: "sdk",
+};
+const FILTER_KIT: Kit = Kit {
+    name: "dormouse-filter-sdk",
+    folder: "policies/sdk",
+};
+
 /// Where the project gets the SDK from.
 enum Sdk {
     /// The registry.
@@ -220,19 +274,24 @@ enum Sdk {
 }
 
 impl Sdk {
-    fn find(given: Option<&Path>) -> anyhow::Result<Self> {
+    fn find(kit: Kit, given: Option<&Path>) -> anyhow::Result<Self> {
         if let Some(path) = given {
-            let is_sdk = is_sdk(path);
-            return match path.canonicalize() {
-                Ok(path) if is_sdk => Ok(Self::Given(path)),
+            // Whoever names the one kit for all projects means the checkout that the other is in.
+            let other = path.join("..").join(kit.folder);
+            let named = [path.to_owned(), other];
+            let found = named.iter().find(|path| kit.is_at(path));
+            return match found.map(|path| path.canonicalize()) {
+                Some(Ok(path)) => Ok(Self::Given(path)),
                 _ => Err(Usage::error(format!(
-                    "{} is not a checkout of dormouse-sdk",
-                    path.display()
+                    "{} is not a checkout of {}",
+                    path.display(),
+                    kit.name
                 ))),
             };
         }
-        let beside = Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("sdk");
-        Ok(if is_sdk(&beside) {
+        let checkout = Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("");
+        let beside = checkout.join(kit.folder);
+        Ok(if kit.is_at(&beside) {
             Self::Checkout(beside)
         } else {
             Self::Published
@@ -253,24 +312,26 @@ impl Sdk {
         }
     }
 
-    fn note(&self) -> String {
+    fn note(&self, kit: &str) -> String {
         match self {
-            Self::Published => "it depends on dormouse-sdk 0.1 from crates.io; \
-                if that is not published yet, use --sdk PATH with a checkout"
-                .to_owned(),
+            Self::Published => format!(
+                "it depends on {kit} 0.1 from crates.io; if that is not published yet, use --sdk PATH with a checkout"
+            ),
             Self::Given(path) => format!("it depends on the SDK in {}", path.display()),
             Self::Checkout(path) => format!(
-                "dormouse-sdk is not on crates.io yet, so Cargo.toml names the checkout that this dormouse was built \
-                 from: {}\nfor others to build it, change that line to dormouse-sdk = \"0.1\" once it is published",
+                "{kit} is not on crates.io yet, so Cargo.toml names the checkout that this dormouse was built \
+                 from: {}\nfor others to build it, change that line to {kit} = \"0.1\" once it is published",
                 path.display()
             ),
         }
     }
 }
 
-fn is_sdk(path: &Path) -> bool {
-    std::fs::read_to_string(path.join("Cargo.toml"))
-        .is_ok_and(|text| text.contains("name = \"dormouse-sdk\""))
+impl Kit {
+    fn is_at(self, path: &Path) -> bool {
+        let line = format!("name = \"{}\"", self.name);
+        std::fs::read_to_string(path.join("Cargo.toml")).is_ok_and(|text| text.contains(&line))
+    }
 }
 
 fn write_project(folder: &Path, name: &str, sdk: &Sdk, template: Template) -> anyhow::Result<()> {

@@ -13,6 +13,7 @@ Examples:
   dormouse new greeter
   dormouse new concierge --template multi-turn
   dormouse new greeter --sdk ../dormouse/sdk
+  dormouse new guard --template filter
 
 Then:
   cd greeter
@@ -20,7 +21,7 @@ Then:
   cargo run            serve it natively, for trying it with any A2A client
   dormouse deploy      put it on a running platform")]
 pub(crate) struct NewArgs {
-    /// The agent's name and the folder's: lower-case letters, digits and inner hyphens
+    /// The agent's or filter's name and the folder's: lower-case letters, digits and inner hyphens
     #[arg(value_name = "NAME")]
     pub(crate) name: String,
 
@@ -42,6 +43,8 @@ pub(crate) enum Template {
     MultiTurn,
     /// Has a language model answer, with a tool
     Llm,
+    /// Is no agent: sees requests before agents do, and lets them pass or not
+    Filter,
 }
 
 #[derive(Debug, Args)]

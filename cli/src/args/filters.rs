@@ -10,6 +10,7 @@ use super::{ListArgs, ServerArgs};
 #[command(after_help = "\
 Examples:
   dormouse filters put guard pii.wasm --agent greeter
+  dormouse filters put guard guard                a crate folder, as `dormouse new guard --template filter` writes it
   dormouse filters put guard --config pii.json    with the component that is there
   dormouse filters list
   dormouse filters delete guard")]
@@ -27,7 +28,8 @@ pub(crate) struct FilterPutArgs {
     /// What the filter is called here
     pub(crate) name: String,
 
-    /// Its component, of the world zentinel:agent@2.0.0 or dormouse:filter@1.0.0 [default: the one that it has]
+    /// Its component, of the world zentinel:agent@2.0.0 or dormouse:filter@1.0.0, or the folder of a crate that becomes one
+    /// [default: the one that it has]
     pub(crate) component: Option<PathBuf>,
 
     /// JSON file with its configuration

@@ -36,6 +36,8 @@ fn writes_other_beginnings() {
         ("multi-turn", "src/lib.rs", "on_input_received"),
         ("llm", "script.json", "replies"),
         ("llm", "README.md", "dormouse deploy --grant llm"),
+        ("filter", "Cargo.toml", "policies/sdk\""),
+        ("filter", "tests/decisions.rs", "use filter_18::Guard;"),
         (
             "llm",
             "tests/conversation.rs",

@@ -39,7 +39,7 @@ pub mod metrics;
 #[doc(hidden)]
 pub mod bindings {
     wit_bindgen::generate!({
-        path: "../../wit/filter",
+        path: "wit/filter",
         world: "zentinel:agent/agent",
         pub_export_macro: true,
         export_macro_name: "export_filter",

@@ -40,7 +40,7 @@
 #[doc(hidden)]
 pub mod bindings {
     wit_bindgen::generate!({
-        path: "../../wit/message",
+        path: "wit/message",
         world: "dormouse:filter/message-filter",
         pub_export_macro: true,
         export_macro_name: "export_message_filter",

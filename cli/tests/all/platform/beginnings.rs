@@ -1,6 +1,6 @@
 //! What a new user does, as README.md says it, and what `dormouse new` writes: built, tested, deployed, called.
 
-use super::{Server, data_dir};
+use super::{Server, answer, data_dir, guest, text};
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -159,4 +159,29 @@ fn every_template_builds_passes_its_tests_and_answers() {
         recommended.contains("Fish soup: It is the lightest."),
         "{recommended}"
     );
+}
+
+#[test]
+fn a_filter_of_the_template_builds_passes_its_tests_and_stands_before_agents() {
+    let folder = data_dir();
+    let data = data_dir();
+    let server = Server::start(data.path(), &[]);
+    server.deploy(&guest("echo"));
+    let run = |line: &str| done(shell(folder.path(), line, &server).output().unwrap(), line);
+    // The kit for agents, as DORMOUSE_SDK_PATH names it: that for filters is in the same checkout.
+    let sdk = concat!(env!("CARGO_MANIFEST_DIR"), "/../sdk");
+    let told = run(&format!("dormouse new teams --template filter --sdk {sdk}"));
+    assert!(told.contains("dormouse filters put teams ."), "{told}");
+    run("cargo test --quiet --test decisions --manifest-path teams/Cargo.toml");
+    run("dormouse filters put teams teams");
+    let send = |header: &str| {
+        let request = server.rpc_request("echo", "SendMessage", &text("hm").params());
+        answer(request.header(header, "7")).status
+    };
+    assert_eq!((send("x-team"), send("x-customer")), (200, 400));
+    std::fs::write(folder.path().join("my.json"), r#"{"header": "x-customer"}"#).unwrap();
+    run("dormouse filters put teams --config my.json");
+    assert_eq!((send("x-team"), send("x-customer")), (400, 200));
+    run("dormouse filters delete teams");
+    assert_eq!(send("x-team"), 200);
 }
