@@ -4,6 +4,7 @@ use crate::agents::Switchboard;
 use crate::call::Call;
 use crate::desk::Services;
 use crate::error::{TaskError, state_word};
+use crate::find::Damaged;
 use crate::live::{Change, LiveTask, Shelf};
 use crate::llm;
 use crate::memory;
@@ -18,7 +19,6 @@ use dormouse_store::{TaskId, TaskQuery, TaskStore};
 use serde_json::{Map, Value};
 use std::sync::{Arc, Weak};
 use tokio_util::sync::CancellationToken;
-use tracing::error;
 use uuid::Uuid;
 
 /// What is kept in one step with the next turn of a task.
@@ -44,6 +44,7 @@ pub(crate) struct Inner {
     pub(crate) turns: Turns,
     pub(crate) memory: memory::Turns,
     pub(crate) services: Arc<Services>,
+    pub(crate) damaged: Damaged,
 }
 
 /// Why a task that looks as if a call of it were running has none, and what its user is told.
@@ -166,10 +167,7 @@ impl TaskEngine {
                     interrupted += 1;
                 }
                 Ok(None) => {}
-                Err(error) if error.is_damage() => {
-                    let error = &error as &dyn std::error::Error;
-                    error!(task = %id, error, "a task that was running cannot be read");
-                }
+                Err(error) if error.is_damage() => engine.0.pass_over(id, &error),
                 Err(error) => return Err(error),
             }
         }
@@ -191,6 +189,7 @@ impl TaskEngine {
             turns: Turns::default(),
             memory: memory::Turns::default(),
             services,
+            damaged: Damaged::default(),
         }))
     }
 
@@ -392,7 +391,7 @@ impl TaskEngine {
         Ok(task)
     }
 
-    /// A page of the scope's tasks.
+    /// A page of the scope's tasks, without those that cannot be read; the total counts them.
     pub async fn list(&self, scope: &TaskScope, filter: TaskFilter) -> Result<Listing, TaskError> {
         let query = TaskQuery {
             agent: scope.agent.clone(),
@@ -407,10 +406,12 @@ impl TaskEngine {
         let page = blocking(move || Ok(inner.store.list(&query)?)).await?;
         let mut tasks = Vec::with_capacity(page.tasks.len());
         for (id, _) in page.tasks {
-            // A task listed a moment ago can only be missing if its record is gone: skip it.
+            // A task listed a moment ago can only be missing if its record is gone: skip it. One that cannot be read keeps
+            // nobody from the others.
             match self.get(scope, &id.to_string()).await {
                 Ok(task) => tasks.push(task),
                 Err(TaskError::NotFound(_)) => {}
+                Err(error) if error.is_damage() => self.0.pass_over(id, &error),
                 Err(error) => return Err(error),
             }
         }

@@ -6,11 +6,34 @@ use crate::live::{Change, LiveTask};
 use crate::model::{FailureClass, TaskState};
 use crate::record::{Encoded, TaskHead, blank, fold, now};
 use dormouse_store::TaskId;
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
 use tracing::error;
 use uuid::Uuid;
 
+/// Tasks that could not be read: each is told once, however often it is met.
+#[derive(Default)]
+pub(crate) struct Damaged(Mutex<HashSet<TaskId>>);
+
+/// Of more, nothing new is told: then it is the disk, and no longer a task.
+const MAX_DAMAGED: usize = 1_000;
+
 impl Inner {
+    /// Logs and counts a task that cannot be read, and leaves it as it is.
+    pub(crate) fn pass_over(&self, id: TaskId, error: &TaskError) {
+        let mut known = self
+            .damaged
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= MAX_DAMAGED || !known.insert(id) {
+            return;
+        }
+        self.store.found_damage();
+        let error = error as &dyn std::error::Error;
+        error!(task = %id, error, "a task cannot be read; others go on without it");
+    }
+
     /// The scope's task, in memory or from the store.
     pub(crate) async fn find(
         self: &Arc<Self>,

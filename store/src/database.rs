@@ -264,6 +264,11 @@ impl Database {
         }
     }
 
+    /// Somebody who knows what the bytes mean cannot read them.
+    pub(crate) fn found_damage(&self) {
+        self.corrupt_total.inc();
+    }
+
     fn failed(&self, source: sled::Error) -> StoreError {
         if matches!(source, sled::Error::Corruption { .. }) {
             self.corrupt_total.inc();

@@ -1,5 +1,6 @@
 //! The store without a disk, for tests and for trying things out. Nothing outlives the process.
 
+use prometheus::IntCounter;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -237,6 +238,7 @@ impl TokenStore for MemoryTokens {
 pub(crate) struct MemoryTasks {
     tasks: Arc<Mutex<Tasks>>,
     committer: Committer,
+    corrupt_total: IntCounter,
 }
 
 #[derive(Default)]
@@ -265,7 +267,11 @@ impl MemoryTasks {
         let tasks = Arc::<Mutex<Tasks>>::default();
         let committer =
             Committer::start(Memory(Arc::clone(&tasks)), metrics.commit_seconds.clone())?;
-        Ok(Self { tasks, committer })
+        Ok(Self {
+            tasks,
+            committer,
+            corrupt_total: metrics.corrupt_total.clone(),
+        })
     }
 }
 
@@ -395,6 +401,10 @@ impl TaskStore for MemoryTasks {
                 .collect(),
             total,
         })
+    }
+
+    fn found_damage(&self) {
+        self.corrupt_total.inc();
     }
 
     fn open_tasks(&self) -> Result<Vec<TaskId>, StoreError> {

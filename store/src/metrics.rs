@@ -7,7 +7,7 @@ use prometheus::{Histogram, HistogramOpts, IntCounter};
 pub struct StoreMetrics {
     /// `dormouse_store_commit_seconds`: from handing a write over until it is durable.
     pub commit_seconds: Histogram,
-    /// `dormouse_store_corrupt_total`: stored bytes that did not match their digest.
+    /// `dormouse_store_corrupt_total`: stored bytes that did not match their digest, or tasks that cannot be read.
     pub corrupt_total: IntCounter,
 }
 

@@ -254,6 +254,10 @@ impl TaskStore for SledTasks {
         Ok(page)
     }
 
+    fn found_damage(&self) {
+        self.database.found_damage();
+    }
+
     fn open_tasks(&self) -> Result<Vec<TaskId>, StoreError> {
         let parse = |entry: Result<(sled::IVec, Vec<u8>), StoreError>| {
             let (key, _) = entry?;

@@ -185,6 +185,8 @@ pub trait TaskStore: Send + Sync {
     fn open_tasks(&self) -> Result<Vec<TaskId>, StoreError>;
     /// How many tasks have each status byte; kept in memory.
     fn counts(&self) -> BTreeMap<u8, u64>;
+    /// To be told by whoever finds bytes of a task that cannot be read: what they mean is not known here.
+    fn found_damage(&self);
 }
 
 /// One atomic step of one task.

@@ -247,3 +247,28 @@ async fn a_key_stands_for_what_was_said_and_not_for_what_a_filter_leaves() {
     let other = send("something else").await;
     assert!(other["error"].is_object(), "{other}");
 }
+
+#[tokio::test]
+async fn a_filter_that_loops_or_sleeps_holds_up_no_other_agent() {
+    let server = with_rules(|rules| rules.open_after = u32::MAX).await;
+    let hostile = policy("hostile-messages");
+    let before = |agent: &str| json!({"agents": [agent]});
+    server.filter("stuck", &hostile, before("calc")).await;
+    server.filter("well", &hostile, before("echo")).await;
+    for what in ["loop", "sleep"] {
+        let mut stuck = message(&format!("do: {what}"));
+        stuck["message"]["metadata"] = json!({"skillId": "add"});
+        let stuck = call("SendMessage", &stuck);
+        let others = async {
+            for _ in 0..5 {
+                assert_eq!(rpc(&server, "hello").await, None, "beside {what}");
+            }
+        };
+        let ((_, stuck), ()) = tokio::join!(server.rpc("calc", &stuck), others);
+        let reason = &stuck["error"]["data"][0]["reason"];
+        assert_eq!(reason, "FILTER_TIMEOUT", "{what}: {stuck}");
+    }
+    let well = ["filter=\"well\"", "decision=\"failed_closed\""];
+    let failed = server.metric("dormouse_filter_decisions_total", &well);
+    assert_eq!(failed.await, 0.0);
+}

@@ -3,6 +3,7 @@
 
 mod acceptance;
 mod cancel;
+mod egress;
 mod events;
 mod limits;
 mod listing;

@@ -6,7 +6,7 @@ use crate::support::{
     new_task, says, soon, user,
 };
 use dormouse_services::model::{Task, TaskState};
-use dormouse_services::{TaskEngine, TaskError, TaskLimits};
+use dormouse_services::{TaskEngine, TaskError, TaskFilter, TaskLimits};
 use dormouse_store::Store;
 
 /// The task as the store has it, once nobody holds the one whose write was refused. The thread that
@@ -147,6 +147,33 @@ async fn one_damaged_task_does_not_keep_the_server_from_starting() {
         panic!("{error:?}");
     };
     assert_eq!(cause.to_string(), damaged().to_string());
+}
+
+#[tokio::test]
+async fn one_damaged_task_is_left_out_of_the_list() {
+    let gate = Gate::before(Store::in_memory().tasks);
+    let limits = TaskLimits::default();
+    let open = || TaskEngine::open(gate.clone(), limits.clone());
+    let (engine, _) = open().await.unwrap();
+    let mut ids = Vec::new();
+    for _ in 0..3 {
+        let call = engine.begin(new_task(&ann(), user("go")));
+        ids.push(finish(&call, done()).await.id);
+    }
+    gate.damage(&ids[1]);
+    // What was in memory is gone.
+    let (engine, _) = open().await.unwrap();
+    for _ in 0..2 {
+        let filter = TaskFilter {
+            page_size: 10,
+            ..TaskFilter::default()
+        };
+        let listed = engine.list(&ann(), filter).await.unwrap();
+        let listed: Vec<&str> = listed.tasks.iter().map(|task| &*task.id).collect();
+        assert_eq!(listed, [&*ids[2], &*ids[0]]);
+    }
+    assert_eq!(gate.found(), 1, "it is told once");
+    assert!(engine.get(&ann(), &ids[1]).await.is_err());
 }
 
 #[tokio::test]

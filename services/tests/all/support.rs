@@ -242,6 +242,7 @@ struct Guard {
     holding: bool,
     held: VecDeque<(TaskWrite, Done)>,
     damaged: Option<TaskId>,
+    found: usize,
 }
 
 impl Gate {
@@ -255,6 +256,11 @@ impl Gate {
     /// Writes that have come so far, refused ones too.
     pub(crate) fn writes(&self) -> usize {
         self.at.lock().unwrap().writes
+    }
+
+    /// How often somebody has told of damage.
+    pub(crate) fn found(&self) -> usize {
+        self.at.lock().unwrap().found
     }
 
     /// Turns writes away as a store does whose queue is full.
@@ -347,6 +353,10 @@ impl TaskStore for Gate {
 
     fn list(&self, query: &TaskQuery) -> Result<TaskPage, StoreError> {
         self.store.list(query)
+    }
+
+    fn found_damage(&self) {
+        self.at.lock().unwrap().found += 1;
     }
 
     fn open_tasks(&self) -> Result<Vec<TaskId>, StoreError> {

@@ -244,3 +244,47 @@ fn the_coordinator_merges_what_two_agents_make() {
         "{report}"
     );
 }
+
+/// A share of new work is also one of what other agents send.
+#[test]
+fn a_share_goes_to_another_version_of_the_called_agent() {
+    let dir = data_dir();
+    let server = server(dir.path(), &GRANTS);
+    let echo = std::fs::read(guest("echo")).unwrap();
+    let uploaded = answer(
+        server
+            .request("POST", "/v1/modules?name=needless")
+            .body(echo),
+    );
+    assert_eq!(uploaded.status, 201, "{uploaded:?}");
+    let split = json!({"version": 1, "percent": 50});
+    let split = server
+        .request("POST", "/v1/agents/needless/active")
+        .body(split.to_string());
+    assert_eq!(answer(split).status, 200);
+    // Version 2 is the echo; version 1 does not know what is meant.
+    let echoes = |context: &str| {
+        let mut message = relay(json!({"each": [["needless", "hm"]]}));
+        message.message["contextId"] = context.into();
+        let sent = server.send("relay-a", message);
+        let said: Value = serde_json::from_str(reply(&sent)).unwrap();
+        let heard = &said["each"][0];
+        let is_echo = heard == "hm";
+        assert!(
+            is_echo || heard["error"].to_string().contains("skill"),
+            "{said}"
+        );
+        is_echo
+    };
+    let contexts: Vec<String> = (0..30).map(|n| format!("context-{n}")).collect();
+    let ways = || {
+        contexts
+            .iter()
+            .map(|context| echoes(context))
+            .collect::<Vec<_>>()
+    };
+    let first = ways();
+    let count = first.iter().filter(|echo| **echo).count();
+    assert!((5..=25).contains(&count), "{count} of 30");
+    assert_eq!(ways(), first, "all of a context goes one way");
+}

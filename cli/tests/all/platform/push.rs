@@ -1,5 +1,6 @@
 //! Push notifications by the real binary, to a receiver on this machine.
 
+use super::filters::policy;
 use super::{PATIENCE, Server, answer, data_dir, guest, state, text};
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -281,4 +282,43 @@ fn a_receiver_on_this_machine_must_be_let_in() {
     let (code, sentence) = answer.rpc_error();
     assert_eq!(code, -32602);
     assert!(sentence.contains("loopback"), "{sentence}");
+}
+
+/// A receiver is a reader like others.
+#[test]
+fn receivers_get_what_filters_have_left() {
+    let dir = data_dir();
+    let address = free_address();
+    let posts = receive(address);
+    let allow = address.to_string();
+    let server = Server::start(dir.path(), &["--webhook-allow", &allow]);
+    server.deploy(&guest("hostile"));
+    let begin = |config: &str| {
+        let config = json!({"config": config});
+        server.filter("guard", &policy("hostile-messages"), config);
+        let mut message = text("one").skill("ask");
+        message.configuration["taskPushNotificationConfig"] = hook(address);
+        let task = server.send("hostile", message)["task"].clone();
+        let (_, body) = posts.recv_timeout(PATIENCE).unwrap();
+        let told = body["statusUpdate"].clone();
+        assert_eq!(told["taskId"], task["id"]);
+        let said = told["status"]["message"]["parts"][0]["text"].clone();
+        (task, told["status"]["state"].clone(), said)
+    };
+    let (asked, state, said) = begin("reply=redact");
+    assert_eq!(
+        (state, said),
+        ("TASK_STATE_INPUT_REQUIRED".into(), "[redacted]".into())
+    );
+    server.send("hostile", text("two").on(&asked));
+    assert_eq!(
+        states(&posts, 2),
+        ["TASK_STATE_WORKING", "TASK_STATE_COMPLETED"]
+    );
+    let (_, state, said) = begin("reply=block");
+    assert_eq!(
+        (state, said),
+        ("TASK_STATE_FAILED".into(), "as asked".into())
+    );
+    assert!(server.stop().success());
 }
