@@ -93,6 +93,22 @@ async fn a_call_that_has_spent_its_tick_goes_on_in_the_slow_lane() {
 }
 
 #[tokio::test]
+async fn a_call_of_a_long_skill_begins_in_the_slow_lane() {
+    let lane = SlowLane::start().unwrap();
+    let name = || std::thread::current().name().map(str::to_owned);
+    let (short, long) = (Pace::new(), Pace::new());
+    let call = Lane::new(&lane, Arc::clone(&short), async move { name() });
+    assert_eq!(call.moved().await.as_deref(), Some("slow-lane"));
+    assert!(!short.was_long());
+    let call = Lane::new(&lane, Arc::clone(&long), async {
+        let begun = clock_gettime(ClockId::ThreadCPUTime).tv_nsec;
+        while (clock_gettime(ClockId::ThreadCPUTime).tv_nsec - begun).abs() < 2_000_000 {}
+    });
+    call.moved().await;
+    assert!(long.was_long());
+}
+
+#[tokio::test]
 async fn processor_time_is_counted_on_both_lanes() {
     let lane = SlowLane::start().unwrap();
     let pace = Pace::new();
@@ -109,7 +125,7 @@ async fn processor_time_is_counted_on_both_lanes() {
         busy(TICK * 5);
     })
     .await;
-    let used = pace.used();
+    let used = pace.used_in_polls();
     assert!(used >= TICK * 4, "{used:?}");
     assert!(used < Duration::from_millis(50), "{used:?}");
 }
