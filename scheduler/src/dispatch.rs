@@ -202,7 +202,7 @@ impl Scheduler {
         let pace = Pace::new();
         let habit = version.usage.habits.of(&request.skill);
         let task = Arc::clone(&request.task);
-        let run = Arc::clone(inner).run(place.0, request, deadline, Arc::clone(&pace));
+        let run = Box::pin(Arc::clone(inner).run(place.0, request, deadline, Arc::clone(&pace)));
         let mut run = Lane::new(&inner.slow_lane, Arc::clone(&pace), run);
         if habit.is_long() {
             run = run.moved();

@@ -235,7 +235,8 @@ pub(crate) struct Lane<T: Send + 'static> {
     slow: Handle,
 }
 
-type Work<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+/// In a box from the beginning: what is large is not copied on its way here.
+pub(crate) type Work<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 enum Place<T> {
     /// With its caller.
@@ -245,13 +246,9 @@ enum Place<T> {
 }
 
 impl<T: Send + 'static> Lane<T> {
-    pub(crate) fn new(
-        lane: &SlowLane,
-        pace: Arc<Pace>,
-        work: impl Future<Output = T> + Send + 'static,
-    ) -> Self {
+    pub(crate) fn new(lane: &SlowLane, pace: Arc<Pace>, work: Work<T>) -> Self {
         Self {
-            place: Place::Here(Box::pin(work)),
+            place: Place::Here(work),
             pace,
             slow: lane.handle().clone(),
         }
