@@ -95,8 +95,9 @@ pub use http::{Http, HttpRequest, HttpResponse};
 pub use join::join_all;
 pub use json::Json;
 pub use llm::{
-    BaseTool, FunctionTool, Llm, LlmFunction, LlmRequest, LlmResponse, LlmTurn, LlmWorker,
-    LlmWorkerBuilder, StopReason, Thread, TokenUsage, ToolCall, ToolDeclaration, ToolResult,
+    BaseTool, FunctionTool, Llm, LlmFunction, LlmPiece, LlmRequest, LlmResponse, LlmStream,
+    LlmTurn, LlmWorker, LlmWorkerBuilder, StopReason, Thread, TokenUsage, ToolCall,
+    ToolDeclaration, ToolResult,
 };
 pub use memory::{Memory, MemoryEntry, MemoryHit, MemoryQuery, MemoryScope};
 pub use progress::ProgressSender;

@@ -7,6 +7,7 @@ mod events;
 mod limits;
 mod listing;
 mod llm;
+mod llm_stream;
 mod logs;
 mod lost;
 mod memory;
