@@ -112,6 +112,11 @@ pub(crate) struct Settings {
     #[arg(long, value_name = "N")]
     llm_principal_tokens: Option<u64>,
 
+    /// Have this language model choose the skill of a message that names none, at an agent with several, and not only
+    /// the message's words [default: words alone]
+    #[arg(long, value_name = "NAME")]
+    skills_by_model: Option<String>,
+
     /// Open a data folder of which a part is lost, without that part
     #[arg(long, num_args = 0, default_missing_value = "true")]
     accept_data_loss: Option<bool>,
@@ -197,8 +202,10 @@ impl Config {
             agent: settings.llm_agent_tokens,
             principal: settings.llm_principal_tokens,
         };
+        let llm = models::open(settings.llm, settings.llm_script.as_deref(), budgets)?;
         let services = Services {
-            llm: models::open(settings.llm, settings.llm_script.as_deref(), budgets)?,
+            chooser: models::chooser(llm.as_ref(), settings.skills_by_model)?,
+            llm,
             ..Services::default()
         };
         let inside = settings.http_allow.into_iter().flatten().collect();
@@ -304,6 +311,7 @@ impl Settings {
             llm_script: self.llm_script.or(file.llm_script),
             llm_agent_tokens: self.llm_agent_tokens.or(file.llm_agent_tokens),
             llm_principal_tokens: self.llm_principal_tokens.or(file.llm_principal_tokens),
+            skills_by_model: self.skills_by_model.or(file.skills_by_model),
             accept_data_loss: self.accept_data_loss.or(file.accept_data_loss),
             insecure: self.insecure.or(file.insecure),
             webhook_allow: self.webhook_allow.or(file.webhook_allow),

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use dormouse_services::Chooser;
 use dormouse_services::llm::{Budgets, Llm, Model, Remote, Script, Secret, Style};
 use dormouse_services::net::{AllowRule, HttpClient};
 use serde::Deserialize;
@@ -77,6 +78,19 @@ pub(crate) fn open(
         }
     };
     Ok(Some(Llm::new(models, default, budgets)))
+}
+
+/// The model that chooses skills, if one is to.
+///
+/// # Errors
+/// Wrong usage, if there is no such model.
+pub(crate) fn chooser(llm: Option<&Llm>, model: Option<String>) -> anyhow::Result<Option<Chooser>> {
+    match model {
+        Some(name) if !llm.is_some_and(|llm| llm.has_model(&name)) => Err(Usage::error(format!(
+            "skills-by-model: there is no language model {name:?}; configure it as [llm.{name}]"
+        ))),
+        model => Ok(model.map(Chooser::new)),
+    }
 }
 
 fn scripted(file: &Path) -> anyhow::Result<Model> {

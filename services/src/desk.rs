@@ -2,6 +2,7 @@
 
 use crate::agents::{AgentReply, AgentRequest, Chain, Inside, Switchboard};
 use crate::call::Call;
+use crate::chooser::Chooser;
 use crate::engine::Inner;
 use crate::error::TaskError;
 use crate::grants::{Grants, Service};
@@ -37,6 +38,8 @@ impl From<TaskError> for ServiceError {
 /// The services that the platform has.
 pub struct Services {
     pub llm: Option<Llm>,
+    /// `None`: skills are chosen by the words of messages.
+    pub chooser: Option<Chooser>,
     /// What leads calls of agents by agents; it holds the engine that holds this.
     pub agents: OnceLock<Weak<dyn Switchboard>>,
     /// `dormouse_agent_calls_total`, by `outcome`, and `dormouse_denied_total`, by `service`; whoever serves metrics
@@ -67,6 +70,7 @@ impl Default for Services {
         }
         Self {
             llm: None,
+            chooser: None,
             agents: OnceLock::new(),
             agent_calls,
             denied,
@@ -211,7 +215,7 @@ fn llm_of(inner: &Inner) -> Result<&Llm, ServiceError> {
 
 impl Inner {
     /// The answer is paid for, so it counts after a restart, too. It is not withheld if that cannot be kept.
-    async fn keep_budgets(&self, llm: &Llm, asker: &Asker) {
+    pub(crate) async fn keep_budgets(&self, llm: &Llm, asker: &Asker) {
         let mut kept = None;
         // Queued in the order of what is counted.
         llm.keep_used(asker, |records| {

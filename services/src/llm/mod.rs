@@ -173,6 +173,11 @@ impl Llm {
         }
     }
 
+    /// Whether there is a model of this name.
+    pub fn has_model(&self, name: &str) -> bool {
+        self.models.contains_key(name)
+    }
+
     pub fn metrics(&self) -> LlmMetrics {
         self.metrics.clone()
     }
