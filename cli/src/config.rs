@@ -19,7 +19,7 @@ use dormouse_store::OpenOptions;
 use serde::Deserialize;
 
 use crate::Usage;
-use crate::models::{self, ModelSettings};
+use crate::models::{self, EmbeddingSettings, ModelSettings};
 use crate::secrets::{self, SecretSettings};
 
 pub(crate) const DEFAULT_LISTEN: SocketAddr =
@@ -99,6 +99,10 @@ pub(crate) struct Settings {
     #[arg(skip)]
     #[serde(default)]
     llm: BTreeMap<String, ModelSettings>,
+
+    /// What makes vectors of what agents remember; in the file only, as [embeddings]
+    #[arg(skip)]
+    embeddings: Option<EmbeddingSettings>,
 
     /// A language model that answers from this file, as a model named `script`; for tests and work without a network
     #[arg(long, value_name = "FILE")]
@@ -202,7 +206,8 @@ impl Config {
             agent: settings.llm_agent_tokens,
             principal: settings.llm_principal_tokens,
         };
-        let llm = models::open(settings.llm, settings.llm_script.as_deref(), budgets)?;
+        let script = settings.llm_script.as_deref();
+        let llm = models::open(settings.llm, script, settings.embeddings, budgets)?;
         let services = Services {
             chooser: models::chooser(llm.as_ref(), settings.skills_by_model)?,
             llm,
@@ -308,6 +313,7 @@ impl Settings {
             fuel: self.fuel.or(file.fuel),
             grant: self.grant.or(file.grant),
             llm: file.llm,
+            embeddings: file.embeddings,
             llm_script: self.llm_script.or(file.llm_script),
             llm_agent_tokens: self.llm_agent_tokens.or(file.llm_agent_tokens),
             llm_principal_tokens: self.llm_principal_tokens.or(file.llm_principal_tokens),

@@ -112,7 +112,9 @@ impl Desk {
     }
 
     pub fn memory(&self) -> Memory {
-        Memory::new(Arc::clone(self.inner()), self.call.asker())
+        let embeds = self.grants.has(&Service::Llm);
+        let turns = embeds.then(|| Arc::clone(&self.requests));
+        Memory::new(Arc::clone(self.inner()), self.call.asker(), turns)
     }
 
     /// Has a language model answer.
@@ -205,7 +207,8 @@ impl Desk {
 /// # Errors
 /// Unavailable if the platform has no model.
 fn llm_of(inner: &Inner) -> Result<&Llm, ServiceError> {
-    inner.services.llm.as_ref().ok_or_else(|| {
+    let llm = inner.services.llm.as_ref().filter(|llm| llm.has_models());
+    llm.ok_or_else(|| {
         ServiceError::Unavailable(
             "this platform has no language model; its operator configures one (serve --config, [llm.NAME])"
                 .to_owned(),

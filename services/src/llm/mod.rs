@@ -5,6 +5,7 @@
 
 mod anthropic;
 mod budget;
+mod embed;
 mod openai;
 mod remote;
 mod script;
@@ -13,6 +14,8 @@ mod stream;
 
 pub use budget::Budgets;
 pub(crate) use budget::PREFIX as BUDGETS;
+pub use embed::Embedder;
+pub(crate) use embed::Embedding;
 pub use remote::{Remote, Style};
 pub use script::{Script, ScriptError};
 pub(crate) use stream::Streams;
@@ -126,6 +129,8 @@ pub enum Model {
 pub struct Llm {
     models: BTreeMap<String, Model>,
     default: String,
+    /// What makes vectors of what agents remember.
+    embedder: Option<Embedder>,
     ledger: Ledger,
     requests: Semaphore,
     metrics: LlmMetrics,
@@ -162,15 +167,21 @@ impl LlmMetrics {
 }
 
 impl Llm {
-    /// `default` is the name of one of the models.
+    /// `default` is the name of one of the models, if there are any.
     pub fn new(models: BTreeMap<String, Model>, default: String, budgets: Budgets) -> Self {
         Self {
             models,
             default,
+            embedder: None,
             ledger: Ledger::new(budgets),
             requests: Semaphore::new(MAX_REQUESTS),
             metrics: LlmMetrics::new(),
         }
+    }
+
+    /// Whether there is any model that answers.
+    pub(crate) fn has_models(&self) -> bool {
+        !self.models.is_empty()
     }
 
     /// Whether there is a model of this name.

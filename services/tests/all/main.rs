@@ -3,6 +3,7 @@
 
 mod acceptance;
 mod cancel;
+mod embeddings;
 mod events;
 mod limits;
 mod listing;

@@ -161,11 +161,35 @@ fn memory_survives_a_kill() {
 }
 
 #[test]
+fn memory_is_searched_by_vectors_of_the_host_though_there_is_no_model() {
+    let dir = data_dir();
+    let file = dir.path().join("dormouse.toml");
+    std::fs::write(&file, "[embeddings]\nstyle = \"words\"\n").unwrap();
+    let flags = ["--config", file.to_str().unwrap(), "--grant", "llm"];
+    let server = Server::start(dir.path(), &flags);
+    server.deploy(&guest("services"));
+    let order =
+        |order: Value| reply(&server.send("services", data(order).skill("remember"))).to_owned();
+    for (key, value) in [("tea", "green tea"), ("cat", "a black cat")] {
+        order(json!({"do": "save", "key": key, "value": value}));
+    }
+    let found = order(json!({"do": "search", "text": "a black one"}));
+    assert_eq!(found, r#"["cat"]"#);
+    let labels = ["model=\"embeddings\"", "outcome=\"ok\""];
+    let asked = server.metric("dormouse_llm_requests_total", &labels);
+    assert_eq!(asked, 3.0);
+    let told = ask(&server, "services");
+    assert!(told.contains("no language model"), "{told}");
+}
+
+#[test]
 fn a_wrong_model_stops_the_server_with_a_sentence() {
     let dir = data_dir();
     let file = dir.path().join("dormouse.toml");
     for (config, word) in [
         ("[llm.a]\nstyle = \"openai\"", "provider's name"),
+        ("[embeddings]\nstyle = \"openai\"", "provider's name"),
+        ("skills-by-model = \"m\"", "skills-by-model"),
         (
             "[llm.a]\nstyle = \"openai\"\nmodel = \"m\"\nurl = \"nowhere\"",
             "url",
