@@ -15,6 +15,7 @@ mod new;
 mod cargo;
 mod deploy;
 mod limits;
+mod log;
 mod models;
 
 mod render;

@@ -1,7 +1,7 @@
-//! `dormouse serve`: log, config, build, run, drain.
+//! `dormouse serve`: config, build, run, drain.
 
 use std::collections::BTreeSet;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,13 +16,12 @@ use dormouse_services::{Services, TaskEngine, TaskLimits};
 use dormouse_store::{Digest, Registry, Store, StoreError};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tracing::level_filters::LevelFilter;
 use tracing::{error, info, warn};
-use tracing_subscriber::EnvFilter;
 
 use crate::Usage;
 use crate::args::ServeArgs;
-use crate::config::{Config, DEFAULT_LISTEN, LogFormat};
+use crate::config::{Config, DEFAULT_LISTEN};
+use crate::log::Log;
 
 /// After the drain, for threads that are still at the store.
 const LAST_THREADS: Duration = Duration::from_secs(5);
@@ -30,7 +29,7 @@ const LAST_THREADS: Duration = Duration::from_secs(5);
 const PAGE: usize = 1_000;
 
 pub(crate) fn serve(args: ServeArgs) -> anyhow::Result<ExitCode> {
-    log(args.log_format);
+    let log = Log::start(args.log_format).context("cannot start threads")?;
     let mut config = Config::new(args.settings, args.config.as_deref())?;
     fit(&mut config);
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -39,26 +38,12 @@ pub(crate) fn serve(args: ServeArgs) -> anyhow::Result<ExitCode> {
         .context("cannot start threads")?;
     let store = open(&config)?;
     check_access(&config, &store)?;
-    runtime.block_on(run(config, &store))?;
+    runtime.block_on(run(config, &store, &log))?;
     // Nothing may hold the store when it is closed.
     runtime.shutdown_timeout(LAST_THREADS);
     store.close().context("the store did not close cleanly")?;
     info!("stopped");
     Ok(ExitCode::SUCCESS)
-}
-
-fn log(format: LogFormat) {
-    let filter = EnvFilter::builder()
-        .with_default_directive(LevelFilter::INFO.into())
-        .from_env_lossy();
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr)
-        .with_ansi(io::stderr().is_terminal());
-    match format {
-        LogFormat::Text => log.init(),
-        LogFormat::Json => log.json().flatten_event(true).init(),
-    }
 }
 
 fn open(config: &Config) -> anyhow::Result<Store> {
@@ -113,11 +98,12 @@ fn check_access(config: &Config, store: &Store) -> anyhow::Result<()> {
     )))
 }
 
-async fn run(config: Config, store: &Store) -> anyhow::Result<()> {
+async fn run(config: Config, store: &Store, log: &Log) -> anyhow::Result<()> {
     let shutdown = stop_signal()?;
     let listener = listen(config.listen).await?;
     let address = listener.local_addr()?;
     let metrics = prometheus::Registry::new();
+    metrics.register(Box::new(log.dropped()?))?;
     let services = config.services;
     register(&services, &config.scheduler.egress, &metrics)?;
     let scheduler = Scheduler::new(config.scheduler, Arc::clone(&store.modules), &metrics)?;

@@ -245,9 +245,9 @@ impl WasmAgentInstance {
         let mut live = match place.take() {
             Some(live) => live,
             None => {
-                Live::start(engine, &self.code, settings, &self.id, &self.config)
-                    .await?
-                    .0
+                let start = Live::start(engine, &self.code, settings, &self.id, &self.config);
+                // In a box, because it is seldom, and every call pays for what this future holds.
+                Box::pin(start).await?.0
             }
         };
         let (answer, fuel) = live.call(engine, settings, call).await?;

@@ -10,6 +10,7 @@ use crate::output::{Allowance, Flood, Output, Stream};
 use crate::world::http::exports::zentinel::agent::handler;
 use crate::world::http::zentinel::agent::types::{AgentInfo, AgentResponse};
 use crate::world::{Code, Guest};
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use thiserror::Error;
@@ -94,16 +95,18 @@ impl Live {
         let limit = settings.limits.max_execution_time;
         let _running = engine.clock.as_ref().map(|clock| clock.enter());
         refill(&mut store, settings)?;
-        let started = code.instantiate(&mut store);
-        let instance = within(limit, "instantiation", started).await?;
+        let instance = within(limit, "instantiation", pin!(code.instantiate(&mut store))).await?;
         let guest = code.guest(&mut store, &instance)?;
         refill(&mut store, settings)?;
-        let info = within(limit, "get-info", guest.info(&mut store)).await?;
+        let info = within(limit, "get-info", pin!(guest.info(&mut store))).await?;
         refill(&mut store, settings)?;
-        let configured = guest.configure(&mut store, config);
-        within(limit, "configure", configured)
-            .await?
-            .map_err(WasmRuntimeError::Configuration)?;
+        within(
+            limit,
+            "configure",
+            pin!(guest.configure(&mut store, config)),
+        )
+        .await?
+        .map_err(WasmRuntimeError::Configuration)?;
         Ok((Self { store, guest }, info))
     }
 
@@ -124,7 +127,7 @@ impl Live {
             store.set_hostcall_fuel(settings.limits.max_output + 2 * content.bytes());
         }
         let function = call.function();
-        let answer = within(limit, function, self.guest.answer(store, call)).await?;
+        let answer = within(limit, function, pin!(self.guest.answer(store, call))).await?;
         Ok((answer, self.fuel_used(settings)?))
     }
 
@@ -365,11 +368,11 @@ fn out_of_fuel() -> WasmRuntimeError {
     WasmRuntimeError::ResourceLimit("instructions (max_fuel)".into())
 }
 
-/// Runs guest code for at most the limit, waits in the host included.
+/// Runs guest code for at most the limit, waits in the host included. The work is large, so it stays where it is.
 async fn within<T>(
     limit: Duration,
     function: &'static str,
-    work: impl Future<Output = wasmtime::Result<T>>,
+    work: Pin<&mut impl Future<Output = wasmtime::Result<T>>>,
 ) -> Result<T, WasmRuntimeError> {
     match tokio::time::timeout(limit, work).await {
         Err(_elapsed) => Err(WasmRuntimeError::Timeout(limit)),

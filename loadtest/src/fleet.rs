@@ -26,9 +26,6 @@ use crate::{
 pub const ECHO: &str = "echo";
 pub const WAIT: &str = "wait";
 pub const SPIN: &str = "spin";
-/// These two fail every call.
-pub const BOMB: &str = "bomb";
-pub const FLOOD: &str = "flood";
 
 /// Uploads at a time: one is written to disk while another is compiled.
 const UPLOADERS: usize = 2;

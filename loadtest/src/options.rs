@@ -77,6 +77,14 @@ pub struct Options {
     #[arg(long, value_name = "FILE")]
     load_wasm: Option<PathBuf>,
 
+    /// The test guest `hostile`, armed (`cargo xtask guests`), for the calls that `neighbour` makes fail
+    #[arg(long, value_name = "FILE")]
+    hostile_wasm: Option<PathBuf>,
+
+    /// Module whose entrypoint never returns, which `neighbour` uploads over and over
+    #[arg(long, value_name = "FILE")]
+    endless_wasm: Option<PathBuf>,
+
     /// Folder with the filters that ship, for the workload `filters`
     #[arg(long, value_name = "FOLDER")]
     filters: Option<PathBuf>,
@@ -166,6 +174,8 @@ pub struct Plan {
     pub task_agent_wasm: Option<PathBuf>,
     pub task_skill: String,
     pub load_wasm: Option<PathBuf>,
+    pub hostile_wasm: Option<PathBuf>,
+    pub endless_wasm: Option<PathBuf>,
     pub filters: Option<PathBuf>,
     pub sizes: Sizes,
     pub data_root: PathBuf,
@@ -205,6 +215,12 @@ impl Options {
         if workloads.contains(&Workload::Filters) && self.filters.is_none() {
             return Err("the workload `filters` needs --filters FOLDER".into());
         }
+        let has_hostile = self.hostile_wasm.is_some() && self.endless_wasm.is_some();
+        if workloads.contains(&Workload::Neighbour) && !has_hostile {
+            return Err(
+                "the workload `neighbour` needs --hostile-wasm FILE and --endless-wasm FILE".into(),
+            );
+        }
         let rounds = self.rounds.unwrap_or(if self.quick { 1 } else { 3 });
         let usual = Duration::from_secs(if self.quick { 1 } else { 10 });
         let phase = self.duration.unwrap_or(usual) / rounds;
@@ -227,6 +243,8 @@ impl Options {
             task_agent_wasm: self.task_agent_wasm,
             task_skill: self.task_skill,
             load_wasm: self.load_wasm,
+            hostile_wasm: self.hostile_wasm,
+            endless_wasm: self.endless_wasm,
             filters: self.filters,
             sizes: self.sizes,
             data_root: self.data_root.unwrap_or_else(std::env::temp_dir),

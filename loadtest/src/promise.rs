@@ -71,7 +71,7 @@ impl Promise {
 }
 
 #[rustfmt::skip]
-const PROMISES: [Promise; 21] = [
+const PROMISES: [Promise; 22] = [
     promise(Workload::Hot, "requests_ratio", AtLeast(0.6), "hot send, of the bare echo"),
     promise(Workload::Hot, "one_connection_p50_ratio", AtMost(1.4), "the same, p50 at 1 connection"),
     promise(Workload::Task, "requests_ratio", AtLeast(0.15), "durable task, of the bare echo"),
@@ -83,6 +83,7 @@ const PROMISES: [Promise; 21] = [
     promise(Workload::Storm, "woken_per_second", AtLeast(5_000.0), "distinct agents woken per second"),
     promise(Workload::Storm, "memory_after", AtMost(1.1), "memory after the idle timeout, of the idle baseline"),
     promise(Workload::Neighbour, "p99_ratio", AtMost(2.0), "p99 beside endless loops, of p99 alone"),
+    promise(Workload::Neighbour, "worst_p99_ratio", AtMost(2.0), "p99 beside the worst hostile guest, of p99 alone"),
     promise(Workload::Mixed, "throughput_ratio", AtLeast(0.9), "throughput beside waiting calls, of that alone"),
     promise(Workload::Filters, "added_us", AtMost(50.0), "five filters: µs added to a hot call's p50"),
     promise(Workload::Deploy, "failed_calls", AtMost(0.0), "calls failed during redeploys"),

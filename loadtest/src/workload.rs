@@ -22,7 +22,8 @@ pub enum Workload {
     Storm,
     /// An idle agent, then --burst calls at once; the same spread over 64 agents
     Burst,
-    /// An agent's p99 beside calls that compute for ever, twice as many as there are cores, and without them
+    /// An agent's p99 beside calls that compute for ever, twice as many as there are cores, and without them; and
+    /// beside agents that fail at each limit (--hostile-wasm) and uploads that never end (--endless-wasm)
     Neighbour,
     /// An agent's throughput beside --waiting calls that wait in the host, and without them
     Mixed,

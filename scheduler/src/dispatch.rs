@@ -200,9 +200,13 @@ impl Scheduler {
         let version = Arc::clone(&request.version);
         let deadline = begun + version.limits.deadline;
         let pace = Pace::new();
+        let habit = version.usage.habits.of(&request.skill);
         let task = Arc::clone(&request.task);
-        let run = Arc::clone(inner).run(place.0, request, deadline, Arc::clone(&pace));
+        let run = Box::pin(Arc::clone(inner).run(place.0, request, deadline, Arc::clone(&pace)));
         let mut run = Lane::new(&inner.slow_lane, Arc::clone(&pace), run);
+        if habit.is_long() {
+            run = run.moved();
+        }
         let result = tokio::select! {
             biased;
             result = &mut run => result,
@@ -212,11 +216,12 @@ impl Scheduler {
             )),
             () = tokio::time::sleep_until(deadline.into()) => Err(too_late(&version.limits)),
         };
+        habit.ended(pace.was_long());
         let mut report = CallReport {
             result,
             start: None,
             ran: Duration::ZERO,
-            processor: pace.used(),
+            processor: pace.used_in_polls(),
             fuel: pace.fuel.get().copied(),
         };
         version

@@ -232,17 +232,19 @@ impl Instance {
         let skills = self.guest.dormouse_agent_skills();
         let outcome = self
             .store
-            .run_concurrent(async |store| match entry {
-                Entry::Request => {
-                    skills
-                        .call_on_request(store, handle, context, skill, message)
-                        .await
-                }
-                Entry::Input { slot } => {
-                    let slot = slot.to_string();
-                    skills
-                        .call_on_input(store, handle, context, skill, slot, message)
-                        .await
+            .run_concurrent(async |store| {
+                // In boxes: the engine has room for several copies of what this holds.
+                match entry {
+                    Entry::Request => {
+                        let call = skills.call_on_request(store, handle, context, skill, message);
+                        Box::pin(call).await
+                    }
+                    Entry::Input { slot } => {
+                        let slot = slot.to_string();
+                        let call =
+                            skills.call_on_input(store, handle, context, skill, slot, message);
+                        Box::pin(call).await
+                    }
                 }
             })
             .await??;

@@ -1,7 +1,7 @@
 //! Where a guest runs. A call begins in the future of its caller, without the cost of a task. One whose
 //! guest keeps that thread for a whole tick moves to the slow lane: threads of low priority of their
 //! own. So what computes for long holds up neither the event loops nor the calls that are quick
-//! (docs/decisions/0011).
+//! (docs/decisions/0011). A call of a skill that is known for it (`habit.rs`) begins there.
 
 use crate::call::Temperature;
 use crate::engine::TICK;
@@ -91,6 +91,8 @@ pub(crate) struct Pace {
     /// The guest has kept its thread for a whole tick.
     spent: AtomicBool,
     slow: AtomicBool,
+    /// Nanoseconds used when the call moved to the slow lane.
+    used_before: AtomicU64,
     polling: AtomicBool,
     woken: AtomicBool,
     /// Nobody waits for the call any more.
@@ -120,6 +122,7 @@ impl Pace {
             used: AtomicU64::new(0),
             spent: AtomicBool::new(false),
             slow: AtomicBool::new(false),
+            used_before: AtomicU64::new(0),
             polling: AtomicBool::new(false),
             woken: AtomicBool::new(false),
             given_up: AtomicBool::new(false),
@@ -137,15 +140,28 @@ impl Pace {
         is_long
     }
 
-    /// The processor time of the call so far. In the slow lane it is measured; before that it is the
-    /// time that polls took, which differs when the kernel lets others run in between.
+    /// The processor time of the call in the polls that have ended; a poll of a guest ends at every tick. In the slow
+    /// lane it is measured; before that it is the time that polls took, which differs when the kernel lets others run
+    /// in between.
+    pub(crate) fn used_in_polls(&self) -> Duration {
+        Duration::from_nanos(self.used.load(Ordering::Relaxed))
+    }
+
+    /// The same with the poll in progress, for the thread that is in it.
     pub(crate) fn used(&self) -> Duration {
-        let used = Duration::from_nanos(self.used.load(Ordering::Relaxed));
+        let used = self.used_in_polls();
         if self.polling.load(Ordering::Relaxed) {
             used + self.poll_so_far()
         } else {
             used
         }
+    }
+
+    /// Whether the call has done more in the slow lane than end there: one that the kernel made late has nearly ended
+    /// when it moves.
+    pub(crate) fn was_long(&self) -> bool {
+        let before = Duration::from_nanos(self.used_before.load(Ordering::Relaxed));
+        self.slow.load(Ordering::Relaxed) && self.used_in_polls().saturating_sub(before) >= TICK / 4
     }
 
     /// Adds processor time that was used for the call elsewhere.
@@ -219,7 +235,8 @@ pub(crate) struct Lane<T: Send + 'static> {
     slow: Handle,
 }
 
-type Work<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+/// In a box from the beginning: what is large is not copied on its way here.
+pub(crate) type Work<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 enum Place<T> {
     /// With its caller.
@@ -229,16 +246,18 @@ enum Place<T> {
 }
 
 impl<T: Send + 'static> Lane<T> {
-    pub(crate) fn new(
-        lane: &SlowLane,
-        pace: Arc<Pace>,
-        work: impl Future<Output = T> + Send + 'static,
-    ) -> Self {
+    pub(crate) fn new(lane: &SlowLane, pace: Arc<Pace>, work: Work<T>) -> Self {
         Self {
-            place: Place::Here(Box::pin(work)),
+            place: Place::Here(work),
             pace,
             slow: lane.handle().clone(),
         }
+    }
+
+    /// As one that has spent its first tick.
+    pub(crate) fn moved(mut self) -> Self {
+        self.move_over();
+        self
     }
 
     fn poll_here(&mut self, cx: &mut Context<'_>) -> Poll<T> {
@@ -264,6 +283,8 @@ impl<T: Send + 'static> Lane<T> {
         let Place::Here(work) = std::mem::replace(&mut self.place, Place::Done) else {
             return;
         };
+        let used = self.pace.used.load(Ordering::Relaxed);
+        self.pace.used_before.store(used, Ordering::Relaxed);
         self.pace.slow.store(true, Ordering::Relaxed);
         let slow = Slow {
             work,

@@ -32,7 +32,7 @@ fn a_call_that_ends_at_its_first_poll_wakes_nobody() {
     let lane = SlowLane::start().unwrap();
     let wakes = Arc::new(Wakes::default());
     let waker = Waker::from(Arc::clone(&wakes));
-    let mut call = Lane::new(&lane, Pace::new(), restless(1));
+    let mut call = Lane::new(&lane, Pace::new(), Box::pin(restless(1)));
     let poll = Pin::new(&mut call).poll(&mut Context::from_waker(&waker));
     assert_eq!(poll, Poll::Ready(1));
     assert_eq!(wakes.0.load(Ordering::SeqCst), 0);
@@ -43,7 +43,7 @@ fn a_wake_up_during_a_poll_is_not_lost() {
     let lane = SlowLane::start().unwrap();
     let wakes = Arc::new(Wakes::default());
     let waker = Waker::from(Arc::clone(&wakes));
-    let mut call = Lane::new(&lane, Pace::new(), restless(3));
+    let mut call = Lane::new(&lane, Pace::new(), Box::pin(restless(3)));
     let mut poll = || Pin::new(&mut call).poll(&mut Context::from_waker(&waker));
     assert_eq!((poll(), wakes.0.load(Ordering::SeqCst)), (Poll::Pending, 1));
     assert_eq!((poll(), wakes.0.load(Ordering::SeqCst)), (Poll::Pending, 2));
@@ -55,13 +55,17 @@ fn a_wake_up_during_a_poll_is_not_lost() {
 async fn work_whose_poll_takes_a_tick_goes_on_in_the_lane_of_filters() {
     let lane = SlowLane::of_filters().unwrap();
     let name = || std::thread::current().name().map(str::to_owned);
-    let names = Lane::new(&lane, Pace::of_polls(), async move {
-        tokio::task::yield_now().await;
-        let begun = name();
-        std::thread::sleep(TICK);
-        tokio::task::yield_now().await;
-        (begun, name())
-    });
+    let names = Lane::new(
+        &lane,
+        Pace::of_polls(),
+        Box::pin(async move {
+            tokio::task::yield_now().await;
+            let begun = name();
+            std::thread::sleep(TICK);
+            tokio::task::yield_now().await;
+            (begun, name())
+        }),
+    );
     let (begun, moved) = names.await;
     assert_eq!(begun, name());
     assert_eq!(moved.as_deref(), Some("filter-lane"));
@@ -72,20 +76,24 @@ async fn a_call_that_has_spent_its_tick_goes_on_in_the_slow_lane() {
     let lane = SlowLane::start().unwrap();
     let pace = Pace::new();
     let asked = Arc::clone(&pace);
-    let names = Lane::new(&lane, pace, async move {
-        let name = || std::thread::current().name().map(str::to_owned);
-        let begun = name();
-        assert!(!asked.must_yield());
-        std::thread::sleep(TICK);
-        assert!(asked.must_yield());
-        tokio::task::yield_now().await;
-        let moved = name();
-        // Time and tasks are those of the runtime that the call came from.
-        tokio::time::sleep(TICK).await;
-        let spawned = tokio::spawn(async { std::thread::current().name().map(str::to_owned) });
-        assert_eq!(spawned.await.unwrap(), begun);
-        (begun, moved, name())
-    });
+    let names = Lane::new(
+        &lane,
+        pace,
+        Box::pin(async move {
+            let name = || std::thread::current().name().map(str::to_owned);
+            let begun = name();
+            assert!(!asked.must_yield());
+            std::thread::sleep(TICK);
+            assert!(asked.must_yield());
+            tokio::task::yield_now().await;
+            let moved = name();
+            // Time and tasks are those of the runtime that the call came from.
+            tokio::time::sleep(TICK).await;
+            let spawned = tokio::spawn(async { std::thread::current().name().map(str::to_owned) });
+            assert_eq!(spawned.await.unwrap(), begun);
+            (begun, moved, name())
+        }),
+    );
     let (begun, moved, stayed) = names.await;
     assert_ne!(begun, moved);
     assert_eq!(moved.as_deref(), Some("slow-lane"));
@@ -93,23 +101,47 @@ async fn a_call_that_has_spent_its_tick_goes_on_in_the_slow_lane() {
 }
 
 #[tokio::test]
+async fn a_call_of_a_long_skill_begins_in_the_slow_lane() {
+    let lane = SlowLane::start().unwrap();
+    let name = || std::thread::current().name().map(str::to_owned);
+    let (short, long) = (Pace::new(), Pace::new());
+    let call = Lane::new(&lane, Arc::clone(&short), Box::pin(async move { name() }));
+    assert_eq!(call.moved().await.as_deref(), Some("slow-lane"));
+    assert!(!short.was_long());
+    let call = Lane::new(
+        &lane,
+        Arc::clone(&long),
+        Box::pin(async {
+            let begun = clock_gettime(ClockId::ThreadCPUTime).tv_nsec;
+            while (clock_gettime(ClockId::ThreadCPUTime).tv_nsec - begun).abs() < 2_000_000 {}
+        }),
+    );
+    call.moved().await;
+    assert!(long.was_long());
+}
+
+#[tokio::test]
 async fn processor_time_is_counted_on_both_lanes() {
     let lane = SlowLane::start().unwrap();
     let pace = Pace::new();
     let asked = Arc::clone(&pace);
-    Lane::new(&lane, Arc::clone(&pace), async move {
-        let busy = |time: Duration| {
-            let begun = Instant::now();
-            while begun.elapsed() < time {}
-        };
-        busy(TICK * 3);
-        assert!(asked.must_yield());
-        tokio::task::yield_now().await;
-        tokio::time::sleep(Duration::from_millis(50)).await;
-        busy(TICK * 5);
-    })
+    Lane::new(
+        &lane,
+        Arc::clone(&pace),
+        Box::pin(async move {
+            let busy = |time: Duration| {
+                let begun = Instant::now();
+                while begun.elapsed() < time {}
+            };
+            busy(TICK * 3);
+            assert!(asked.must_yield());
+            tokio::task::yield_now().await;
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            busy(TICK * 5);
+        }),
+    )
     .await;
-    let used = pace.used();
+    let used = pace.used_in_polls();
     assert!(used >= TICK * 4, "{used:?}");
     assert!(used < Duration::from_millis(50), "{used:?}");
 }
@@ -127,12 +159,16 @@ async fn a_call_that_is_dropped_in_the_slow_lane_ends() {
     let asked = Arc::clone(&pace);
     let (sender, ended) = tokio::sync::oneshot::channel();
     let held = Ended(Some(sender));
-    let mut call = Lane::new(&lane, pace, async move {
-        let _held = held;
-        std::thread::sleep(TICK);
-        asked.must_yield();
-        std::future::pending::<()>().await;
-    });
+    let mut call = Lane::new(
+        &lane,
+        pace,
+        Box::pin(async move {
+            let _held = held;
+            std::thread::sleep(TICK);
+            asked.must_yield();
+            std::future::pending::<()>().await;
+        }),
+    );
     assert!(futures_util::poll!(&mut call).is_pending());
     drop(call);
     ended.await.unwrap();
@@ -144,11 +180,15 @@ async fn a_panic_is_the_callers() {
     let lane = SlowLane::start().unwrap();
     let pace = Pace::new();
     let asked = Arc::clone(&pace);
-    Lane::new(&lane, pace, async move {
-        std::thread::sleep(TICK);
-        asked.must_yield();
-        tokio::task::yield_now().await;
-        panic!("in the slow lane");
-    })
+    Lane::new(
+        &lane,
+        pace,
+        Box::pin(async move {
+            std::thread::sleep(TICK);
+            asked.must_yield();
+            tokio::task::yield_now().await;
+            panic!("in the slow lane");
+        }),
+    )
     .await;
 }

@@ -18,6 +18,7 @@ pub mod deploy;
 mod dispatch;
 mod engine;
 mod filter_code;
+mod habit;
 mod host;
 mod inspect;
 mod instance;

@@ -1,6 +1,7 @@
 //! What the calls of an agent have used, summed up since the process began. A call adds to counters; nothing is
 //! locked or allocated for it.
 
+use crate::habit::Habits;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,6 +16,7 @@ pub struct Usage {
     duration_ns: AtomicU64,
     fuel: AtomicU64,
     peak_memory_bytes: AtomicU64,
+    pub(crate) habits: Habits,
 }
 
 /// What they showed at one moment.

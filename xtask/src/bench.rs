@@ -34,6 +34,10 @@ pub(crate) fn bench(flags: &[String]) -> anyhow::Result<()> {
         .arg(modules.join("hostile.wasm"))
         .arg("--load-wasm")
         .arg(modules.join("load.wasm"))
+        .arg("--hostile-wasm")
+        .arg(modules.join("armed.wasm"))
+        .arg("--endless-wasm")
+        .arg(modules.join("lying_loop.wasm"))
         .arg("--filters")
         .arg(guests::modules("policies"))
         .args(flags);

@@ -239,7 +239,7 @@ impl Filters {
                 }
                 for instance in &filter.instances {
                     let instance = Arc::clone(instance);
-                    let check = async move { instance.check_health().await };
+                    let check = Box::pin(async move { instance.check_health().await });
                     if let Err(error) = self.tools.scheduler.aside(check).await {
                         let name = &*filter.record.name;
                         warn!(filter = name, %error, "a filter is not well and starts anew");

@@ -10,6 +10,7 @@ use dormouse_filters::message::{self, Decision};
 use dormouse_filters::{AuditMetadata, WasmAgentInstance, WasmRuntimeError, World};
 use dormouse_scheduler::Scheduler;
 use hyper::StatusCode;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use thiserror::Error;
@@ -29,12 +30,18 @@ pub(crate) struct Filter {
     pub(super) record: Record,
     /// None of a filter that did not start.
     pub(super) instances: Vec<Arc<WasmAgentInstance>>,
-    next: AtomicUsize,
     queue: Semaphore,
     breaker: Mutex<Breaker>,
     /// By phase.
     meters: [OnceLock<Meter>; PHASES],
     tools: Arc<Tools>,
+}
+
+static THREADS: AtomicUsize = AtomicUsize::new(0);
+
+thread_local! {
+    /// The number of a thread that has asked filters.
+    static THREAD: usize = THREADS.fetch_add(1, Ordering::Relaxed);
 }
 
 /// How many phases there are.
@@ -130,6 +137,9 @@ pub(super) struct Heard {
     pub(super) needs_more: bool,
 }
 
+/// An instance at work.
+type Asking<T> = Pin<Box<dyn Future<Output = Result<T, WasmRuntimeError>> + Send>>;
+
 /// What the log is told of an answer.
 struct Finding<'a> {
     decision: &'static str,
@@ -152,7 +162,6 @@ impl Filter {
         Self {
             record,
             instances,
-            next: AtomicUsize::new(0),
             queue: Semaphore::new(tools.rules.queue),
             breaker: Mutex::default(),
             meters: Default::default(),
@@ -201,9 +210,10 @@ impl Filter {
         self.record.settings.body
     }
 
-    /// The instance that sees all of one request.
+    /// The instance that sees all of one request: that of the thread which it begins on, as long as there are as many,
+    /// because its memory is in that core's cache, and no other thread is in it.
     pub(super) fn turn(&self) -> usize {
-        self.next.fetch_add(1, Ordering::Relaxed) % self.instances.len().max(1)
+        THREAD.with(|number| *number) % self.instances.len().max(1)
     }
 
     pub(super) fn breaker(&self) -> &'static str {
@@ -222,8 +232,9 @@ impl Filter {
         question: Question,
     ) -> Said<Heard> {
         let (started, phase) = (Instant::now(), question.phase());
-        let work =
-            |instance: Arc<WasmAgentInstance>| async move { instance.on(question.event()).await };
+        let work = |instance: Arc<WasmAgentInstance>| -> Asking<_> {
+            Box::pin(async move { instance.on(question.event()).await })
+        };
         let check = |response| Ok((edits::check(&response)?, response));
         let heard = self.call(turn, work, check).await;
         self.settle(phase, about, started, heard, |(checked, response)| {
@@ -252,23 +263,20 @@ impl Filter {
     ) -> Said<T> {
         let (started, phase) = (Instant::now(), words.phase);
         let apart = words.are_in_a_call();
-        let ask = |instance: Arc<WasmAgentInstance>| async move {
-            match words.phase {
-                Phase::Message => instance.on_message(&words.subject, &words.content).await,
-                _ => instance.on_result(&words.subject, &words.content).await,
-            }
-        };
-        let work = |instance| {
-            let asking = ask(instance);
-            let scheduler = self.tools.scheduler.clone();
-            async move {
-                if apart {
-                    // Moves to other threads by itself when it is long, and is dropped with whoever waits for it.
-                    let task = AbortOnDropHandle::new(tokio::spawn(scheduler.aside(asking)));
-                    return task.await.unwrap_or(Err(WasmRuntimeError::Shutdown));
+        let work = |instance: Arc<WasmAgentInstance>| -> Asking<_> {
+            let asking: Asking<_> = Box::pin(async move {
+                match words.phase {
+                    Phase::Message => instance.on_message(&words.subject, &words.content).await,
+                    _ => instance.on_result(&words.subject, &words.content).await,
                 }
-                asking.await
+            });
+            if !apart {
+                return asking;
             }
+            // Moves to other threads by itself when it is long, and is dropped with whoever waits for it.
+            let asking = tokio::spawn(self.tools.scheduler.aside(asking));
+            let task = AbortOnDropHandle::new(asking);
+            Box::pin(async move { task.await.unwrap_or(Err(WasmRuntimeError::Shutdown)) })
         };
         let check = |mut answer: message::Answer| {
             let decision = match (&answer.decision, answer.redactions.is_empty()) {
@@ -366,16 +374,12 @@ impl Filter {
 
     /// One call of one instance, in its turn. Work that is long moves to other threads.
     /// `check` says whether the answer counts: a wrong one is a failure.
-    async fn call<T, U, W>(
+    async fn call<T: Send + 'static, U>(
         &self,
         turn: usize,
-        work: impl FnOnce(Arc<WasmAgentInstance>) -> W,
+        work: impl FnOnce(Arc<WasmAgentInstance>) -> Asking<T>,
         check: impl FnOnce(T) -> Result<U, Wrong>,
-    ) -> Result<U, Failure>
-    where
-        T: Send + 'static,
-        W: Future<Output = Result<T, WasmRuntimeError>> + Send + 'static,
-    {
+    ) -> Result<U, Failure> {
         let instance = self.instances.get(turn).ok_or(Failure::NotLoaded)?;
         let place = self.queue.try_acquire();
         let _place = place.map_err(|_full| Failure::QueueFull)?;

@@ -51,8 +51,8 @@ skill!(
     }
 );
 
-/// What grows the table by 63 elements and tells its size before, or -1. Rust has no word for that, so a test
-/// writes the instruction over the bytes of this constant (`scheduler/tests/all/hostile.rs`).
+/// What grows the table by 63 elements and tells its size before, or -1. Rust has no word for that, so the
+/// instruction is written over the bytes of this constant when guests are built (`xtask/src/guests.rs`).
 #[inline(never)]
 fn grow_table() -> i64 {
     -0x7ab1_eb0b_ab1e_b0b5

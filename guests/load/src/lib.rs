@@ -31,8 +31,6 @@ fn configure_agents() -> Vec<AgentDefinition> {
             .with_skill(Echo)
             .with_skill(Wait)
             .with_skill(Spin)
-            .with_skill(Bomb)
-            .with_skill(Flood)
             .build()
     };
     (0..count).map(agent).collect()
@@ -81,22 +79,6 @@ skill!(
 skill!("spin", Spin, "Computes for ever.", |_content| loop {
     black_box(());
 });
-
-skill!("bomb", Bomb, "Allocates until it is refused.", |_content| {
-    let mut hoard = Vec::new();
-    loop {
-        hoard.push(black_box(vec![1_u8; 1024 * 1024]));
-    }
-});
-
-skill!(
-    "flood",
-    Flood,
-    "Writes until it is stopped.",
-    |_content| loop {
-        println!("{}", black_box("a line of log that nobody will ever read"));
-    }
-);
 
 #[cfg(test)]
 mod tests {

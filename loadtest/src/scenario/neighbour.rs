@@ -1,14 +1,14 @@
 //! An agent that answers, beside calls that compute for ever, and beside calls that fail, again and again, at a limit.
 
-use std::{sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use tokio::task::JoinSet;
 
 use crate::{
-    a2a::{Call, Expected},
-    connection::Fault,
-    fleet::{BOMB, FLOOD, Fleet, SPIN, echo},
+    a2a::{Call, DeployedAgent, Expected, deploy, deploy_file},
+    connection::{Connection, Fault},
+    fleet::{SPIN, echo},
     load::{Connections, Pace},
     scene::{Scene, latency},
     schedule::Schedule,
@@ -25,111 +25,150 @@ const LOOPS_PER_CORE: usize = 2;
 /// Calls at a time that fail at a limit of their agent, for each core.
 const FAILING_PER_CORE: usize = 2;
 
-/// Neighbours whose every call fails: the skill, what it does, the figure and what that says.
-const FAILING: [[&str; 4]; 2] = [
-    [
-        BOMB,
-        "memory bombs",
-        "bomb_p99_ratio",
-        "p99 beside agents that fill their memory, of p99 alone",
-    ],
-    [
-        FLOOD,
-        "log floods",
-        "flood_p99_ratio",
-        "p99 beside agents that flood their log, of p99 alone",
-    ],
+/// Who is beside the victim.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Neighbour {
+    /// A skill of the test guest `hostile` whose every call fails.
+    skill: &'static str,
+    phase: &'static str,
+    figure: &'static str,
+    says: &'static str,
+}
+
+macro_rules! neighbour {
+    ($skill:literal, $figure:literal, $does:literal) => {
+        Neighbour {
+            skill: $skill,
+            phase: concat!("beside agents that ", $does),
+            figure: concat!($figure, "_p99_ratio"),
+            says: concat!("p99 beside agents that ", $does, ", of p99 alone"),
+        }
+    };
+}
+
+const FAILING: [Neighbour; 9] = [
+    neighbour!("memory-bomb", "memory_bomb", "fill their memory"),
+    neighbour!("table-bomb", "table_bomb", "grow their table"),
+    neighbour!("recurse", "recurse", "overflow their stack"),
+    neighbour!(
+        "recurse-in-host",
+        "recurse_in_host",
+        "overflow it in a host call"
+    ),
+    neighbour!("handle-leak", "handle_leak", "leak handles"),
+    neighbour!("huge-state", "huge_state", "make the host allocate"),
+    neighbour!(
+        "many-waits",
+        "many_waits",
+        "wait ten thousand times at once"
+    ),
+    neighbour!("log-flood", "log_flood", "flood their log"),
+    neighbour!("trap", "trap", "trap"),
 ];
+
+/// Uploads that never end, which call no skill.
+const ENDLESS: Neighbour = neighbour!("", "endless_entrypoint", "loop in their entrypoint");
 
 const BUSY_LIMIT: Duration = Duration::from_secs(20);
 
 pub(super) async fn run(scene: &mut Scene<'_>) -> anyhow::Result<()> {
     let call_timeout = format!("{}s", scene.plan.phase.as_secs() + 120);
     let flags = ["--call-timeout", &call_timeout, "--drain-timeout", "1s"];
-    let mut ratios = Vec::new();
-    let mut failing: [Vec<f64>; FAILING.len()] = Default::default();
+    let mut loops = Vec::new();
     let mut cores = Vec::new();
+    // By skill, in the order of the first round.
+    let mut failing: Vec<(Neighbour, Vec<f64>)> = Vec::new();
     for number in 1..=scene.plan.rounds {
         scene.serve(&flags).await?;
-        let victim = scene.deploy('v', 1, 1).await?;
-        let noisy = scene.deploy('n', 1, 1).await?;
-        let round = round(scene, number, &victim, &noisy).await?;
-        ratios.extend(ratio(round.beside_us, round.alone_us));
-        for (ratios, beside_us) in failing.iter_mut().zip(round.beside_failing_us) {
-            ratios.extend(ratio(beside_us, round.alone_us));
-        }
+        let round = round(scene, number).await?;
+        loops.extend(round.of_alone(round.beside_loops_us));
         cores.push(round.cores);
+        for (neighbour, beside_us) in &round.beside_failing {
+            let ratio = round.of_alone(*beside_us);
+            match failing.iter_mut().find(|(known, _)| known == neighbour) {
+                Some((_, ratios)) => ratios.extend(ratio),
+                None => failing.push((*neighbour, ratio.into_iter().collect())),
+            }
+        }
     }
     let found = &mut scene.finding;
-    let p99_ratio = median(ratios.into_iter()).context("there was no p99 to compare with")?;
+    let p99_ratio = median(loops.into_iter()).context("there was no p99 to compare with")?;
     found.ratio(
         "p99_ratio",
         p99_ratio,
         "p99 beside endless loops, of p99 alone",
     );
-    for ([_, _, figure, says], ratios) in FAILING.into_iter().zip(failing) {
-        let p99_ratio = median(ratios.into_iter()).unwrap_or_default();
-        found.ratio(figure, p99_ratio, says);
-    }
     let cores = median(cores.into_iter()).unwrap_or_default();
     found.count(
         "server_cores",
         cores,
         "cores busy in the server beside them",
     );
+    let mut worst: Option<f64> = None;
+    for (neighbour, ratios) in failing {
+        let p99_ratio = median(ratios.into_iter()).unwrap_or_default();
+        worst = Some(worst.map_or(p99_ratio, |worst| worst.max(p99_ratio)));
+        found.ratio(neighbour.figure, p99_ratio, neighbour.says);
+    }
+    if let Some(worst) = worst {
+        found.ratio("worst_p99_ratio", worst, "the worst of these");
+    }
     Ok(())
 }
 
 /// The victim's p99 alone and beside its neighbours, in microseconds.
 struct Round {
     alone_us: f64,
-    /// Beside the loops.
-    beside_us: f64,
-    /// In the order of [`FAILING`].
-    beside_failing_us: Vec<f64>,
+    beside_loops_us: f64,
+    beside_failing: Vec<(Neighbour, f64)>,
     /// Cores that the server used beside the loops.
     cores: f64,
 }
 
-async fn round(
-    scene: &mut Scene<'_>,
+impl Round {
+    fn of_alone(&self, beside_us: f64) -> Option<f64> {
+        ratio(beside_us, self.alone_us)
+    }
+}
+
+/// How the victim is called while neighbours are what they are.
+struct Victim {
+    call: Arc<Call>,
+    rate: f64,
     number: u32,
-    victim: &Fleet,
-    noisy: &Fleet,
-) -> anyhow::Result<Round> {
+}
+
+impl Victim {
+    async fn p99_us(&self, scene: &mut Scene<'_>, name: &str) -> anyhow::Result<f64> {
+        let connections = Connections::open(&self.call, scene.plan.connections).await?;
+        let due = Schedule::new(self.rate, scene.plan.phase, u64::from(self.number));
+        let phase = scene.phase(name, connections, Pace::Due(due)).await?;
+        Ok(latency(phase)?.p99_us)
+    }
+}
+
+async fn round(scene: &mut Scene<'_>, number: u32) -> anyhow::Result<Round> {
+    let victim = scene.deploy('v', 1, 1).await?;
+    let noisy = scene.deploy('n', 1, 1).await?;
     let authority = scene.authority()?;
     let call = echo(&authority, Targets::in_turn(victim.paths()))?;
-    let count = scene.plan.connections;
-    let connections = Connections::open(&call, count).await?;
+    let connections = Connections::open(&call, scene.plan.connections).await?;
     let closed = Pace::BackToBack(scene.plan.phase / 2);
     let capacity = scene.phase("capacity", connections, closed).await?;
     let share = capacity.requests_per_second * VICTIM_SHARE;
     let rate = scene.plan.rate.map_or(share, f64::from).max(1.0);
-    let phase = scene.plan.phase;
-    let due = || Pace::Due(Schedule::new(rate, phase, u64::from(number)));
+    let victim = Victim { call, rate, number };
 
-    let connections = Connections::open(&call, count).await?;
-    let alone = scene.phase("alone", connections, due()).await?;
-    let alone_us = latency(alone)?.p99_us;
-
+    let alone_us = victim.p99_us(scene, "alone").await?;
     // Before the loops, which go on in the server when their clients have left.
-    let mut beside_failing_us = Vec::new();
-    for [skill, what, ..] in FAILING {
-        let callers = scene.plan.server_threads * FAILING_PER_CORE;
-        let _failing = call_on(&authority, noisy, skill, callers)?;
-        let connections = Connections::open(&call, count).await?;
-        let name = format!("beside {callers} {what}");
-        let beside = scene.phase(&name, connections, due()).await?;
-        beside_failing_us.push(latency(beside)?.p99_us);
-    }
+    let beside_failing = beside_failing(scene, &victim).await?;
 
     let loops = scene.plan.server_threads * LOOPS_PER_CORE;
-    let _spinning = call_on(&authority, noisy, SPIN, loops)?;
+    let _spinning = call_on(&authority, Targets::in_turn(noisy.paths()), SPIN, loops)?;
     scene.until_busy(loops as u64, BUSY_LIMIT).await?;
-    let connections = Connections::open(&call, count).await?;
     let name = format!("beside {loops} endless loops");
-    let beside = scene.phase(&name, connections, due()).await?;
-    let (beside_us, cores) = (latency(beside)?.p99_us, beside.server_cores);
+    let beside_loops_us = victim.p99_us(scene, &name).await?;
+    let cores = scene.finding.phases.last().map(|phase| phase.server_cores);
     let busy = scene.counters().await?.busy;
     if busy < loops as u64 {
         let problem = format!("{name}: only {busy} loops ran to the end");
@@ -137,21 +176,47 @@ async fn round(
     }
     Ok(Round {
         alone_us,
-        beside_us,
-        beside_failing_us,
-        cores,
+        beside_loops_us,
+        beside_failing,
+        cores: cores.unwrap_or_default(),
     })
+}
+
+/// The victim's p99 beside each kind of agent that goes wrong, one kind after the other.
+async fn beside_failing(
+    scene: &mut Scene<'_>,
+    victim: &Victim,
+) -> anyhow::Result<Vec<(Neighbour, f64)>> {
+    let authority = scene.authority()?;
+    let callers = scene.plan.server_threads * FAILING_PER_CORE;
+    let mut beside = Vec::new();
+    if let Some(module) = &scene.plan.hostile_wasm {
+        let agents = deploy_file(&authority, module).await?;
+        let hostile = |agent: &&DeployedAgent| agent.has_skill(FAILING[0].skill);
+        let agent = agents.iter().find(hostile);
+        let path = agent.context("the module is not the guest `hostile`")?;
+        let path = path.path()?;
+        for neighbour in FAILING {
+            let only = Targets::in_turn(vec![path.clone()]);
+            let _failing = call_on(&authority, only, neighbour.skill, callers)?;
+            beside.push((neighbour, victim.p99_us(scene, neighbour.phase).await?));
+        }
+    }
+    if let Some(module) = &scene.plan.endless_wasm {
+        let _uploading = upload_on(&authority, module, callers)?;
+        beside.push((ENDLESS, victim.p99_us(scene, ENDLESS.phase).await?));
+    }
+    Ok(beside)
 }
 
 /// Clients that call this skill over and over, each on a connection of its own, until the set is dropped. That a
 /// call fails, or is never answered, is what they are for.
 fn call_on(
     authority: &str,
-    noisy: &Fleet,
+    targets: Targets,
     skill: &str,
     clients: usize,
 ) -> anyhow::Result<JoinSet<()>> {
-    let targets = Targets::in_turn(noisy.paths());
     let call = Call::spread(authority, targets, Some(skill), Expected::CompletedTask)?;
     let call = Arc::new(call);
     let mut calling = JoinSet::new();
@@ -168,4 +233,23 @@ fn call_on(
         });
     }
     Ok(calling)
+}
+
+/// Clients that upload this module over and over, until the set is dropped; it is refused every time.
+fn upload_on(authority: &str, module: &Path, clients: usize) -> anyhow::Result<JoinSet<()>> {
+    let bytes = std::fs::read(module).with_context(|| format!("cannot read {}", module.display()));
+    let bytes = bytes::Bytes::from(bytes?);
+    let mut uploading = JoinSet::new();
+    for _ in 0..clients {
+        let (authority, bytes) = (authority.to_owned(), bytes.clone());
+        uploading.spawn(async move {
+            while let Ok(mut connection) = Connection::open(&authority).await {
+                while deploy(&mut connection, &authority, bytes.clone())
+                    .await
+                    .is_ok()
+                {}
+            }
+        });
+    }
+    Ok(uploading)
 }

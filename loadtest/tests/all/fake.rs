@@ -168,6 +168,11 @@ fn deployed(fake: &Fake, headers: &hyper::HeaderMap, body: &[u8]) -> (StatusCode
         let refusal = json!({"error": {"code": "not_wasm", "message": "The body is not a WebAssembly module."}});
         return (StatusCode::BAD_REQUEST, refusal.to_string());
     }
+    if body.ends_with(b"endless") {
+        let refusal =
+            json!({"error": {"code": "entrypoint_timeout", "message": "It never returned."}});
+        return (StatusCode::UNPROCESSABLE_ENTITY, refusal.to_string());
+    }
     let agent = |name: &str, skill: &str| {
         let url = format!("http://{}/agents/{name}", fake.address);
         json!({"name": name, "version": 1, "url": url, "card_url": url, "skills": [{"id": skill}]})
@@ -177,6 +182,9 @@ fn deployed(fake: &Fake, headers: &hyper::HeaderMap, body: &[u8]) -> (StatusCode
         agent("echo", "echo"),
         agent("hostile", "echo-task"),
     ];
+    if body.ends_with(b"hostile") {
+        agents = vec![agent("wrong", "memory-bomb")];
+    }
     if let Some(names) = labelled(body) {
         agents = names.iter().map(|name| agent(name, "echo")).collect();
     }

@@ -118,15 +118,25 @@ async fn five_filters_are_measured_beside_none() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_neighbour_spins_beside_the_victim() {
-    let figures = [
-        "p99_ratio",
-        "bomb_p99_ratio",
-        "flood_p99_ratio",
-        "server_cores",
-    ];
-    let (finding, report) = assert_measured("neighbour", &figures).await;
-    assert_eq!(finding["phases"].as_array().unwrap().len(), 5);
-    assert_eq!(report["verdicts"][0]["workload"], "neighbour");
+    let folder = TempDir::new().unwrap();
+    let mut more = String::new();
+    for name in ["hostile", "endless"] {
+        let file = folder.path().join(name);
+        fs::write(&file, format!("\0asm{name}")).unwrap();
+        more += &format!("--{name}-wasm {} ", file.display());
+    }
+    let (_, finding, report) = run(GOOD, "neighbour", &more).await;
+    assert_eq!(problems(&finding), "[]");
+    let failing = ["memory_bomb", "log_flood", "endless_entrypoint"].map(|kind| {
+        let ratio = figure(&finding, &format!("{kind}_p99_ratio"));
+        assert!(ratio > 0.0, "{kind}: {finding}");
+        ratio
+    });
+    let worst = figure(&finding, "worst_p99_ratio");
+    assert!(failing.into_iter().all(|ratio| ratio <= worst), "{finding}");
+    assert!(figure(&finding, "p99_ratio") > 0.0, "{finding}");
+    assert_eq!(finding["phases"].as_array().unwrap().len(), 13);
+    assert_eq!(report["verdicts"][1]["measured"], worst);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

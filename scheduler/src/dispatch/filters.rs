@@ -8,6 +8,7 @@ use dormouse_filters::config::Limits;
 use dormouse_filters::metrics::MetricSink;
 use dormouse_filters::{WasmAgentConfig, WasmAgentRuntime};
 use dormouse_store::Digest;
+use std::pin::Pin;
 use std::sync::Arc;
 
 impl Scheduler {
@@ -48,7 +49,7 @@ impl Scheduler {
     /// tick. Dropping it ends the work.
     pub fn aside<T: Send + 'static>(
         &self,
-        work: impl Future<Output = T> + Send + 'static,
+        work: Pin<Box<dyn Future<Output = T> + Send>>,
     ) -> impl Future<Output = T> + Send + 'static {
         Lane::new(&self.0.filter_lane, Pace::of_polls(), work)
     }

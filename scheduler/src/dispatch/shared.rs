@@ -68,7 +68,7 @@ impl Inner {
         let owner = owner(first);
         let caller = Arc::clone(caller);
         let pace = Pace::new();
-        let run = inner.run_lead(found, lead, version, owner, Arc::clone(&pace), caller);
+        let run = Box::pin(inner.run_lead(found, lead, version, owner, Arc::clone(&pace), caller));
         tokio::spawn(Lane::new(&self.slow_lane, pace, run));
     }
 

@@ -12,7 +12,7 @@ async fn failing(skill: &str) -> (String, String) {
         config.limits.deadline = Duration::from_secs(2);
     })
     .await;
-    let hostile = platform.deploy_wasm(armed()).await;
+    let hostile = platform.deploy("armed").await;
     let neighbour = platform.deploy("echo").await;
     let bad = platform.call(&hostile, skill, text("go"));
     let good = async {
@@ -33,25 +33,6 @@ async fn failing(skill: &str) -> (String, String) {
     assert!(report.start.is_some());
     assert!(answer(&said).contains("again"));
     (class, sentence)
-}
-
-/// The guest `hostile` with an instruction that Rust does not have: its `grow_table` is `table.grow` of 63
-/// elements, as many bytes as what it replaces.
-fn armed() -> Vec<u8> {
-    const CONSTANT: i64 = -0x7ab1_eb0b_ab1e_b0b5;
-    let mut constant = vec![0x42];
-    // Signed LEB128: all of its ten bytes but the last have the high bit.
-    constant.extend((0..9).map(|byte| (CONSTANT >> (7 * byte)) as u8 | 0x80));
-    constant.push((CONSTANT >> 63) as u8 & 0x7f);
-    // ref.null func, i32.const 63, table.grow 0, i64.extend_i32_s, and nops.
-    let mut grow = vec![0xd0, 0x70, 0x41, 0x3f, 0xfc, 0x0f, 0x00, 0xac];
-    grow.resize(constant.len(), 0x01);
-    let mut wasm = guest_wasm("hostile");
-    let mut places = (0..wasm.len() - grow.len()).filter(|at| wasm[*at..].starts_with(&constant));
-    let (place, other) = (places.next().unwrap(), places.next());
-    assert_eq!(other, None, "the constant is there once");
-    wasm[place..place + grow.len()].copy_from_slice(&grow);
-    wasm
 }
 
 macro_rules! fails {

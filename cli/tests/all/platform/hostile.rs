@@ -1,6 +1,7 @@
 //! Agents that misbehave: their call fails with a class and a sentence, nobody else notices.
 
 use super::{Server, data_dir, error_class, guest, reply, said, state, text};
+use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 struct Over<'a>(&'a AtomicBool);
@@ -9,6 +10,24 @@ impl Drop for Over<'_> {
     fn drop(&mut self) {
         self.0.store(true, Ordering::SeqCst);
     }
+}
+
+#[test]
+fn a_log_that_nobody_reads_holds_up_nobody() {
+    let dir = data_dir();
+    let unread = Stdio::piped();
+    let server = Server::logging(dir.path(), "127.0.0.1:0", &[], "info", unread);
+    server.deploy(&guest("hostile"));
+    server.deploy(&guest("echo"));
+    // Each writes a thousand lines; a pipe holds some hundred, and a few thousand may wait.
+    for _ in 0..8 {
+        let answer = server.send("hostile", text("x").skill("log-flood"));
+        assert_eq!(state(&answer["task"]), "TASK_STATE_FAILED");
+        let answer = server.send("echo", text("undisturbed"));
+        assert_eq!(reply(&answer), "undisturbed");
+    }
+    assert!(server.metric("dormouse_log_dropped_total", &[]) > 0.0);
+    assert!(server.stop().success());
 }
 
 #[test]

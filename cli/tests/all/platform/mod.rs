@@ -72,11 +72,16 @@ impl Server {
     }
 
     fn listening(data: &Path, address: &str, flags: &[&str]) -> Self {
+        Self::logging(data, address, flags, "warn", Stdio::inherit())
+    }
+
+    fn logging(data: &Path, address: &str, flags: &[&str], level: &str, log: Stdio) -> Self {
         let mut child = crate::dormouse(data)
             .args(["serve", "--listen", address, "--data-dir"])
             .arg(data.join("data"))
             .args(flags)
-            .env("RUST_LOG", "warn")
+            .env("RUST_LOG", level)
+            .stderr(log)
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();

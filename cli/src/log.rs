@@ -1,0 +1,131 @@
+//! The server's log, on stderr. A thread of its own writes it: whoever reads it may be slow, or stand still, and that
+//! must hold up no request. (`tracing-appender` does the same, but says on stdout when it cannot end in time.)
+
+use std::io::{self, IsTerminal, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::time::Duration;
+
+use prometheus::core::{Collector, Desc};
+use prometheus::proto::MetricFamily;
+use prometheus::{IntCounter, Opts};
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::EnvFilter;
+
+use crate::config::LogFormat;
+
+/// Lines that wait to be written; further ones are dropped. As many as a few calls may log.
+const LINES: usize = 4_096;
+
+/// How long the end of the process waits for the last lines.
+const LAST_LINES: Duration = Duration::from_secs(1);
+
+/// The log of this process. What waits is still written when it is dropped, if somebody reads it.
+pub(crate) struct Log(Sender);
+
+enum Entry {
+    Line(Vec<u8>),
+    /// All before it is written when the other end is dropped.
+    End(SyncSender<()>),
+}
+
+/// What events are written to.
+#[derive(Clone)]
+struct Sender {
+    entries: SyncSender<Entry>,
+    dropped: Arc<AtomicU64>,
+}
+
+impl Log {
+    /// # Errors
+    /// When there are no more threads.
+    pub(crate) fn start(format: LogFormat) -> io::Result<Self> {
+        let (sender, receiver) = sync_channel(LINES);
+        let sender = Sender {
+            entries: sender,
+            dropped: Arc::default(),
+        };
+        std::thread::Builder::new()
+            .name("log".into())
+            .spawn(move || write(&receiver))?;
+        let filter = EnvFilter::builder()
+            .with_default_directive(LevelFilter::INFO.into())
+            .from_env_lossy();
+        let writer = sender.clone();
+        let log = tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_writer(move || writer.clone())
+            .with_ansi(io::stderr().is_terminal());
+        match format {
+            LogFormat::Text => log.init(),
+            LogFormat::Json => log.json().flatten_event(true).init(),
+        }
+        Ok(Self(sender))
+    }
+
+    /// How many lines were dropped because the reader was too slow.
+    pub(crate) fn dropped(&self) -> prometheus::Result<impl Collector + 'static> {
+        let opts = Opts::new(
+            "dormouse_log_dropped_total",
+            "Lines of the log that were dropped, because whoever reads it is too slow",
+        );
+        Ok(Dropped {
+            lines: Arc::clone(&self.0.dropped),
+            counter: IntCounter::with_opts(opts)?,
+        })
+    }
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        let (end, ended) = sync_channel(0);
+        // A queue that is full now is one that nobody reads.
+        if self.0.entries.try_send(Entry::End(end)).is_ok() {
+            let _written_or_late = ended.recv_timeout(LAST_LINES);
+        }
+    }
+}
+
+fn write(entries: &Receiver<Entry>) {
+    let mut stderr = io::stderr();
+    for entry in entries {
+        if let Entry::Line(line) = entry {
+            // There is nowhere to say that it failed.
+            let _lost = stderr.write_all(&line);
+        }
+    }
+}
+
+impl Write for Sender {
+    /// An event is one write.
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let sent = self.entries.try_send(Entry::Line(line.to_vec()));
+        if let Err(TrySendError::Full(_)) = sent {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+struct Dropped {
+    lines: Arc<AtomicU64>,
+    counter: IntCounter,
+}
+
+impl Collector for Dropped {
+    fn desc(&self) -> Vec<&Desc> {
+        self.counter.desc()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        let lines = self.lines.load(Ordering::Relaxed);
+        self.counter
+            .inc_by(lines.saturating_sub(self.counter.get()));
+        self.counter.collect()
+    }
+}
