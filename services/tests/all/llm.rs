@@ -15,6 +15,9 @@ use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 
+/// How long a provider that hangs is waited for.
+pub(crate) const SHORT: Duration = Duration::from_millis(300);
+
 /// How to answer a request; one that is not told hangs.
 type Script = Vec<(u16, String)>;
 
@@ -42,16 +45,21 @@ async fn provider(style: Style, script: Script) -> (Desk, Seen) {
             stream.write_all(answer.as_bytes()).await.unwrap();
         }
     });
-    let (desk, _) = desk(style, &address, Budgets::default()).await;
+    let (desk, _) = desk(style, &address, Budgets::default(), SHORT).await;
     (desk, seen)
 }
 
 /// A desk whose model is behind this address.
-pub(crate) async fn desk(style: Style, address: &str, budgets: Budgets) -> (Desk, LlmMetrics) {
+pub(crate) async fn desk(
+    style: Style,
+    address: &str,
+    budgets: Budgets,
+    patience: Duration,
+) -> (Desk, LlmMetrics) {
     let allow: AllowList = [address.parse().unwrap()].into_iter().collect();
     let nowhere: Lookup = Arc::new(|_, _| Box::pin(async { panic!("nobody looks up") }));
     let client = HttpClient::with(allow, nowhere, Trust::only([]));
-    let client = client.answer_timeout(Duration::from_millis(300));
+    let client = client.answer_timeout(patience);
     let remote = Remote {
         style,
         target: client

@@ -1,10 +1,11 @@
 //! Answers that stream, from providers on real sockets that say what they are told, and then end, hang or go on for
 //! ever.
 
-use crate::llm::{answer, call, desk, read, request, simple};
+use crate::llm::{SHORT, answer, call, desk, read, request, simple};
 use dormouse_services::llm::{AnswerStream, Budgets, LlmMetrics, Piece, Response, Stop, Style};
 use dormouse_services::{Desk, ServiceError};
 use serde_json::{Value, json};
+use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -15,6 +16,14 @@ enum Then {
     Ends,
     Hangs,
     SaysItForEver,
+}
+
+/// More than any of these tests needs, however busy the machine is.
+const LONG: Duration = Duration::from_secs(20);
+
+/// Short only where the wait is what is looked at.
+fn patience(word: &str) -> Duration {
+    if word == "in time" { SHORT } else { LONG }
 }
 
 const EVENTS: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n";
@@ -28,11 +37,17 @@ struct Provider {
 
 impl Provider {
     async fn start(style: Style, says: Vec<String>, then: Then) -> Self {
-        Self::with_budget(style, says, then, None).await
+        Self::with(style, says, then, None, LONG).await
     }
 
     /// Each answer is said once, the last one as often as it is asked for.
-    async fn with_budget(style: Style, says: Vec<String>, then: Then, agent: Option<u64>) -> Self {
+    async fn with(
+        style: Style,
+        says: Vec<String>,
+        then: Then,
+        agent: Option<u64>,
+        patience: Duration,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let (told, seen) = mpsc::unbounded_channel();
@@ -61,7 +76,7 @@ impl Provider {
             agent,
             principal: None,
         };
-        let (desk, metrics) = desk(style, &address, budgets).await;
+        let (desk, metrics) = desk(style, &address, budgets, patience).await;
         Self {
             desk,
             metrics,
@@ -244,7 +259,8 @@ async fn a_stream_that_goes_wrong_is_an_error_with_a_sentence_after_what_came() 
         (half(&"x".repeat(300 << 10)), Then::Hangs, "262144 bytes"),
         (half(": wait\n\n"), Then::Hangs, "in time"),
     ] {
-        let provider = Provider::start(Style::OpenAi, vec![says], then).await;
+        let patience = patience(word);
+        let provider = Provider::with(Style::OpenAi, vec![says], then, None, patience).await;
         let stream = provider.desk.stream(simple()).await.unwrap();
         let (text, ended) = all_of(&stream).await;
         let told = ended.unwrap_err().to_string();
@@ -270,7 +286,7 @@ async fn a_stream_that_does_not_begin_is_an_error_at_once() {
             "cannot be read",
         ),
     ] {
-        let provider = Provider::start(style, vec![says], then).await;
+        let provider = Provider::with(style, vec![says], then, None, patience(word)).await;
         let told = provider
             .desk
             .stream(simple())
@@ -288,7 +304,9 @@ async fn a_stream_without_an_end_is_ended() {
     let huge = events(&[word(&"x".repeat(200 << 10))]);
     let silent = format!("{EVENTS}: nothing\n\n");
     for (says, word) in [(huge, "4194304 bytes"), (silent, "in time")] {
-        let mut provider = Provider::start(Style::OpenAi, vec![says], Then::SaysItForEver).await;
+        let then = Then::SaysItForEver;
+        let mut provider =
+            Provider::with(Style::OpenAi, vec![says], then, None, patience(word)).await;
         let told = match provider.desk.stream(simple()).await {
             Ok(stream) => all_of(&stream).await.1.unwrap_err(),
             Err(error) => error,
@@ -302,7 +320,7 @@ async fn a_stream_without_an_end_is_ended() {
 #[tokio::test]
 async fn a_stream_that_is_dropped_counts_as_it_was_set_aside() {
     let says = vec![events(&[word("Rain"), word(" in")])];
-    let mut provider = Provider::with_budget(Style::OpenAi, says, Then::Hangs, Some(250)).await;
+    let mut provider = Provider::with(Style::OpenAi, says, Then::Hangs, Some(250), LONG).await;
     for _ in 0..2 {
         let stream = provider.desk.stream(simple()).await.unwrap();
         stream.next().await.unwrap();
