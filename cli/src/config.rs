@@ -19,7 +19,7 @@ use dormouse_store::OpenOptions;
 use serde::Deserialize;
 
 use crate::Usage;
-use crate::models::{self, ModelSettings};
+use crate::models::{self, EmbeddingSettings, ModelSettings};
 use crate::secrets::{self, SecretSettings};
 use crate::traces::{self, Collector};
 
@@ -101,6 +101,10 @@ pub(crate) struct Settings {
     #[serde(default)]
     llm: BTreeMap<String, ModelSettings>,
 
+    /// What makes vectors of what agents remember; in the file only, as [embeddings]
+    #[arg(skip)]
+    embeddings: Option<EmbeddingSettings>,
+
     /// A language model that answers from this file, as a model named `script`; for tests and work without a network
     #[arg(long, value_name = "FILE")]
     llm_script: Option<PathBuf>,
@@ -112,6 +116,11 @@ pub(crate) struct Settings {
     /// Tokens that each principal may use in a day (UTC), of all agents [default: no bound]
     #[arg(long, value_name = "N")]
     llm_principal_tokens: Option<u64>,
+
+    /// Have this language model choose the skill of a message that names none, at an agent with several, and not only
+    /// the message's words [default: words alone]
+    #[arg(long, value_name = "NAME")]
+    skills_by_model: Option<String>,
 
     /// Open a data folder of which a part is lost, without that part
     #[arg(long, num_args = 0, default_missing_value = "true")]
@@ -210,8 +219,11 @@ impl Config {
             agent: settings.llm_agent_tokens,
             principal: settings.llm_principal_tokens,
         };
+        let script = settings.llm_script.as_deref();
+        let llm = models::open(settings.llm, script, settings.embeddings, budgets)?;
         let services = Services {
-            llm: models::open(settings.llm, settings.llm_script.as_deref(), budgets)?,
+            chooser: models::chooser(llm.as_ref(), settings.skills_by_model)?,
+            llm,
             ..Services::default()
         };
         let inside = settings.http_allow.into_iter().flatten().collect();
@@ -315,9 +327,11 @@ impl Settings {
             fuel: self.fuel.or(file.fuel),
             grant: self.grant.or(file.grant),
             llm: file.llm,
+            embeddings: file.embeddings,
             llm_script: self.llm_script.or(file.llm_script),
             llm_agent_tokens: self.llm_agent_tokens.or(file.llm_agent_tokens),
             llm_principal_tokens: self.llm_principal_tokens.or(file.llm_principal_tokens),
+            skills_by_model: self.skills_by_model.or(file.skills_by_model),
             accept_data_loss: self.accept_data_loss.or(file.accept_data_loss),
             insecure: self.insecure.or(file.insecure),
             webhook_allow: self.webhook_allow.or(file.webhook_allow),

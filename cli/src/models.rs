@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use dormouse_services::llm::{Budgets, Llm, Model, Remote, Script, Secret, Style};
-use dormouse_services::net::{AllowRule, HttpClient};
+use dormouse_services::Chooser;
+use dormouse_services::llm::{Budgets, Embedder, Llm, Model, Remote, Script, Secret, Style};
+use dormouse_services::net::{AllowRule, HttpClient, Target};
 use serde::Deserialize;
 
 use crate::Usage;
@@ -17,6 +18,7 @@ const DEFAULT: &str = "default";
 const SCRIPT: &str = "script";
 /// From a request to the end of its answer: long answers take a minute.
 const TIMEOUT: Duration = Duration::from_secs(120);
+const OPENAI: &str = "https://api.openai.com/v1";
 const RETRIES: u32 = 2;
 const MAX_RETRIES: u32 = 10;
 
@@ -47,13 +49,41 @@ enum StyleWord {
     Script,
 }
 
-/// `None` if there is no model.
+/// `[embeddings]`: what makes vectors of what agents remember.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct EmbeddingSettings {
+    style: EmbeddingStyle,
+    /// Base URL of the provider.
+    url: Option<String>,
+    /// The provider's name for the model.
+    #[serde(default)]
+    model: String,
+    key_env: Option<String>,
+    key_file: Option<PathBuf>,
+    timeout: Option<Span>,
+    dimensions: Option<u32>,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum EmbeddingStyle {
+    OpenAi,
+    /// Texts are near each other that share words: without a provider.
+    Words,
+}
+
+/// An agent waits for a vector with every entry that it saves.
+const EMBEDDING_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// `None` if there is no model and nothing that makes vectors.
 ///
 /// # Errors
 /// Wrong usage, as one sentence.
 pub(crate) fn open(
     settings: BTreeMap<String, ModelSettings>,
     script: Option<&Path>,
+    embeddings: Option<EmbeddingSettings>,
     budgets: Budgets,
 ) -> anyhow::Result<Option<Llm>> {
     let mut models = BTreeMap::new();
@@ -64,9 +94,11 @@ pub(crate) fn open(
     if let Some(file) = script {
         models.insert(SCRIPT.to_owned(), scripted(file)?);
     }
+    let embedder = embeddings.map(embedder).transpose()?;
     let only = models.keys().next().cloned();
     let default = match only {
-        None => return Ok(None),
+        None if embedder.is_none() => return Ok(None),
+        None => String::new(),
         Some(only) if models.len() == 1 => only,
         Some(_) if models.contains_key(DEFAULT) => DEFAULT.to_owned(),
         Some(_) if script.is_some() => SCRIPT.to_owned(),
@@ -76,7 +108,21 @@ pub(crate) fn open(
             ));
         }
     };
-    Ok(Some(Llm::new(models, default, budgets)))
+    let llm = Llm::new(models, default, budgets);
+    Ok(Some(llm.with_embedder(embedder)))
+}
+
+/// The model that chooses skills, if one is to.
+///
+/// # Errors
+/// Wrong usage, if there is no such model.
+pub(crate) fn chooser(llm: Option<&Llm>, model: Option<String>) -> anyhow::Result<Option<Chooser>> {
+    match model {
+        Some(name) if !llm.is_some_and(|llm| llm.has_model(&name)) => Err(Usage::error(format!(
+            "skills-by-model: there is no language model {name:?}; configure it as [llm.{name}]"
+        ))),
+        model => Ok(model.map(Chooser::new)),
+    }
 }
 
 fn scripted(file: &Path) -> anyhow::Result<Model> {
@@ -100,26 +146,15 @@ fn model(name: &str, settings: ModelSettings) -> anyhow::Result<Model> {
         }
     };
     let usual = match style {
-        Style::OpenAi => "https://api.openai.com/v1",
+        Style::OpenAi => OPENAI,
         Style::Anthropic => "https://api.anthropic.com",
     };
     if settings.model.is_empty() {
         return Err(wrong("model must be the provider's name of one".to_owned()));
     }
     let base = settings.url.as_deref().unwrap_or(usual);
-    let url = format!("{}{}", base.trim_end_matches('/'), style.path());
-    // The operator has named this host, so it may be a neighbour: a model on the same machine is one.
-    let parsed = reqwest::Url::parse(&url).map_err(|error| wrong(format!("url: {error}")))?;
-    let port = parsed.port_or_known_default();
-    let host = parsed.host_str().zip(port);
-    let (host, port) = host.ok_or_else(|| wrong("url names no host".to_owned()))?;
-    let rule: AllowRule = format!("{host}:{port}")
-        .parse()
-        .map_err(|error| wrong(format!("url: {error}")))?;
     let timeout = settings.timeout.map_or(TIMEOUT, |span| span.0);
-    let client = HttpClient::new([rule].into_iter().collect()).answer_timeout(timeout);
-    let target = client.target(&url);
-    let target = target.map_err(|error| wrong(format!("url: {error}")))?;
+    let (client, target) = way(base, style.path(), timeout).map_err(wrong)?;
     let key = key(settings.key_env.as_deref(), settings.key_file.as_deref()).map_err(wrong)?;
     Ok(Model::Remote(Remote {
         style,
@@ -130,6 +165,43 @@ fn model(name: &str, settings: ModelSettings) -> anyhow::Result<Model> {
         retries: settings.retries.unwrap_or(RETRIES).min(MAX_RETRIES),
         max_tokens: settings.max_tokens,
     }))
+}
+
+fn embedder(settings: EmbeddingSettings) -> anyhow::Result<Embedder> {
+    let wrong = |what: String| Usage::error(format!("[embeddings]: {what}"));
+    if matches!(settings.style, EmbeddingStyle::Words) {
+        return Ok(Embedder::Words);
+    }
+    if settings.model.is_empty() {
+        let sentence = "model must be the provider's name of one";
+        return Err(wrong(sentence.to_owned()));
+    }
+    let base = settings.url.as_deref().unwrap_or(OPENAI);
+    let timeout = settings.timeout.map_or(EMBEDDING_TIMEOUT, |span| span.0);
+    let (client, target) = way(base, "/embeddings", timeout).map_err(wrong)?;
+    let key = key(settings.key_env.as_deref(), settings.key_file.as_deref()).map_err(wrong)?;
+    Ok(Embedder::Remote {
+        client,
+        target,
+        model: settings.model,
+        key,
+        dimensions: settings.dimensions,
+    })
+}
+
+/// A client for one place below a base URL, and that place. The operator has named its host, so it may be a neighbour:
+/// a model on the same machine is one.
+fn way(base: &str, path: &str, timeout: Duration) -> Result<(HttpClient, Target), String> {
+    let url = format!("{}{path}", base.trim_end_matches('/'));
+    let parsed = reqwest::Url::parse(&url).map_err(|error| format!("url: {error}"))?;
+    let port = parsed.port_or_known_default();
+    let (host, port) = parsed.host_str().zip(port).ok_or("url names no host")?;
+    let rule = format!("{host}:{port}").parse::<AllowRule>();
+    let rule = rule.map_err(|error| format!("url: {error}"))?;
+    let client = HttpClient::new([rule].into_iter().collect()).answer_timeout(timeout);
+    let target = client.target(&url);
+    let target = target.map_err(|error| format!("url: {error}"))?;
+    Ok((client, target))
 }
 
 /// A secret from where it is kept.

@@ -158,6 +158,9 @@ fn register(
     metrics.register(Box::new(services.denied.clone()))?;
     metrics.register(Box::new(egress.outcomes()))?;
     metrics.register(Box::new(services.agent_calls.clone()))?;
+    if let Some(chooser) = &services.chooser {
+        metrics.register(Box::new(chooser.outcomes()))?;
+    }
     if let Some(llm) = &services.llm {
         let LlmMetrics { requests, tokens } = llm.metrics();
         metrics.register(Box::new(requests))?;

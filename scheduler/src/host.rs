@@ -32,7 +32,10 @@ pub(crate) mod wit {
         world: "dormouse:agent/agent",
         imports: { "dormouse:agent/log.write": store | trappable, default: trappable },
         exports: { default: async },
-        with: { "dormouse:agent/tasks.call": super::HostCall },
+        with: {
+            "dormouse:agent/tasks.call": super::HostCall,
+            "dormouse:agent/llm.answer": super::services::HostAnswer,
+        },
         require_store_data_send: true,
     });
 }

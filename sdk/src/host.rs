@@ -74,5 +74,11 @@ pub(crate) trait CallHost {
         &self,
         request: crate::HttpRequest,
     ) -> LocalFuture<'_, Result<crate::HttpResponse, AgentError>>;
+    /// All pieces of an answer, and how it ends.
+    #[cfg(not(target_family = "wasm"))]
+    fn stream(
+        &self,
+        request: LlmRequest,
+    ) -> LocalFuture<'_, Result<Vec<crate::LlmPiece>, AgentError>>;
     fn generate(&self, request: LlmRequest) -> LocalFuture<'_, Result<LlmResponse, AgentError>>;
 }

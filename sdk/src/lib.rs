@@ -89,14 +89,15 @@ pub use agent::{
 };
 pub use agents::{AgentReply, AgentRequest, AgentTask, AgentTaskState, Agents};
 pub use content::{Artifact, Content, File, FileSource, Part, PartContent};
-pub use dormouse_sdk_macros::{entrypoint, include_skill, init, skill};
+pub use dormouse_sdk_macros::{entrypoint, include_skill, init, skill, tool};
 pub use error::AgentError;
 pub use http::{Http, HttpRequest, HttpResponse};
 pub use join::join_all;
 pub use json::Json;
 pub use llm::{
-    BaseTool, FunctionTool, Llm, LlmFunction, LlmRequest, LlmResponse, LlmTurn, LlmWorker,
-    LlmWorkerBuilder, StopReason, Thread, TokenUsage, ToolCall, ToolDeclaration, ToolResult,
+    BaseTool, FunctionTool, Llm, LlmFunction, LlmPiece, LlmRequest, LlmResponse, LlmStream,
+    LlmTurn, LlmWorker, LlmWorkerBuilder, StopReason, Thread, TokenUsage, ToolCall,
+    ToolDeclaration, ToolResult,
 };
 pub use memory::{Memory, MemoryEntry, MemoryHit, MemoryQuery, MemoryScope};
 pub use progress::ProgressSender;
@@ -114,7 +115,7 @@ pub mod prelude {
     pub use crate::{
         Agent, AgentDefinition, AgentError, Artifact, Content, Isolation, OnInputResult,
         OnRequestResult, ProgressSender, Runtime, SkillHandler, SkillSlot, State, entrypoint,
-        include_skill, init, skill,
+        include_skill, init, skill, tool,
     };
 }
 

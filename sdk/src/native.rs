@@ -12,8 +12,8 @@ use crate::host::{CallHost, LocalFuture, Scope};
 use crate::native_services::{self, NativeServices};
 use crate::{
     AgentError, AgentReply, AgentRequest, Artifact, CallContext, Content, HttpRequest,
-    HttpResponse, Level, LlmRequest, LlmResponse, MemoryEntry, MemoryHit, MemoryQuery, MemoryScope,
-    Turn,
+    HttpResponse, Level, LlmPiece, LlmRequest, LlmResponse, MemoryEntry, MemoryHit, MemoryQuery,
+    MemoryScope, Turn,
 };
 
 /// What agents remember, by scope, id of the task or context, and key.
@@ -204,6 +204,10 @@ impl CallHost for NativeHost {
 
     fn http(&self, request: HttpRequest) -> LocalFuture<'_, Result<HttpResponse, AgentError>> {
         Box::pin(async move { self.services.http(&request) })
+    }
+
+    fn stream(&self, request: LlmRequest) -> LocalFuture<'_, Result<Vec<LlmPiece>, AgentError>> {
+        Box::pin(async move { self.services.stream(&request) })
     }
 
     fn generate(&self, request: LlmRequest) -> LocalFuture<'_, Result<LlmResponse, AgentError>> {

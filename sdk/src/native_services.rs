@@ -7,8 +7,8 @@ use std::rc::Rc;
 use serde_json::Value;
 
 use crate::{
-    AgentError, AgentReply, AgentRequest, CallContext, HttpRequest, HttpResponse, LlmRequest,
-    LlmResponse, MemoryEntry, MemoryHit, MemoryQuery, MemoryScope,
+    AgentError, AgentReply, AgentRequest, CallContext, HttpRequest, HttpResponse, LlmPiece,
+    LlmRequest, LlmResponse, MemoryEntry, MemoryHit, MemoryQuery, MemoryScope,
 };
 
 /// Entries that one answer has, as on the platform.
@@ -138,6 +138,16 @@ impl NativeServices {
             )
         })?;
         model(request)
+    }
+
+    /// Word by word, as the platform's scripts speak.
+    pub(crate) fn stream(&self, request: &LlmRequest) -> Result<Vec<LlmPiece>, AgentError> {
+        let response = self.generate(request)?;
+        let words = response.text.split_inclusive(' ');
+        let words = words.map(|word| LlmPiece::Text(word.to_owned()));
+        let mut pieces: Vec<LlmPiece> = words.collect();
+        pieces.push(LlmPiece::Done(response));
+        Ok(pieces)
     }
 }
 

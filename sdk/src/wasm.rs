@@ -52,6 +52,7 @@ pub(crate) mod http;
 mod services;
 
 pub(crate) use agents::call_agent;
+pub(crate) use services::{next, stream};
 
 /// By `wasi:config`.
 pub(crate) fn config(key: &str) -> Result<Option<String>, AgentError> {

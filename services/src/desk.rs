@@ -2,16 +2,17 @@
 
 use crate::agents::{AgentReply, AgentRequest, Chain, Inside, Switchboard};
 use crate::call::Call;
+use crate::chooser::Chooser;
 use crate::engine::Inner;
 use crate::error::TaskError;
 use crate::grants::{Grants, Service};
-use crate::llm::{self, Llm};
+use crate::llm::{self, AnswerStream, Llm, Streams};
 use crate::memory::Memory;
 use crate::trace::{Kind, Span};
 use prometheus::{IntCounterVec, Opts};
 use std::sync::{Arc, OnceLock, Weak};
 use thiserror::Error;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 /// Why a service did not do what a guest asked it for. The texts are for the agent's author.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -38,6 +39,8 @@ impl From<TaskError> for ServiceError {
 /// The services that the platform has.
 pub struct Services {
     pub llm: Option<Llm>,
+    /// `None`: skills are chosen by the words of messages.
+    pub chooser: Option<Chooser>,
     /// What leads calls of agents by agents; it holds the engine that holds this.
     pub agents: OnceLock<Weak<dyn Switchboard>>,
     /// `dormouse_agent_calls_total`, by `outcome`, and `dormouse_denied_total`, by `service`; whoever serves metrics
@@ -68,6 +71,7 @@ impl Default for Services {
         }
         Self {
             llm: None,
+            chooser: None,
             agents: OnceLock::new(),
             agent_calls,
             denied,
@@ -80,6 +84,7 @@ pub struct Desk {
     call: Arc<Call>,
     grants: Grants,
     requests: Arc<Semaphore>,
+    streams: Arc<Streams>,
 }
 
 /// Requests of one call that may be at models and other agents at a time: each is held in memory.
@@ -99,6 +104,7 @@ impl Desk {
             call,
             grants,
             requests: Arc::new(Semaphore::new(MAX_REQUESTS)),
+            streams: Arc::default(),
         }
     }
 
@@ -108,7 +114,9 @@ impl Desk {
 
     pub fn memory(&self) -> Memory {
         let trace = self.call.trace().cloned();
-        Memory::new(Arc::clone(self.inner()), self.call.asker(), trace)
+        let embeds = self.grants.has(&Service::Llm);
+        let turns = embeds.then(|| Arc::clone(&self.requests));
+        Memory::new(Arc::clone(self.inner()), self.call.asker(), trace, turns)
     }
 
     /// Has a language model answer.
@@ -117,41 +125,47 @@ impl Desk {
     /// Denied without the grant, Unavailable if the platform has no model, Limit with too many at a time; else what [`Llm::generate`] says.
     pub async fn generate(&self, request: llm::Request) -> Result<llm::Response, ServiceError> {
         self.check(&Service::Llm)?;
-        let Some(llm) = &self.inner().services.llm else {
-            return Err(ServiceError::Unavailable(
-                "this platform has no language model; its operator configures one (serve --config, [llm.NAME])"
-                    .to_owned(),
-            ));
-        };
-        let Ok(_turn) = self.requests.try_acquire() else {
-            return Err(ServiceError::Limit(format!(
-                "a call has at most {MAX_REQUESTS} requests at models and agents at a time"
-            )));
-        };
+        let llm = llm_of(self.inner())?;
+        let _turn = self.turn()?;
         let asker = self.call.asker();
         let mut span = self.span("model");
         let answered = llm.generate(&asker, request).await;
         note(&mut span, &answered);
         let answered = answered?;
-        self.keep_budgets(llm, &asker).await;
+        self.inner().keep_budgets(llm, &asker).await;
         Ok(answered)
     }
 
-    /// The answer is paid for, so it counts after a restart, too. It is not withheld if that cannot be kept.
-    async fn keep_budgets(&self, llm: &Llm, asker: &Asker) {
-        let mut kept = None;
-        // Queued in the order of what is counted.
-        llm.keep_used(asker, |records| {
-            let (told, done) = oneshot::channel();
-            let tell = Box::new(move |result| drop(told.send(result)));
-            self.inner().store.keep(records, tell);
-            kept = Some(done);
-        });
-        let Some(done) = kept else { return };
-        if let Ok(Err(error)) = done.await {
-            let error = &error as &dyn std::error::Error;
-            tracing::error!(error, "what was used of a budget could not be kept");
-        }
+    /// Has a language model answer, and returns when it begins to. The answer ends with this desk at the latest.
+    ///
+    /// # Errors
+    /// Those of [`Desk::generate`].
+    pub async fn stream(&self, request: llm::Request) -> Result<AnswerStream, ServiceError> {
+        self.check(&Service::Llm)?;
+        llm_of(self.inner())?;
+        let turn = self.turn()?;
+        let (inner, asker) = (Arc::clone(self.inner()), self.call.asker());
+        let mut span = self.span("model");
+        let answer = async move |to: tokio::sync::mpsc::Sender<_>| {
+            let Ok(llm) = llm_of(&inner) else { return };
+            let answered = llm.stream(&asker, request, &to).await;
+            inner.keep_budgets(llm, &asker).await;
+            if let Some(answered) = answered {
+                note(&mut span, &answered);
+                drop(span);
+                let _gone = to.send(answered.map(llm::Piece::Done)).await;
+            }
+        };
+        self.streams.start(turn, answer).await
+    }
+
+    /// A place among the requests of this call.
+    fn turn(&self) -> Result<OwnedSemaphorePermit, ServiceError> {
+        Arc::clone(&self.requests).try_acquire_owned().map_err(|_| {
+            ServiceError::Limit(format!(
+                "a call has at most {MAX_REQUESTS} requests at models and agents at a time"
+            ))
+        })
     }
 
     /// Calls another agent for the same principal, and waits until it has answered.
@@ -185,11 +199,7 @@ impl Desk {
             let sentence = "this platform does not lead calls between agents";
             return Err(ServiceError::Unavailable(sentence.to_owned()));
         };
-        let Ok(turn) = Arc::clone(&self.requests).try_acquire_owned() else {
-            return Err(ServiceError::Limit(format!(
-                "a call has at most {MAX_REQUESTS} requests at models and agents at a time"
-            )));
-        };
+        let turn = self.turn()?;
         let trace = span.map(|span| span.trace().clone());
         let inside = Inside::new(asker, task, chain, trace, turn);
         agents.send(inside, request).await
@@ -222,5 +232,36 @@ impl Desk {
 fn note<T>(span: &mut Option<Span>, result: &Result<T, ServiceError>) {
     if let (Some(span), Err(error)) = (span, result) {
         span.fail(error.to_string());
+    }
+}
+
+/// # Errors
+/// Unavailable if the platform has no model.
+fn llm_of(inner: &Inner) -> Result<&Llm, ServiceError> {
+    let llm = inner.services.llm.as_ref().filter(|llm| llm.has_models());
+    llm.ok_or_else(|| {
+        ServiceError::Unavailable(
+            "this platform has no language model; its operator configures one (serve --config, [llm.NAME])"
+                .to_owned(),
+        )
+    })
+}
+
+impl Inner {
+    /// The answer is paid for, so it counts after a restart, too. It is not withheld if that cannot be kept.
+    pub(crate) async fn keep_budgets(&self, llm: &Llm, asker: &Asker) {
+        let mut kept = None;
+        // Queued in the order of what is counted.
+        llm.keep_used(asker, |records| {
+            let (told, done) = oneshot::channel();
+            let tell = Box::new(move |result| drop(told.send(result)));
+            self.store.keep(records, tell);
+            kept = Some(done);
+        });
+        let Some(done) = kept else { return };
+        if let Ok(Err(error)) = done.await {
+            let error = &error as &dyn std::error::Error;
+            tracing::error!(error, "what was used of a budget could not be kept");
+        }
     }
 }

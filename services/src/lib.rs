@@ -6,11 +6,12 @@
 //!
 //! Reading order: [`model`] (the A2A 1.0 data model and what an agent declares), [`engine`] (from a
 //! request's side), [`call`] (from a running call's side), [`reader`] (from a subscriber's side),
-//! [`push`] (from a webhook's side), [`screen`] (who looks at what agents say), [`desk`] with [`memory`] and [`llm`] (what a call may ask for besides), [`net`] (the
-//! way out), [`trace`] (how it is told afterwards).
+//! [`push`] (from a webhook's side), [`screen`] (who looks at what agents say), [`desk`] with [`memory`] and [`llm`] (what a call may ask for besides), [`chooser`] (a model that
+//! chooses skills), [`net`] (the way out), [`trace`] (how it is told afterwards).
 
 pub mod agents;
 pub mod call;
+mod chooser;
 pub mod desk;
 pub mod egress;
 pub mod engine;
@@ -32,6 +33,7 @@ pub mod screen;
 pub mod trace;
 
 pub use call::{Call, Settled};
+pub use chooser::{Choice, Chooser};
 pub use desk::{Desk, ServiceError, Services};
 pub use engine::{
     Along, Continuation, Listing, NewTask, TaskEngine, TaskFilter, TaskLimits, TaskScope,

@@ -124,7 +124,8 @@ def an_exception_ends_only_its_call(server, agent):
 def the_shorter_contract_lacks_only_async_imports(_server, _agent):
     """The contract for JavaScript is the original without the functions that its tool cannot import."""
     original = CONTRACT.read_text()
-    names = ["update", "artifact", "history", "save", "load", "delete", "list", "search", "generate", "send"]
+    names = ["update", "artifact", "history", "save", "load", "delete", "list", "search", "next", "generate",
+        "stream", "send"]
     assert ASYNC_IMPORT.findall(original) == names
     assert SHORTER.read_text() == ASYNC_IMPORT.sub("", original)
 

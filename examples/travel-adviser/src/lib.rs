@@ -4,7 +4,7 @@
 //! question, and `dormouse deploy examples/travel-adviser --grant llm` lets the agent use it.
 
 use dormouse_sdk::prelude::*;
-use dormouse_sdk::{FunctionTool, LlmWorker, MemoryScope, Service};
+use dormouse_sdk::{LlmWorker, MemoryScope, Service};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -63,11 +63,7 @@ impl SkillHandler for Advise {
         progress.send_update("Looking up climates").await?;
         let worker = LlmWorker::<Advice>::builder(runtime.llm())
             .with_system_instructions(INSTRUCTIONS)
-            .with_tool(FunctionTool::new(
-                "climate",
-                "Tells the usual weather of a city in a month.",
-                climate,
-            ))
+            .with_tool(climate)
             .build();
         let advice = worker.run(&*question).await?;
         let memory = runtime.memory(MemoryScope::Principal);
@@ -79,8 +75,10 @@ impl SkillHandler for Advise {
     }
 }
 
-/// Rain and warmth of a few places. A real agent would ask a service.
+/// Tells the usual weather of a city in a month.
+#[tool]
 async fn climate(place: Climate) -> Result<String, AgentError> {
+    // A real agent would ask a service.
     let Climate { city, month } = place;
     if !(1..=12).contains(&month) {
         return Err(AgentError::invalid_input("a month is 1 to 12"));
@@ -114,6 +112,9 @@ mod tests {
                     Ok(LlmResponse::text(Json::new(&advice)?.into_string()))
                 }
                 _ => {
+                    let tool = &request.tools[0];
+                    assert_eq!(tool.name, "climate");
+                    assert!(tool.description.starts_with("Tells the usual weather"));
                     let place = Json::parse(r#"{"city": "Bergen", "month": 7}"#)?;
                     Ok(LlmResponse::tool_call("climate", place))
                 }

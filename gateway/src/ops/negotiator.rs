@@ -1,6 +1,12 @@
-//! Which of several skills a message that names none is for: the one whose words it uses. Pure, and the same for the
-//! same words; where it is not clear, it says so, and the client is asked to name the skill.
+//! Which of several skills a message that names none is for: the one whose words it uses, which is the same for the
+//! same words; or what a model says, if the operator has one asked. Where it is not clear, the client is asked to name
+//! the skill.
 
+use super::{Operations, SendRequest, skill};
+use crate::agents::AgentEntry;
+use crate::auth::Caller;
+use crate::errors::A2aError;
+use dormouse_services::Choice;
 use dormouse_services::memory::rank;
 use dormouse_services::model::{Message, PartContent, SkillDefinition};
 
@@ -19,8 +25,49 @@ const EMPTY_WORDS: [&str; 44] = [
     "will", "with", "you", "your",
 ];
 
-/// Written into the metadata of a message whose skill was chosen by its words, next to `skillId`.
-pub(super) const CHOSEN_BY: &str = "skillChosenBy";
+impl Operations {
+    /// Has the model choose the skill of a new task, if there is a choice and the client has made none. What the model
+    /// does not decide is left to the words. It is not shown what filters of messages have yet to look at.
+    ///
+    /// # Errors
+    /// Invalid params if the model says that none fits.
+    pub(super) async fn choose_by_model(
+        &self,
+        caller: &Caller,
+        agent: &AgentEntry,
+        request: &mut SendRequest,
+    ) -> Result<(), A2aError> {
+        let definition = &agent.definition;
+        let is_open = request.message.task_id.is_none()
+            && definition.skills.len() > 1
+            && skill::named(&request.message, request.metadata.as_ref()).is_none();
+        if !is_open {
+            return Ok(());
+        }
+        let texts: Vec<&str> = texts(&request.message).collect();
+        let text = texts.join("\n");
+        let scope = caller.scope(&agent.version.agent);
+        let guard = self
+            .filters
+            .guard(&scope.agent, &scope.principal, "", request);
+        if text.trim().is_empty() || guard.is_some() {
+            return Ok(());
+        }
+        match self.engine.choose_skill(&scope, definition, &text).await {
+            Some(Choice::Skill(id)) => skill::write_down(&mut request.message, &id, "model"),
+            Some(Choice::None) => return Err(skill::unclear_words(definition)),
+            None => {}
+        }
+        Ok(())
+    }
+}
+
+fn texts(message: &Message) -> impl Iterator<Item = &str> {
+    message.parts.iter().filter_map(|part| match &part.content {
+        PartContent::Text(text) => Some(&**text),
+        _ => None,
+    })
+}
 
 /// The skill whose id, name, description, tags and examples fit the message's texts best (BM25); `None` if none of
 /// them fits, or two do about as well.
@@ -28,12 +75,8 @@ pub(super) fn by_words<'a>(
     skills: &'a [SkillDefinition],
     message: &Message,
 ) -> Option<&'a SkillDefinition> {
-    let texts = message.parts.iter().filter_map(|part| match &part.content {
-        PartContent::Text(text) => Some(&**text),
-        _ => None,
-    });
     let telling = |word: &String| !EMPTY_WORDS.contains(&&**word);
-    let words = texts.flat_map(rank::words).take(MAX_WORDS);
+    let words = texts(message).flat_map(rank::words).take(MAX_WORDS);
     let question: Vec<String> = words.filter(telling).collect();
     let documents: Vec<Vec<String>> = skills.iter().map(document).collect();
     let mut ranked: Vec<_> = rank::bm25(&question.join(" "), &documents)

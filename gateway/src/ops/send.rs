@@ -268,6 +268,9 @@ impl Operations {
                 Attempt::First(first) => once = Some(first),
             }
         }
+        if self.engine.has_chooser() {
+            Box::pin(self.choose_by_model(caller, agent, &mut request)).await?;
+        }
         // Seldom there, so its future is in a box.
         let guard = if self.filters.see_messages() {
             Box::pin(self.look(caller, agent, &mut request)).await?

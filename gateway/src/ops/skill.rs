@@ -5,6 +5,17 @@ use crate::errors::{A2aError, Kind};
 use dormouse_services::model::{AgentDefinition, Message, Metadata, SkillDefinition};
 use serde_json::Value;
 
+/// Written into the metadata of a message whose skill was chosen, next to `skillId`.
+const CHOSEN_BY: &str = "skillChosenBy";
+
+/// What the client has said of the skill: `skillId` in the message's metadata, else in the request's.
+pub(super) fn named<'a>(message: &'a Message, request: Option<&'a Metadata>) -> Option<&'a Value> {
+    [message.metadata.as_ref(), request]
+        .into_iter()
+        .flatten()
+        .find_map(|metadata| metadata.get("skillId"))
+}
+
 /// The skill of a new task: `skillId` in the message's metadata, then in the request's, then the only skill, then the
 /// one whose words the message uses. How the last was found is written into the message, and so into its task.
 pub(crate) fn choose<'a>(
@@ -12,18 +23,12 @@ pub(crate) fn choose<'a>(
     message: &mut Message,
     request: Option<&Metadata>,
 ) -> Result<&'a SkillDefinition, A2aError> {
-    let asked = [message.metadata.as_ref(), request]
-        .into_iter()
-        .flatten()
-        .find_map(|metadata| metadata.get("skillId"));
-    match (asked, &*agent.skills) {
+    match (named(message, request), &*agent.skills) {
         (None, [only]) => Ok(only),
         (None, skills) => {
-            let found = negotiator::by_words(skills, message)
-                .ok_or_else(|| unclear(agent, "name the skill in metadata.skillId"))?;
-            let metadata = message.metadata.get_or_insert_default();
-            metadata.insert("skillId".to_owned(), found.id.clone().into());
-            metadata.insert(negotiator::CHOSEN_BY.to_owned(), "words".into());
+            let found =
+                negotiator::by_words(skills, message).ok_or_else(|| unclear_words(agent))?;
+            write_down(message, &found.id, "words");
             Ok(found)
         }
         (Some(Value::String(id)), skills) => skills
@@ -76,6 +81,17 @@ fn takes(mode: &str, given: &str) -> bool {
         Some(family) if family.ends_with('/') => given.starts_with(family),
         _ => mode == given,
     }
+}
+
+/// How the skill was found is written into the message, and so into its task.
+pub(super) fn write_down(message: &mut Message, skill: &str, by: &str) {
+    let metadata = message.metadata.get_or_insert_default();
+    metadata.insert("skillId".to_owned(), skill.into());
+    metadata.insert(CHOSEN_BY.to_owned(), by.into());
+}
+
+pub(super) fn unclear_words(agent: &AgentDefinition) -> A2aError {
+    unclear(agent, "name the skill in metadata.skillId")
 }
 
 fn unclear(agent: &AgentDefinition, why: &str) -> A2aError {

@@ -19,5 +19,6 @@ mod isolation;
 mod limits;
 mod platform;
 mod push;
+mod skills;
 mod stall;
 mod support;

@@ -5,7 +5,7 @@ use dormouse_scheduler::{Scheduler, SchedulerConfig};
 use dormouse_services::model::{
     AgentDefinition, AgentMessage, Isolation, Message, Outcome, Part, Role, SkillDefinition,
 };
-use dormouse_services::{Call, NewTask, TaskEngine, TaskLimits, TaskScope};
+use dormouse_services::{Call, NewTask, Services, TaskEngine, TaskLimits, TaskScope};
 use dormouse_store::{Digest, Store};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -74,17 +74,31 @@ pub(crate) async fn start_with(
     start_on(Store::in_memory(), change, change_scheduler).await
 }
 
+/// A server whose engine has these services.
+pub(crate) async fn start_serving(services: Services) -> Server {
+    start_all(Store::in_memory(), services, |_config| {}, |_scheduler| {}).await
+}
+
 /// A server with what one before it has left.
 pub(crate) async fn start_on(
     store: Store,
     change: impl FnOnce(&mut GatewayConfig),
     change_scheduler: impl FnOnce(&mut SchedulerConfig),
 ) -> Server {
+    start_all(store, Services::default(), change, change_scheduler).await
+}
+
+async fn start_all(
+    store: Store,
+    services: Services,
+    change: impl FnOnce(&mut GatewayConfig),
+    change_scheduler: impl FnOnce(&mut SchedulerConfig),
+) -> Server {
     let folder = tempfile::tempdir().unwrap();
     let registry = prometheus::Registry::new();
-    let (engine, _) = TaskEngine::open(Arc::clone(&store.tasks), TaskLimits::default())
-        .await
-        .unwrap();
+    let opened =
+        TaskEngine::open_with(Arc::clone(&store.tasks), TaskLimits::default(), services).await;
+    let (engine, _) = opened.unwrap();
     let mut config = SchedulerConfig::new(folder.path().to_owned());
     change_scheduler(&mut config);
     let scheduler = Scheduler::new(config, Arc::clone(&store.modules), &registry).unwrap();

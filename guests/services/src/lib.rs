@@ -4,6 +4,7 @@
 
 mod fetch;
 mod relay;
+mod tell;
 
 use dormouse_sdk::prelude::*;
 use dormouse_sdk::{
@@ -23,6 +24,7 @@ fn configure_agents() -> Vec<AgentDefinition> {
             .with_skill(Remember)
             .with_skill(Ask)
             .with_skill(Work)
+            .with_skill(tell::Tell)
             .with_skill(fetch::Fetch)
             .with_skill(Configured)
             .with_skill(Keep)

@@ -129,6 +129,57 @@ impl<T: Send> llm::HostWithStore<T> for HasSelf<GuestState> {
         let answered = desk.generate(request).await;
         Ok(answered.map(Into::into).map_err(refusal))
     }
+
+    async fn stream(
+        accessor: &Accessor<T, Self>,
+        handle: Resource<HostCall>,
+        request: llm::Request,
+    ) -> Served<Resource<HostAnswer>> {
+        let desk = desk(accessor, &handle)?;
+        let request = match lifted(request) {
+            Ok(request) => request,
+            Err(nonsense) => return Ok(Err(WitError::Invalid(nonsense))),
+        };
+        let begun = desk.stream(request).await;
+        // Its end is the end of the call, although the guest may keep the handle.
+        drop(desk);
+        match begun {
+            Ok(stream) => {
+                let answer = HostAnswer(Arc::new(stream));
+                accessor.with(|mut access| Ok(Ok(access.get().table.push(answer)?)))
+            }
+            Err(refused) => Ok(Err(refusal(refused))),
+        }
+    }
+}
+
+/// What a guest holds as `llm.answer`.
+#[expect(
+    unreachable_pub,
+    reason = "the generated bindings re-export it as `pub`"
+)]
+pub struct HostAnswer(Arc<service::AnswerStream>);
+
+impl llm::HostAnswer for GuestState {
+    fn drop(&mut self, handle: Resource<HostAnswer>) -> wasmtime::Result<()> {
+        self.table.delete(handle)?;
+        Ok(())
+    }
+}
+
+impl<T: Send> llm::HostAnswerWithStore<T> for HasSelf<GuestState> {
+    async fn next(
+        accessor: &Accessor<T, Self>,
+        handle: Resource<HostAnswer>,
+    ) -> Served<llm::Piece> {
+        let answer = accessor
+            .with(|mut access| access.get().table.get(&handle).map(|a| Arc::clone(&a.0)))?;
+        let piece = answer.next().await.map_err(refusal);
+        Ok(piece.map(|piece| match piece {
+            service::Piece::Text(text) => llm::Piece::Text(text),
+            service::Piece::Done(response) => llm::Piece::Done(response.into()),
+        }))
+    }
 }
 
 fn lifted(request: llm::Request) -> Result<service::Request, String> {

@@ -15,3 +15,4 @@ mod pressure;
 mod services;
 mod shared;
 mod snapshot;
+mod streams;

@@ -4,6 +4,7 @@ mod entrypoint;
 mod init;
 mod skill;
 mod skill_file;
+mod tool;
 
 use proc_macro::TokenStream;
 
@@ -73,6 +74,28 @@ pub fn init(arguments: TokenStream, item: TokenStream) -> TokenStream {
 #[proc_macro_attribute]
 pub fn skill(arguments: TokenStream, item: TokenStream) -> TokenStream {
     skill::expand(arguments.into(), item.into())
+        .unwrap_or_else(syn::Error::into_compile_error)
+        .into()
+}
+
+/// Makes a tool of a function, for `LlmWorker` and `AgentSkillDef`: `async fn name(arguments: T) -> Result<R, AgentError>`.
+///
+/// The model is told the function's name, its doc comment, and the JSON schema of `T`, whose fields are the parameters; `T`
+/// derives serde's `Deserialize` and schemars' `JsonSchema`. `name` and `description` say something else. What is left of
+/// the function is a `dormouse_sdk::BaseTool` of its name.
+///
+/// ```ignore
+/// /// Adds two numbers.
+/// #[tool]
+/// async fn sum(numbers: Numbers) -> Result<i64, AgentError> {
+///     Ok(numbers.left + numbers.right)
+/// }
+///
+/// LlmWorker::<String>::builder(runtime.llm()).with_tool(sum)
+/// ```
+#[proc_macro_attribute]
+pub fn tool(arguments: TokenStream, item: TokenStream) -> TokenStream {
+    tool::expand(arguments.into(), item.into())
         .unwrap_or_else(syn::Error::into_compile_error)
         .into()
 }

@@ -1,9 +1,11 @@
 //! Language models: single answers here, typed ones and ones with tools in [`worker`].
 
 mod schema;
+mod stream;
 mod tool;
 mod worker;
 
+pub use stream::{LlmPiece, LlmStream};
 pub use tool::{BaseTool, FunctionTool, ToolDeclaration};
 pub use worker::{LlmFunction, LlmWorker, LlmWorkerBuilder};
 
@@ -50,12 +52,17 @@ impl Llm {
         &self,
         request: R,
     ) -> impl Future<Output = Result<LlmResponse, AgentError>> + use<R> {
+        let request = self.request(request);
+        let host = Rc::clone(&self.host);
+        async move { host.generate(request).await }
+    }
+
+    fn request(&self, request: impl Into<LlmRequest>) -> LlmRequest {
         let mut request = request.into();
         if request.model.is_none() {
             request.model.clone_from(&self.model);
         }
-        let host = Rc::clone(&self.host);
-        async move { host.generate(request).await }
+        request
     }
 }
 

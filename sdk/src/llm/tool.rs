@@ -19,7 +19,8 @@ pub struct ToolDeclaration {
     pub parameters: Json,
 }
 
-/// Something that a model may ask for in [`LlmWorker`](super::LlmWorker). Most are a [`FunctionTool`].
+/// Something that a model may ask for in [`LlmWorker`](super::LlmWorker). Most are a function
+/// with [`tool`](macro@crate::tool), or a [`FunctionTool`].
 pub trait BaseTool {
     /// What the model is told of it.
     fn declaration(&self) -> ToolDeclaration;

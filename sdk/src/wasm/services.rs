@@ -3,8 +3,8 @@
 use super::bindings::dormouse::agent::{llm, memory, types::ServiceError};
 use super::skills::Call;
 use crate::{
-    AgentError, Json, LlmRequest, LlmResponse, LlmTurn, MemoryEntry, MemoryHit, MemoryQuery,
-    MemoryScope, StopReason, TokenUsage, ToolCall,
+    AgentError, Json, LlmPiece, LlmRequest, LlmResponse, LlmTurn, MemoryEntry, MemoryHit,
+    MemoryQuery, MemoryScope, StopReason, TokenUsage, ToolCall,
 };
 
 pub(super) async fn save(
@@ -68,12 +68,27 @@ pub(super) async fn search(
 }
 
 pub(super) async fn generate(call: &Call, request: LlmRequest) -> Result<LlmResponse, AgentError> {
+    Ok(llm::generate(call, lowered(request)).await?.into())
+}
+
+pub(crate) async fn stream(call: &Call, request: LlmRequest) -> Result<llm::Answer, AgentError> {
+    Ok(llm::stream(call, lowered(request)).await?)
+}
+
+pub(crate) async fn next(answer: &llm::Answer) -> Result<LlmPiece, AgentError> {
+    Ok(match answer.next().await? {
+        llm::Piece::Text(text) => LlmPiece::Text(text),
+        llm::Piece::Done(response) => LlmPiece::Done(response.into()),
+    })
+}
+
+fn lowered(request: LlmRequest) -> llm::Request {
     let tools = request.tools.into_iter().map(|tool| llm::Tool {
         name: tool.name,
         description: tool.description,
         parameters: tool.parameters.into_string(),
     });
-    let request = llm::Request {
+    llm::Request {
         model: request.model,
         system: request.thread.system,
         turns: request.thread.turns.into_iter().map(turn).collect(),
@@ -81,30 +96,34 @@ pub(super) async fn generate(call: &Call, request: LlmRequest) -> Result<LlmResp
         schema: request.schema.map(Json::into_string),
         max_tokens: request.max_tokens,
         temperature: request.temperature,
-    };
-    let response = llm::generate(call, request).await?;
-    let calls = response.said.tool_calls.into_iter();
-    Ok(LlmResponse {
-        text: response.said.text,
-        tool_calls: calls
-            .map(|call| ToolCall {
-                id: call.id,
-                name: call.name,
-                arguments: Json::from_text_unchecked(call.arguments),
-            })
-            .collect(),
-        stop: match response.stop {
-            llm::Stop::End => StopReason::End,
-            llm::Stop::Tools => StopReason::Tools,
-            llm::Stop::Length => StopReason::Length,
-            llm::Stop::Refused => StopReason::Refused,
-        },
-        model: response.model,
-        usage: TokenUsage {
-            input: response.input_tokens,
-            output: response.output_tokens,
-        },
-    })
+    }
+}
+
+impl From<llm::Response> for LlmResponse {
+    fn from(response: llm::Response) -> Self {
+        let calls = response.said.tool_calls.into_iter();
+        LlmResponse {
+            text: response.said.text,
+            tool_calls: calls
+                .map(|call| ToolCall {
+                    id: call.id,
+                    name: call.name,
+                    arguments: Json::from_text_unchecked(call.arguments),
+                })
+                .collect(),
+            stop: match response.stop {
+                llm::Stop::End => StopReason::End,
+                llm::Stop::Tools => StopReason::Tools,
+                llm::Stop::Length => StopReason::Length,
+                llm::Stop::Refused => StopReason::Refused,
+            },
+            model: response.model,
+            usage: TokenUsage {
+                input: response.input_tokens,
+                output: response.output_tokens,
+            },
+        }
+    }
 }
 
 fn turn(turn: LlmTurn) -> llm::Turn {

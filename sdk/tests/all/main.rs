@@ -8,4 +8,5 @@ mod ported;
 mod server;
 mod skill_files;
 mod skills;
+mod tools;
 mod wit;

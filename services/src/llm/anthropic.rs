@@ -1,7 +1,9 @@
 //! The wire form of Anthropic's messages (docs.anthropic.com/en/api/messages).
 
+use super::stream::{Event, MAX_CALLS, Unreadable};
 use super::{Reply, Request, Said, Stop, ToolCall, Turn};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 
 /// The version of the API that this is written for.
 pub(super) const VERSION: &str = "2023-06-01";
@@ -115,4 +117,121 @@ pub(super) fn reply(body: &Value, has_schema: bool) -> Option<Reply> {
         input_tokens: usage["input_tokens"].as_u64().unwrap_or(0),
         output_tokens: usage["output_tokens"].as_u64().unwrap_or(0),
     })
+}
+
+/// An answer that is being written.
+pub(super) struct Written {
+    has_schema: bool,
+    blocks: BTreeMap<u64, Block>,
+    stop: Value,
+    usage: Value,
+    ended: bool,
+}
+
+struct Block {
+    /// As it began.
+    head: Value,
+    /// What was added: its text, or the JSON of a tool's input.
+    body: String,
+}
+
+impl Block {
+    fn is_answer(&self) -> bool {
+        self.head["type"] == "tool_use" && self.head["name"] == ANSWER
+    }
+}
+
+impl Written {
+    pub(super) fn new(has_schema: bool) -> Self {
+        Self {
+            has_schema,
+            blocks: BTreeMap::new(),
+            stop: Value::Null,
+            usage: json!({}),
+            ended: false,
+        }
+    }
+
+    pub(super) fn take(&mut self, data: &str) -> Result<Event, Unreadable> {
+        let mut event: Value = serde_json::from_str(data).map_err(|_| Unreadable::Garbage)?;
+        let index = event["index"].as_u64();
+        match event["type"].as_str().ok_or(Unreadable::Garbage)? {
+            "message_start" => self.count(&event["message"]["usage"]),
+            "content_block_start" => {
+                let index = index.ok_or(Unreadable::Garbage)?;
+                if self.blocks.len() >= MAX_CALLS {
+                    return Err(Unreadable::Garbage);
+                }
+                let head = event["content_block"].take();
+                let body = head["text"].as_str().unwrap_or_default().to_owned();
+                self.blocks.insert(index, Block { head, body });
+            }
+            "content_block_delta" => return self.delta(index, &event["delta"]),
+            "message_delta" => {
+                self.stop = event["delta"]["stop_reason"].take();
+                self.count(&event["usage"]);
+            }
+            "message_stop" => {
+                self.ended = true;
+                return Ok(Event::end());
+            }
+            "error" => return Err(Unreadable::told(&event["error"])),
+            // Pings and the like.
+            _ => {}
+        }
+        Ok(Event::default())
+    }
+
+    fn delta(&mut self, index: Option<u64>, delta: &Value) -> Result<Event, Unreadable> {
+        let block = index.and_then(|index| self.blocks.get_mut(&index));
+        let block = block.ok_or(Unreadable::Garbage)?;
+        let (more, is_shown) = match delta["type"].as_str() {
+            // Before an answer with a schema a model may think aloud; that is not the answer.
+            Some("text_delta") => (&delta["text"], !self.has_schema),
+            Some("input_json_delta") => {
+                (&delta["partial_json"], self.has_schema && block.is_answer())
+            }
+            _ => return Ok(Event::default()),
+        };
+        let more = more.as_str().ok_or(Unreadable::Garbage)?;
+        block.body.push_str(more);
+        Ok(Event {
+            text: if is_shown {
+                more.to_owned()
+            } else {
+                String::new()
+            },
+            bytes: more.len(),
+            ends: false,
+        })
+    }
+
+    fn count(&mut self, usage: &Value) {
+        for name in ["input_tokens", "output_tokens"] {
+            if let Some(count) = usage[name].as_u64() {
+                self.usage[name] = count.into();
+            }
+        }
+    }
+
+    /// Whether nothing more has to come.
+    pub(super) fn is_whole(&self) -> bool {
+        self.ended || self.stop.is_string()
+    }
+
+    /// `None` if it is not of the form of an answer.
+    pub(super) fn reply(self) -> Option<Reply> {
+        let blocks = self.blocks.into_values().map(|Block { mut head, body }| {
+            match head["type"].as_str()? {
+                "text" => head["text"] = body.into(),
+                "tool_use" if body.trim().is_empty() => head["input"] = json!({}),
+                "tool_use" => head["input"] = serde_json::from_str(&body).ok()?,
+                _ => {}
+            }
+            Some(head)
+        });
+        let content: Option<Vec<Value>> = blocks.collect();
+        let whole = json!({"content": content?, "stop_reason": self.stop, "usage": self.usage});
+        reply(&whole, self.has_schema)
+    }
 }

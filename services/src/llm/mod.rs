@@ -1,18 +1,25 @@
 //! Language models for agents: who answers, with which key, and how much of it an agent may have.
 //!
 //! The wire forms are in [`openai`] and [`anthropic`]; [`script`] answers from a file. [`remote`] sends, waits and
-//! tries again; [`budget`] counts.
+//! tries again, [`sse`] reads what comes in events, [`stream`] hands it on; [`budget`] counts.
 
 mod anthropic;
 mod budget;
+mod embed;
 mod openai;
 mod remote;
 mod script;
+mod sse;
+mod stream;
 
 pub use budget::Budgets;
 pub(crate) use budget::PREFIX as BUDGETS;
+pub use embed::Embedder;
+pub(crate) use embed::Embedding;
 pub use remote::{Remote, Style};
 pub use script::{Script, ScriptError};
+pub(crate) use stream::Streams;
+pub use stream::{AnswerStream, Piece};
 
 use crate::desk::{Asker, ServiceError};
 use budget::Ledger;
@@ -21,12 +28,15 @@ use prometheus::{IntCounterVec, Opts};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use stream::Along;
 use tokio::sync::Semaphore;
 
 /// Requests that may be at models at a time; more wait.
 const MAX_REQUESTS: usize = 256;
 /// Bytes of all texts, schemas and arguments of a request.
 const MAX_REQUEST_BYTES: usize = 4 << 20;
+/// Bytes of an answer. The longest answers of today's models are a tenth of it.
+const MAX_ANSWER_BYTES: usize = 4 << 20;
 /// Tools of one request.
 const MAX_TOOLS: usize = 128;
 /// What a model may say at most, unless the request or the operator says less.
@@ -119,6 +129,8 @@ pub enum Model {
 pub struct Llm {
     models: BTreeMap<String, Model>,
     default: String,
+    /// What makes vectors of what agents remember.
+    embedder: Option<Embedder>,
     ledger: Ledger,
     requests: Semaphore,
     metrics: LlmMetrics,
@@ -127,7 +139,7 @@ pub struct Llm {
 /// Handles to the metrics; whoever serves metrics registers them.
 #[derive(Debug, Clone)]
 pub struct LlmMetrics {
-    /// `dormouse_llm_requests_total`, by `model` and `outcome` (ok, refused, failed).
+    /// `dormouse_llm_requests_total`, by `model` and `outcome` (ok, refused, failed, dropped).
     pub requests: IntCounterVec,
     /// `dormouse_llm_tokens_total`, by `model` and `direction` (input, output).
     pub tokens: IntCounterVec,
@@ -155,15 +167,26 @@ impl LlmMetrics {
 }
 
 impl Llm {
-    /// `default` is the name of one of the models.
+    /// `default` is the name of one of the models, if there are any.
     pub fn new(models: BTreeMap<String, Model>, default: String, budgets: Budgets) -> Self {
         Self {
             models,
             default,
+            embedder: None,
             ledger: Ledger::new(budgets),
             requests: Semaphore::new(MAX_REQUESTS),
             metrics: LlmMetrics::new(),
         }
+    }
+
+    /// Whether there is any model that answers.
+    pub(crate) fn has_models(&self) -> bool {
+        !self.models.is_empty()
+    }
+
+    /// Whether there is a model of this name.
+    pub fn has_model(&self, name: &str) -> bool {
+        self.models.contains_key(name)
     }
 
     pub fn metrics(&self) -> LlmMetrics {
@@ -181,33 +204,42 @@ impl Llm {
         request: Request,
     ) -> Result<Response, ServiceError> {
         let (name, model) = self.model(request.model.as_deref())?;
-        let outcome = |word| {
-            let requests = &self.metrics.requests;
-            requests.with_label_values(&[name, word]).inc();
-        };
-        let answered = self.answer(asker, name, model, request).await;
-        match &answered {
-            Ok(response) => {
-                outcome("ok");
-                let tokens = |direction, count| {
-                    let tokens = &self.metrics.tokens;
-                    tokens.with_label_values(&[name, direction]).inc_by(count);
-                };
-                tokens("input", response.input_tokens);
-                tokens("output", response.output_tokens);
-            }
-            Err(ServiceError::Unavailable(_)) => outcome("failed"),
-            Err(_) => outcome("refused"),
-        }
+        let answered = self.answer(asker, name, model, request, None).await;
+        self.count(name, Some(&answered), None);
         answered
     }
 
+    /// Counts what became of a request; `None`: nobody waited for it any more. `cut_off`: about what an answer
+    /// without an end has cost, read and written.
+    fn count(
+        &self,
+        name: &str,
+        answered: Option<&Result<Response, ServiceError>>,
+        cut_off: Option<(u64, u64)>,
+    ) {
+        let (outcome, tokens) = match answered {
+            Some(Ok(response)) => ("ok", Some((response.input_tokens, response.output_tokens))),
+            Some(Err(ServiceError::Unavailable(_))) => ("failed", cut_off),
+            Some(Err(_)) => ("refused", cut_off),
+            None => ("dropped", cut_off),
+        };
+        let requests = &self.metrics.requests;
+        requests.with_label_values(&[name, outcome]).inc();
+        if let Some((input, output)) = tokens {
+            let tokens = &self.metrics.tokens;
+            tokens.with_label_values(&[name, "input"]).inc_by(input);
+            tokens.with_label_values(&[name, "output"]).inc_by(output);
+        }
+    }
+
+    /// With `along`, the words of the answer go there while they come.
     async fn answer(
         &self,
         asker: &Asker,
         name: &str,
         model: &Model,
         mut request: Request,
+        mut along: Option<&mut Along<'_>>,
     ) -> Result<Response, ServiceError> {
         let bytes = check(&request)?;
         let most = match model {
@@ -218,18 +250,32 @@ impl Llm {
         let wanted = request.max_tokens.unwrap_or(most).min(most);
         request.max_tokens = Some(wanted);
         // About four bytes are a token; what it really was is known afterwards.
-        let mut reserved = self
-            .ledger
-            .reserve(asker, bytes as u64 / 4 + u64::from(wanted))?;
+        let asked = bytes as u64 / 4;
+        let mut reserved = self.ledger.reserve(asker, asked + u64::from(wanted))?;
         let _turn = self.requests.acquire().await;
         reserved.sent();
-        let answered = match model {
-            Model::Remote(remote) => remote.answer(&request).await,
-            Model::Script(script) => script.answer(&request).await,
+        let mut answered = match (model, &mut along) {
+            (Model::Remote(remote), None) => remote.answer(&request).await,
+            (Model::Script(script), None) => script.answer(&request).await,
+            (Model::Remote(remote), Some(along)) => remote.stream(&request, along).await,
+            (Model::Script(script), Some(along)) => script.stream(&request, along).await,
         };
-        let used = answered
-            .as_ref()
-            .map_or(0, |reply| reply.input_tokens + reply.output_tokens);
+        let heard = along.map_or(0, |along| along.tokens());
+        let used = match &mut answered {
+            Ok(reply) => {
+                // Not every provider counts what it streams.
+                if reply.input_tokens == 0 && heard > 0 {
+                    reply.input_tokens = asked;
+                }
+                reply.output_tokens = match reply.output_tokens {
+                    0 => heard,
+                    told => told,
+                };
+                reply.input_tokens + reply.output_tokens
+            }
+            Err(_) if heard > 0 => asked + heard,
+            Err(_) => 0,
+        };
         reserved.settle(used);
         let reply = answered?;
         Ok(Response {

@@ -1,8 +1,10 @@
 //! The wire form of OpenAI's chat completions, as OpenAI and many others speak it
 //! (platform.openai.com/docs/api-reference/chat).
 
+use super::stream::{Event, MAX_CALLS, Unreadable};
 use super::{Reply, Request, Said, Stop, ToolCall, Turn};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 
 pub(super) fn body(model: &str, request: &Request) -> Value {
     let mut messages = Vec::new();
@@ -98,4 +100,108 @@ fn tool_call(call: &Value) -> Option<ToolCall> {
         name: function["name"].as_str()?.to_owned(),
         arguments: serde_json::from_str(arguments).ok()?,
     })
+}
+
+/// What makes a request one for an answer that is sent while it is written.
+pub(super) fn streamed(mut body: Value) -> Value {
+    body["stream"] = true.into();
+    body["stream_options"] = json!({"include_usage": true});
+    body
+}
+
+/// An answer that is being written.
+#[derive(Default)]
+pub(super) struct Written {
+    text: String,
+    refusal: String,
+    calls: BTreeMap<u64, Asked>,
+    finish: Option<String>,
+    usage: Value,
+}
+
+/// A tool call that is being written.
+#[derive(Default)]
+struct Asked {
+    id: String,
+    name: String,
+    arguments: String,
+}
+
+impl Written {
+    pub(super) fn take(&mut self, data: &str) -> Result<Event, Unreadable> {
+        if data.trim() == "[DONE]" {
+            return Ok(Event::end());
+        }
+        let chunk: Value = serde_json::from_str(data).map_err(|_| Unreadable::Garbage)?;
+        if let Some(error) = chunk.get("error").filter(|error| !error.is_null()) {
+            return Err(Unreadable::told(error));
+        }
+        if chunk["usage"].is_object() {
+            self.usage = chunk["usage"].clone();
+        }
+        let choices = chunk["choices"].as_array().ok_or(Unreadable::Garbage)?;
+        // The last one has the usage alone.
+        let Some(choice) = choices.first() else {
+            return Ok(Event::default());
+        };
+        if let Some(finish) = choice["finish_reason"].as_str() {
+            self.finish = Some(finish.to_owned());
+        }
+        let delta = &choice["delta"];
+        let text = delta["content"].as_str().unwrap_or_default().to_owned();
+        let refusal = delta["refusal"].as_str().unwrap_or_default();
+        let mut bytes = text.len() + refusal.len();
+        self.text.push_str(&text);
+        self.refusal.push_str(refusal);
+        for part in delta["tool_calls"].as_array().into_iter().flatten() {
+            bytes += self.tool_call(part)?;
+        }
+        Ok(Event {
+            text,
+            bytes,
+            ends: false,
+        })
+    }
+
+    fn tool_call(&mut self, part: &Value) -> Result<usize, Unreadable> {
+        let index = part["index"].as_u64().unwrap_or(0);
+        if self.calls.len() >= MAX_CALLS && !self.calls.contains_key(&index) {
+            return Err(Unreadable::Garbage);
+        }
+        let call = self.calls.entry(index).or_default();
+        let function = &part["function"];
+        let mut bytes = 0;
+        for (value, to) in [
+            (&part["id"], &mut call.id),
+            (&function["name"], &mut call.name),
+            (&function["arguments"], &mut call.arguments),
+        ] {
+            let more = value.as_str().unwrap_or_default();
+            to.push_str(more);
+            bytes += more.len();
+        }
+        Ok(bytes)
+    }
+
+    /// Whether nothing more has to come.
+    pub(super) fn is_whole(&self) -> bool {
+        self.finish.is_some()
+    }
+
+    /// `None` if it is not of the form of an answer.
+    pub(super) fn reply(self) -> Option<Reply> {
+        let mut message = json!({"content": self.text});
+        if !self.refusal.is_empty() {
+            message["refusal"] = self.refusal.into();
+            if self.text.is_empty() {
+                message["content"] = Value::Null;
+            }
+        }
+        let calls = self.calls.into_values().map(|call| {
+            json!({"id": call.id, "function": {"name": call.name, "arguments": call.arguments}})
+        });
+        message["tool_calls"] = calls.collect();
+        let choice = json!({"message": message, "finish_reason": self.finish});
+        reply(&json!({"choices": [choice], "usage": self.usage}))
+    }
 }

@@ -1,18 +1,22 @@
 //! A model behind HTTP: sent, waited for, tried again.
 
-use super::{Reply, Request, Secret, anthropic, openai, unavailable};
+use super::sse::Events;
+use super::stream::{Along, Written};
+use super::{MAX_ANSWER_BYTES, Reply, Request, Secret, anthropic, openai, unavailable};
 use crate::desk::ServiceError;
-use crate::net::{Answer, HttpClient, NetError, Target};
-use bytes::Bytes;
+use crate::net::{Answer, Driving, HttpClient, NetError, Received, StreamError, Target, Times};
+use bytes::{Bytes, BytesMut};
+use http_body_util::{BodyExt, Full};
 use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
-use hyper::{HeaderMap, Method, StatusCode};
+use hyper::{HeaderMap, Method, Response, StatusCode};
 use serde_json::Value;
+use std::error::Error;
+use std::future::Future;
+use std::pin::pin;
 use std::time::Duration;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tracing::warn;
 
-/// Bytes of an answer. The longest answers of today's models are a tenth of it.
-const MAX_ANSWER_BYTES: usize = 4 << 20;
 /// The first wait before another attempt; it doubles.
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 /// A provider that wants a longer wait is not waited for.
@@ -56,14 +60,9 @@ impl Style {
 
 impl Remote {
     pub(super) async fn answer(&self, request: &Request) -> Result<Reply, ServiceError> {
-        let body = match self.style {
-            Style::OpenAi => openai::body(&self.model, request),
-            Style::Anthropic => anthropic::body(&self.model, request),
-        };
-        let body = Bytes::from(body.to_string());
+        let body = Bytes::from(self.body(request).to_string());
         let headers = self.headers()?;
-        let mut wait = FIRST_WAIT;
-        let mut attempts = 0;
+        let mut attempts = self.attempts();
         let answer = loop {
             let sent = self.client.exchange(
                 Method::POST,
@@ -74,29 +73,180 @@ impl Remote {
             );
             let answer = sent.await;
             let again = match &answer {
-                Ok(answer) => again(answer, wait),
+                Ok(answer) => attempts.after(answer.status, &answer.headers),
                 Err(NetError::ConnectTimeout | NetError::Dial(_) | NetError::Broken(_)) => {
-                    Some(wait)
+                    Some(attempts.wait)
                 }
                 Err(_) => None,
             };
-            match again {
-                Some(pause) if attempts < self.retries => sleep(pause).await,
-                _ => break answer,
+            if !attempts.again(again).await {
+                break answer;
             }
-            attempts += 1;
-            wait = (wait * 2).min(LONGEST_WAIT);
         };
-        let answer = answer.map_err(|error| {
-            let cause = &error as &dyn std::error::Error;
-            warn!(
-                host = self.target.authority(),
-                error = cause,
-                "a language model gave no answer"
-            );
-            unavailable(format!("the language model gave no answer: {error}"))
-        })?;
+        let answer = answer.map_err(|error| self.silent(&error))?;
         self.read(&answer, request)
+    }
+
+    /// The same, with its words as they come. Only what has not begun is tried again.
+    pub(super) async fn stream(
+        &self,
+        request: &Request,
+        along: &mut Along<'_>,
+    ) -> Result<Reply, ServiceError> {
+        let body = match self.style {
+            Style::OpenAi => openai::streamed(self.body(request)),
+            Style::Anthropic => {
+                let mut body = self.body(request);
+                body["stream"] = true.into();
+                body
+            }
+        };
+        let (answer, driving) = self.begin(Bytes::from(body.to_string())).await?;
+        let patience = self.client.answer_timeout;
+        let reading = driven(driving, self.listen(answer, request, along));
+        let read = timeout(patience, reading).await;
+        read.unwrap_or_else(|_elapsed| Err(self.silent(&StreamError::AnswerTimeout)))
+    }
+
+    fn body(&self, request: &Request) -> Value {
+        match self.style {
+            Style::OpenAi => openai::body(&self.model, request),
+            Style::Anthropic => anthropic::body(&self.model, request),
+        }
+    }
+
+    /// Sends until an answer begins.
+    async fn begin(&self, body: Bytes) -> Result<(Response<Received>, Driving), ServiceError> {
+        let mut headers = self.headers()?;
+        headers.insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
+        let times = Times {
+            head: Some(self.client.answer_timeout),
+            piece: Some(self.client.answer_timeout),
+            ..Times::default()
+        };
+        let mut attempts = self.attempts();
+        let begun = loop {
+            let mut sent = hyper::Request::post(self.target.path())
+                .body(Full::new(body.clone()))
+                .map_err(|error| self.silent(&NetError::Unwritable(error)))?;
+            sent.headers_mut().extend(headers.clone());
+            let begun = self.client.stream(&self.target, sent, times).await;
+            let again = match &begun {
+                Ok((answer, _)) => attempts.after(answer.status(), answer.headers()),
+                Err(
+                    StreamError::ConnectTimeout | StreamError::Dial(_) | StreamError::Broken(_),
+                ) => Some(attempts.wait),
+                Err(_) => None,
+            };
+            if !attempts.again(again).await {
+                break begun;
+            }
+        };
+        begun.map_err(|error| self.silent(&error))
+    }
+
+    async fn listen(
+        &self,
+        answer: Response<Received>,
+        request: &Request,
+        along: &mut Along<'_>,
+    ) -> Result<Reply, ServiceError> {
+        let (head, body) = answer.into_parts();
+        let kind = head.headers.get(CONTENT_TYPE);
+        let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+        if !head.status.is_success() || kind.starts_with("application/json") {
+            // A refusal, or a provider that does not stream.
+            let answer = Answer {
+                status: head.status,
+                headers: head.headers,
+                body: self.whole(body).await?,
+            };
+            let reply = self.read(&answer, request)?;
+            along.say(reply.said.text.clone()).await;
+            return Ok(reply);
+        }
+        let has_schema = request.schema.is_some();
+        let written = match self.style {
+            Style::OpenAi => Written::OpenAi(openai::Written::default()),
+            Style::Anthropic => Written::Anthropic(anthropic::Written::new(has_schema)),
+        };
+        let written = self.events(body, written, along).await?;
+        written.reply().ok_or_else(|| self.unreadable())
+    }
+
+    async fn events(
+        &self,
+        mut body: Received,
+        mut written: Written,
+        along: &mut Along<'_>,
+    ) -> Result<Written, ServiceError> {
+        let mut events = Events::default();
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|error| self.broke_off(&error))?;
+            let Some(bytes) = frame.data_ref() else {
+                continue;
+            };
+            for data in events.take(bytes).map_err(|error| self.broke_off(&error))? {
+                let event = written
+                    .take(&data)
+                    .map_err(|error| self.broke_off(&error))?;
+                if event.ends {
+                    return Ok(written);
+                }
+                along
+                    .count(event.bytes)
+                    .map_err(|most| self.broke_off(&NetError::TooLarge(most)))?;
+                along.say(event.text).await;
+            }
+        }
+        if written.is_whole() {
+            return Ok(written);
+        }
+        Err(self.broke_off(&StreamError::Incomplete))
+    }
+
+    async fn whole(&self, mut body: Received) -> Result<Bytes, ServiceError> {
+        let mut bytes = BytesMut::new();
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|error| self.silent(&error))?;
+            let data = frame.data_ref().map_or(&[][..], |data| data);
+            if bytes.len() + data.len() > MAX_ANSWER_BYTES {
+                return Err(self.silent(&NetError::TooLarge(MAX_ANSWER_BYTES)));
+            }
+            bytes.extend_from_slice(data);
+        }
+        Ok(bytes.freeze())
+    }
+
+    fn silent(&self, error: &(dyn Error + 'static)) -> ServiceError {
+        warn!(
+            host = self.target.authority(),
+            error, "a language model gave no answer"
+        );
+        unavailable(format!("the language model gave no answer: {error}"))
+    }
+
+    fn broke_off(&self, error: &(dyn Error + 'static)) -> ServiceError {
+        warn!(
+            host = self.target.authority(),
+            error, "a language model's answer broke off"
+        );
+        unavailable(format!("the language model's answer broke off: {error}"))
+    }
+
+    fn unreadable(&self) -> ServiceError {
+        warn!(
+            host = self.target.authority(),
+            "a language model's answer cannot be read"
+        );
+        unavailable("the language model's answer cannot be read")
+    }
+
+    fn attempts(&self) -> Attempts {
+        Attempts {
+            left: self.retries,
+            wait: FIRST_WAIT,
+        }
     }
 
     fn headers(&self) -> Result<HeaderMap, ServiceError> {
@@ -151,32 +301,55 @@ impl Remote {
             Style::OpenAi => openai::reply(&body),
             Style::Anthropic => anthropic::reply(&body, request.schema.is_some()),
         });
-        reply.ok_or_else(|| {
-            warn!(
-                host = self.target.authority(),
-                "a language model's answer cannot be read"
-            );
-            unavailable("the language model's answer cannot be read")
-        })
+        reply.ok_or_else(|| self.unreadable())
     }
 }
 
-/// How long to wait before another attempt, if one may help.
-fn again(answer: &Answer, wait: Duration) -> Option<Duration> {
-    let status = answer.status;
-    let passing = status.is_server_error()
-        || matches!(
-            status,
-            StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT
-        );
-    if !passing {
-        return None;
+/// Attempts that may still be made, and the wait before the next.
+struct Attempts {
+    left: u32,
+    wait: Duration,
+}
+
+impl Attempts {
+    /// How long to wait before another attempt, if one may help.
+    fn after(&self, status: StatusCode, headers: &HeaderMap) -> Option<Duration> {
+        let passing = status.is_server_error()
+            || matches!(
+                status,
+                StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT
+            );
+        if !passing {
+            return None;
+        }
+        let told = headers.get(RETRY_AFTER);
+        let told = told.and_then(|told| told.to_str().ok()?.parse().ok());
+        match told.map(Duration::from_secs) {
+            Some(told) if told > LONGEST_WAIT => None,
+            Some(told) => Some(told.max(self.wait)),
+            None => Some(self.wait),
+        }
     }
-    let told = answer.headers.get(RETRY_AFTER);
-    let told = told.and_then(|told| told.to_str().ok()?.parse().ok());
-    match told.map(Duration::from_secs) {
-        Some(told) if told > LONGEST_WAIT => None,
-        Some(told) => Some(told.max(wait)),
-        None => Some(wait),
+
+    /// Waits, if there is to be another attempt.
+    async fn again(&mut self, pause: Option<Duration>) -> bool {
+        let Some(pause) = pause.filter(|_| self.left > 0) else {
+            return false;
+        };
+        sleep(pause).await;
+        self.left -= 1;
+        self.wait = (self.wait * 2).min(LONGEST_WAIT);
+        true
+    }
+}
+
+/// Reads what `driving` brings.
+async fn driven<T>(driving: Driving, reading: impl Future<Output = T>) -> T {
+    let mut reading = pin!(reading);
+    tokio::select! {
+        biased;
+        read = &mut reading => read,
+        // What is there already can still be read.
+        () = driving => reading.await,
     }
 }

@@ -9,8 +9,10 @@
 //! ```
 //!
 //! The first reply fits whose `when` is in the last turn (and whose `system` is in the instructions); without `when`
-//! it always fits.
+//! it always fits. In a stream the text comes word by word. `"error"` is given in place of a reply, in a stream after the
+//! text; `"hangs"`: there is neither an end nor a reply.
 
+use super::stream::Along;
 use super::{Reply, Request, Said, Stop, ToolCall, Turn, bytes, unavailable};
 use crate::desk::ServiceError;
 use serde::Deserialize;
@@ -52,6 +54,9 @@ struct Line {
     tool_calls: Vec<Call>,
     /// In place of a reply: the model cannot be had.
     error: Option<String>,
+    /// In place of a reply: nothing, ever.
+    #[serde(default)]
+    hangs: bool,
     /// It is given when so many requests wait for it, to all of them.
     #[serde(default = "one")]
     together: usize,
@@ -85,6 +90,29 @@ impl Script {
     }
 
     pub(super) async fn answer(&self, request: &Request) -> Result<Reply, ServiceError> {
+        let line = self.line(request).await?;
+        line.end().await?;
+        Ok(line.reply(request))
+    }
+
+    pub(super) async fn stream(
+        &self,
+        request: &Request,
+        along: &mut Along<'_>,
+    ) -> Result<Reply, ServiceError> {
+        let line = self.line(request).await?;
+        for word in line.text().split_inclusive(' ') {
+            along.count(word.len()).map_err(|most| {
+                ServiceError::Limit(format!("an answer has at most {most} bytes"))
+            })?;
+            along.say(word.to_owned()).await;
+        }
+        line.end().await?;
+        Ok(line.reply(request))
+    }
+
+    /// The line that fits, when it is its turn.
+    async fn line(&self, request: &Request) -> Result<&Line, ServiceError> {
         let asked = match request.turns.last() {
             Some(Turn::User(text)) => text.clone(),
             Some(Turn::ToolResults(results)) => {
@@ -100,14 +128,31 @@ impl Script {
             return Err(unavailable(format!("the script has no reply to {asked:?}")));
         };
         barrier.wait().await;
-        if let Some(error) = &line.error {
-            return Err(unavailable(error.clone()));
-        }
-        let text = match &line.json {
+        Ok(line)
+    }
+}
+
+impl Line {
+    fn text(&self) -> String {
+        match &self.json {
             Some(json) => json.to_string(),
-            None => line.text.clone(),
-        };
-        let calls = line.tool_calls.iter().enumerate();
+            None => self.text.clone(),
+        }
+    }
+
+    /// The end of a line that has another than its reply.
+    async fn end(&self) -> Result<(), ServiceError> {
+        if self.hangs {
+            std::future::pending::<()>().await;
+        }
+        self.error
+            .as_ref()
+            .map_or(Ok(()), |error| Err(unavailable(error.clone())))
+    }
+
+    fn reply(&self, request: &Request) -> Reply {
+        let text = self.text();
+        let calls = self.tool_calls.iter().enumerate();
         let tool_calls: Vec<ToolCall> = calls
             .map(|(number, call)| ToolCall {
                 id: format!("call-{}", number + 1),
@@ -119,7 +164,7 @@ impl Script {
             .iter()
             .map(|call| call.arguments.to_string().len());
         let output = text.len() + arguments.sum::<usize>();
-        Ok(Reply {
+        Reply {
             stop: if tool_calls.is_empty() {
                 Stop::End
             } else {
@@ -128,6 +173,6 @@ impl Script {
             said: Said { text, tool_calls },
             input_tokens: bytes(request).div_ceil(4) as u64,
             output_tokens: output.div_ceil(4) as u64,
-        })
+        }
     }
 }

@@ -16,6 +16,7 @@ pub mod rank;
 
 use crate::desk::{Asker, ServiceError};
 use crate::engine::{Inner, blocking};
+use crate::llm::Embedding;
 use crate::trace::{Kind, Span, Trace};
 use dormouse_store::Record;
 use serde::{Deserialize, Serialize};
@@ -86,6 +87,9 @@ struct Kept {
     value: String,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     vector: Vec<f32>,
+    /// The host's own, if the agent gave none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    embedding: Option<Embedding>,
 }
 
 #[derive(Debug, Default, Clone, Copy, Serialize, Deserialize)]
@@ -120,14 +124,22 @@ pub struct Memory {
     inner: Arc<Inner>,
     asker: Asker,
     trace: Option<Trace>,
+    /// The places of the call at models; `None` if its agent may not use them.
+    turns: Option<Arc<Semaphore>>,
 }
 
 impl Memory {
-    pub(crate) fn new(inner: Arc<Inner>, asker: Asker, trace: Option<Trace>) -> Self {
+    pub(crate) fn new(
+        inner: Arc<Inner>,
+        asker: Asker,
+        trace: Option<Trace>,
+        turns: Option<Arc<Semaphore>>,
+    ) -> Self {
         Self {
             inner,
             asker,
             trace,
+            turns,
         }
     }
 
@@ -156,12 +168,23 @@ impl Memory {
                 "the value is not JSON: {error}"
             )));
         }
-        let kept = Kept {
+        let embedding = match entry.vector.is_empty() {
+            true => self.embedding(&text_of(&entry.value)).await,
+            false => None,
+        };
+        let mut kept = Kept {
             value: entry.value,
             vector: entry.vector,
+            embedding,
         };
-        let kept = serde_json::to_vec(&kept).expect("texts and finite numbers are JSON");
-        self.write(scope, &entry.key, Some(kept)).await?;
+        let written = self.write(scope, &entry.key, Some(kept.json())).await;
+        match written {
+            // What the host adds must not be what is too much.
+            Err(ServiceError::Limit(_)) if kept.embedding.take().is_some() => {
+                self.write(scope, &entry.key, Some(kept.json())).await?;
+            }
+            written => _ = written?,
+        }
         Ok(())
     }
 
@@ -201,6 +224,23 @@ impl Memory {
             .collect()
     }
 
+    /// What the host makes of a text. `None` if it has no model for that, the agent no grant, or it cannot be had:
+    /// then words have to do.
+    async fn embedding(&self, text: &str) -> Option<Embedding> {
+        let llm = self.inner.services.llm.as_ref();
+        let (turns, llm) = self.turns.as_ref().zip(llm.filter(|llm| llm.embeds()))?;
+        if text.trim().is_empty() {
+            return None;
+        }
+        let _turn = turns.acquire().await;
+        let embedded = llm.embed(&self.asker, text).await;
+        self.inner.keep_budgets(llm, &self.asker).await;
+        let agent = &self.asker.agent;
+        let embedded = embedded
+            .inspect_err(|error| tracing::warn!(agent, %error, "memory goes on without a vector"));
+        embedded.ok()
+    }
+
     /// The best first; entries of one score in the order of their keys.
     pub async fn search(&self, scope: MemoryScope, query: Query) -> Result<Vec<Hit>, ServiceError> {
         let _span = self.span("memory.search");
@@ -210,14 +250,20 @@ impl Memory {
                 "a question has at most {MAX_VALUE_BYTES} bytes"
             )));
         }
+        let near = match query.vector.is_empty() {
+            true => self.embedding(&query.text).await,
+            false => None,
+        };
         let _turn = self.inner.memory.searches.acquire().await;
         let all = self
             .read(self.entry_key(scope, ""), None, MAX_ENTRIES as usize)
             .await?;
         let ranking = move || {
-            let entries: Result<Vec<_>, _> =
-                all.iter().map(|(key, value)| decode(key, value)).collect();
-            Ok(entries.map(|entries| ranked(entries, &query)))
+            let entries: Result<Vec<_>, _> = all
+                .iter()
+                .map(|(key, value)| decode_all(key, value))
+                .collect();
+            Ok(entries.map(|entries| ranked(entries, &query, near.as_ref())))
         };
         blocking(ranking).await?
     }
@@ -296,14 +342,37 @@ impl Memory {
     }
 }
 
-fn ranked(entries: Vec<Entry>, query: &Query) -> Vec<Hit> {
+impl Kept {
+    fn json(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("texts and finite numbers are JSON")
+    }
+}
+
+/// What a value says: a text without its quotes, anything else as JSON.
+fn text_of(value: &str) -> String {
+    serde_json::from_str(value).unwrap_or_else(|_| value.to_owned())
+}
+
+/// How near what the host has made of an entry is to what it has made of the question.
+fn near_to(asked: Option<&Embedding>, entry: Option<&Embedding>) -> Option<f32> {
+    let (asked, entry) = asked.zip(entry)?;
+    let same = asked.by == entry.by;
+    let near = same.then(|| rank::cosine(&asked.vector, &entry.vector));
+    near.flatten().filter(|near| *near > 0.0)
+}
+
+fn ranked(
+    entries: Vec<(Entry, Option<Embedding>)>,
+    query: &Query,
+    asked: Option<&Embedding>,
+) -> Vec<Hit> {
     let by_words = !query.text.is_empty();
     let by_vector = !query.vector.is_empty();
     let mut texts = vec![0.0; entries.len()];
     if by_words {
         let documents: Vec<Vec<String>> = entries
             .iter()
-            .map(|entry| {
+            .map(|(entry, _)| {
                 let mut words = Vec::new();
                 // It was checked when it came.
                 let value: Value = serde_json::from_str(&entry.value).unwrap_or_default();
@@ -314,15 +383,16 @@ fn ranked(entries: Vec<Entry>, query: &Query) -> Vec<Hit> {
         texts = rank::bm25(&query.text, &documents);
     }
     let best = texts.iter().copied().fold(0.0_f32, f32::max);
-    if by_vector && best > 0.0 {
+    if (by_vector || asked.is_some()) && best > 0.0 {
         texts.iter_mut().for_each(|score| *score /= best);
     }
     let mut hits: Vec<Hit> = entries
         .into_iter()
         .zip(texts)
-        .filter_map(|(entry, text)| {
+        .filter_map(|((entry, embedding), text)| {
             let near = by_vector.then(|| rank::cosine(&query.vector, &entry.vector));
             let near = near.flatten();
+            let near = near.or_else(|| near_to(asked, embedding.as_ref()));
             let found = (by_words && text > 0.0) || near.is_some();
             let score = text + near.unwrap_or(0.0);
             (found && score >= query.min_score).then_some(Hit { entry, score })
@@ -334,13 +404,23 @@ fn ranked(entries: Vec<Entry>, query: &Query) -> Vec<Hit> {
 }
 
 fn decode(key: &[u8], value: &[u8]) -> Result<Entry, ServiceError> {
-    let Kept { value, vector } = serde_json::from_slice(value).map_err(damaged)?;
+    decode_all(key, value).map(|(entry, _)| entry)
+}
+
+/// With what the host has added.
+fn decode_all(key: &[u8], value: &[u8]) -> Result<(Entry, Option<Embedding>), ServiceError> {
+    let Kept {
+        value,
+        vector,
+        embedding,
+    } = serde_json::from_slice(value).map_err(damaged)?;
     let key = key.get(ENTRIES.len() + SCOPE_BYTES..).unwrap_or_default();
-    Ok(Entry {
+    let entry = Entry {
         key: String::from_utf8_lossy(key).into_owned(),
         value,
         vector,
-    })
+    };
+    Ok((entry, embedding))
 }
 
 fn damaged(error: serde_json::Error) -> ServiceError {

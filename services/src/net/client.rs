@@ -54,7 +54,7 @@ pub struct HttpClient {
     allow: Arc<AllowList>,
     lookup: Lookup,
     trust: Trust,
-    pub(super) answer_timeout: Duration,
+    pub(crate) answer_timeout: Duration,
 }
 
 impl HttpClient {

@@ -134,7 +134,7 @@ impl Target {
     }
 
     /// Path and query; a fragment is not sent.
-    pub(super) fn path(&self) -> String {
+    pub(crate) fn path(&self) -> String {
         match self.url.query() {
             Some(query) => format!("{}?{query}", self.url.path()),
             None => self.url.path().to_owned(),

@@ -2,8 +2,8 @@
 
 use crate::support::{World, ann, new_task, user};
 use dormouse_services::llm::{
-    Budgets, Llm, Model, Remote, Request, Response, Said, Secret, Stop, Style, Tool, ToolCall,
-    ToolResult, Turn,
+    Budgets, Llm, LlmMetrics, Model, Remote, Request, Response, Said, Secret, Stop, Style, Tool,
+    ToolCall, ToolResult, Turn,
 };
 use dormouse_services::net::{AllowList, HttpClient, Lookup, Trust};
 use dormouse_services::{Desk, Grants, Service, ServiceError, Services, TaskEngine, TaskLimits};
@@ -14,6 +14,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
+
+/// How long a provider that hangs is waited for.
+pub(crate) const SHORT: Duration = Duration::from_millis(300);
 
 /// How to answer a request; one that is not told hangs.
 type Script = Vec<(u16, String)>;
@@ -42,10 +45,21 @@ async fn provider(style: Style, script: Script) -> (Desk, Seen) {
             stream.write_all(answer.as_bytes()).await.unwrap();
         }
     });
+    let (desk, _) = desk(style, &address, Budgets::default(), SHORT).await;
+    (desk, seen)
+}
+
+/// A desk whose model is behind this address.
+pub(crate) async fn desk(
+    style: Style,
+    address: &str,
+    budgets: Budgets,
+    patience: Duration,
+) -> (Desk, LlmMetrics) {
     let allow: AllowList = [address.parse().unwrap()].into_iter().collect();
     let nowhere: Lookup = Arc::new(|_, _| Box::pin(async { panic!("nobody looks up") }));
     let client = HttpClient::with(allow, nowhere, Trust::only([]));
-    let client = client.answer_timeout(Duration::from_millis(300));
+    let client = client.answer_timeout(patience);
     let remote = Remote {
         style,
         target: client
@@ -58,18 +72,20 @@ async fn provider(style: Style, script: Script) -> (Desk, Seen) {
         max_tokens: Some(100),
     };
     let models = [("m".to_owned(), Model::Remote(remote))].into();
+    let llm = Llm::new(models, "m".to_owned(), budgets);
+    let metrics = llm.metrics();
     let services = Services {
-        llm: Some(Llm::new(models, "m".to_owned(), Budgets::default())),
+        llm: Some(llm),
         ..Services::default()
     };
     let store = Store::in_memory().tasks;
     let opened = TaskEngine::open_with(store, TaskLimits::default(), services).await;
     let call = opened.unwrap().0.begin(new_task(&ann(), user("go")));
     let grants: Grants = [Service::Llm].into_iter().collect();
-    (Desk::new(Arc::new(call), grants), seen)
+    (Desk::new(Arc::new(call), grants), metrics)
 }
 
-async fn read(stream: &mut TcpStream) -> (String, Value) {
+pub(crate) async fn read(stream: &mut TcpStream) -> (String, Value) {
     let mut reader = BufReader::new(stream);
     let (mut head, mut length) = (String::new(), 0);
     loop {
@@ -90,7 +106,7 @@ async fn read(stream: &mut TcpStream) -> (String, Value) {
 }
 
 /// A request with everything in it.
-fn request() -> Request {
+pub(crate) fn request() -> Request {
     Request {
         model: Some("m".to_owned()),
         system: "Be brief.".to_owned(),
@@ -117,7 +133,7 @@ fn request() -> Request {
     }
 }
 
-fn call() -> ToolCall {
+pub(crate) fn call() -> ToolCall {
     ToolCall {
         id: "c1".to_owned(),
         name: "forecast".to_owned(),
@@ -125,7 +141,7 @@ fn call() -> ToolCall {
     }
 }
 
-fn simple() -> Request {
+pub(crate) fn simple() -> Request {
     Request {
         turns: vec![Turn::User("hi".to_owned())],
         ..Request::default()
@@ -141,7 +157,7 @@ fn openai(text: &str) -> (u16, String) {
     )
 }
 
-fn answer(text: &str, tool_calls: Vec<ToolCall>, stop: Stop) -> Response {
+pub(crate) fn answer(text: &str, tool_calls: Vec<ToolCall>, stop: Stop) -> Response {
     Response {
         said: Said {
             text: text.to_owned(),

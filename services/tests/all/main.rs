@@ -4,10 +4,12 @@
 mod acceptance;
 mod cancel;
 mod egress;
+mod embeddings;
 mod events;
 mod limits;
 mod listing;
 mod llm;
+mod llm_stream;
 mod logs;
 mod lost;
 mod memory;

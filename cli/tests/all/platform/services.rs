@@ -111,6 +111,31 @@ fn a_skill_that_is_a_file_is_followed_by_the_model() {
     assert_eq!(said(task), "It is under water.");
 }
 
+#[test]
+fn a_skill_is_chosen_by_the_model_that_the_operator_names() {
+    let dir = data_dir();
+    let script = dir.path().join("script.json");
+    let lines = json!({"replies": [
+        {"system": "You choose which skill", "when": "two and two", "json": {"skill": "ask"}},
+        {"when": "two and two", "text": "4"},
+    ]});
+    std::fs::write(&script, lines.to_string()).unwrap();
+    let flags = ["--llm-script", script.to_str().unwrap(), "--grant", "llm"];
+    let chooses = [&flags[..], &["--skills-by-model", "script"]].concat();
+    let server = Server::start(dir.path(), &chooses);
+    server.deploy(&guest("services"));
+    let question = "How much is two and two?";
+    let answered = reply(&server.send("services", text(question))).to_owned();
+    assert!(answered.starts_with("4 ("), "{answered}");
+    let chosen = server.metric("dormouse_skill_choices_total", &["outcome=\"chosen\""]);
+    assert_eq!(chosen, 1.0);
+    assert!(server.stop().success());
+    let server = Server::start(dir.path(), &flags);
+    let refused = server.rpc("services", "SendMessage", &text(question).params());
+    let told = refused.json()["error"]["message"].to_string();
+    assert!(told.contains("skillId"), "off by default: {told}");
+}
+
 fn waits(task: &Value) -> bool {
     task["status"]["state"] == "TASK_STATE_INPUT_REQUIRED"
 }
@@ -136,11 +161,35 @@ fn memory_survives_a_kill() {
 }
 
 #[test]
+fn memory_is_searched_by_vectors_of_the_host_though_there_is_no_model() {
+    let dir = data_dir();
+    let file = dir.path().join("dormouse.toml");
+    std::fs::write(&file, "[embeddings]\nstyle = \"words\"\n").unwrap();
+    let flags = ["--config", file.to_str().unwrap(), "--grant", "llm"];
+    let server = Server::start(dir.path(), &flags);
+    server.deploy(&guest("services"));
+    let order =
+        |order: Value| reply(&server.send("services", data(order).skill("remember"))).to_owned();
+    for (key, value) in [("tea", "green tea"), ("cat", "a black cat")] {
+        order(json!({"do": "save", "key": key, "value": value}));
+    }
+    let found = order(json!({"do": "search", "text": "a black one"}));
+    assert_eq!(found, r#"["cat"]"#);
+    let labels = ["model=\"embeddings\"", "outcome=\"ok\""];
+    let asked = server.metric("dormouse_llm_requests_total", &labels);
+    assert_eq!(asked, 3.0);
+    let told = ask(&server, "services");
+    assert!(told.contains("no language model"), "{told}");
+}
+
+#[test]
 fn a_wrong_model_stops_the_server_with_a_sentence() {
     let dir = data_dir();
     let file = dir.path().join("dormouse.toml");
     for (config, word) in [
         ("[llm.a]\nstyle = \"openai\"", "provider's name"),
+        ("[embeddings]\nstyle = \"openai\"", "provider's name"),
+        ("skills-by-model = \"m\"", "skills-by-model"),
         (
             "[llm.a]\nstyle = \"openai\"\nmodel = \"m\"\nurl = \"nowhere\"",
             "url",

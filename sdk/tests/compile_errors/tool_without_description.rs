@@ -1,0 +1,8 @@
+use dormouse_sdk::prelude::*;
+
+#[tool]
+async fn nothing(_: ()) -> Result<(), AgentError> {
+    Ok(())
+}
+
+fn main() {}
