@@ -27,7 +27,7 @@ pub(crate) struct Log(Sender);
 enum Entry {
     Line(Vec<u8>),
     /// All before it is written when the other end is dropped.
-    End(SyncSender<()>),
+    End(#[expect(dead_code, reason = "dropping it is the message")] SyncSender<()>),
 }
 
 /// What events are written to.

@@ -18,8 +18,11 @@ const HERE: MemoryScope = MemoryScope::Principal;
 /// What a provider was sent: its head in lower case, and its body.
 type Seen = Arc<Mutex<Vec<(String, Value)>>>;
 
+/// What a provider answers to a text.
+type Says = fn(&str) -> (u16, Value);
+
 /// A provider whose answer to a text is what this says.
-async fn provider(answers: fn(&str) -> (u16, Value)) -> (Embedder, Seen) {
+async fn provider(answers: Says) -> (Embedder, Seen) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let seen = Seen::default();
@@ -201,7 +204,7 @@ async fn the_vectors_of_an_agent_are_its_own() {
 
 #[tokio::test]
 async fn a_provider_that_fails_leaves_it_to_the_words() {
-    let answers: [fn(&str) -> (u16, Value); 6] = [
+    let answers: [Says; 6] = [
         |_| (500, json!({})),
         |_| (200, json!({"data": []})),
         |_| (200, json!({"data": [{"embedding": []}]})),
