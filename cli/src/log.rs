@@ -90,9 +90,10 @@ impl Drop for Log {
 fn write(entries: &Receiver<Entry>) {
     let mut stderr = io::stderr();
     for entry in entries {
-        if let Entry::Line(line) = entry {
+        match entry {
             // There is nowhere to say that it failed.
-            let _lost = stderr.write_all(&line);
+            Entry::Line(line) => drop(stderr.write_all(&line)),
+            Entry::End(end) => drop(end),
         }
     }
 }
