@@ -25,6 +25,7 @@ mod grpc;
 mod handle;
 mod jsonrpc;
 mod limits;
+mod loops;
 mod metrics;
 mod naming;
 mod negotiate;
