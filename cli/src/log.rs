@@ -27,7 +27,7 @@ pub(crate) struct Log(Sender);
 enum Entry {
     Line(Vec<u8>),
     /// All before it is written when the other end is dropped.
-    End(#[expect(dead_code, reason = "dropping it is the message")] SyncSender<()>),
+    End(SyncSender<()>),
 }
 
 /// What events are written to.

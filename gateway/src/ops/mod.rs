@@ -4,6 +4,7 @@
 mod detached;
 mod inside;
 mod negotiator;
+mod opening;
 mod push;
 mod read;
 mod send;
@@ -12,9 +13,10 @@ mod split;
 
 pub(crate) use detached::Detached;
 pub(crate) use inside::TRACE;
+pub(crate) use opening::Opening;
 pub(crate) use push::PushList;
 pub(crate) use read::ListRequest;
-pub(crate) use send::{Opening, SendRequest};
+pub(crate) use send::SendRequest;
 pub(crate) use skill::choose;
 
 use crate::agents::{AgentEntry, Agents};

@@ -1,7 +1,7 @@
 //! Sending a message: a new task or the next turn of one, run detached from the client.
 
 use super::read::trim_history;
-use super::{Detached, Operations, Sent, skill};
+use super::{Detached, Opening, Operations, Sent, skill};
 use crate::agents::AgentEntry;
 use crate::auth::Caller;
 use crate::errors::{A2aError, Kind};
@@ -10,12 +10,10 @@ use crate::metrics::AgentMetrics;
 use crate::trace;
 use dormouse_scheduler::{CallFailure, CallRequest, Entry, Place, Scheduler};
 use dormouse_services::agents::Chain;
-use dormouse_services::model::{FailureClass, Message, Metadata, Outcome, StreamResponse, Task};
+use dormouse_services::model::{FailureClass, Message, Metadata, Outcome, Task};
 use dormouse_services::push::PushConfig;
 use dormouse_services::trace::{Span, Trace};
-use dormouse_services::{
-    Along, Attempt, Call, NewTask, Once, Settled, TaskError, TaskEvent, TaskReader,
-};
+use dormouse_services::{Along, Attempt, Call, NewTask, Once, Settled, TaskError, TaskReader};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,47 +38,6 @@ pub(crate) struct SendRequest {
     pub(crate) chain: Option<Arc<Chain>>,
     /// Where in a trace it is.
     pub(crate) trace: Option<Trace>,
-}
-
-/// How a stream begins (A2A 1.0 §3.1.2): a task and what follows, or exactly one message.
-pub(crate) struct Opening {
-    /// `None` if the client goes on from an event that it has seen.
-    pub(crate) first: Option<StreamResponse>,
-    /// The place in the task's log that `first` shows.
-    pub(crate) seq: Option<u64>,
-    /// What the reader has said already.
-    pub(crate) next: Option<TaskEvent>,
-    pub(crate) reader: Option<TaskReader>,
-}
-
-impl Opening {
-    pub(super) fn task(task: Task, seq: u64, next: Option<TaskEvent>, reader: TaskReader) -> Self {
-        Self {
-            first: Some(StreamResponse::Task(task)),
-            seq: Some(seq),
-            next,
-            reader: Some(reader),
-        }
-    }
-
-    fn message(message: Message) -> Self {
-        Self {
-            first: Some(StreamResponse::Message(message)),
-            seq: None,
-            next: None,
-            reader: None,
-        }
-    }
-
-    /// What follows an event that the client has seen.
-    pub(super) fn rest(reader: TaskReader) -> Self {
-        Self {
-            first: None,
-            seq: None,
-            next: None,
-            reader: Some(reader),
-        }
-    }
 }
 
 /// A call that runs, and how to learn what comes of it.
