@@ -26,7 +26,6 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
-use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -72,7 +71,6 @@ impl Protocols {
             .keep_alive(true);
         let mut http2 = http2::Builder::new(Streams {
             tasks: tasks.clone(),
-            runtime: Handle::current(),
             stall_timeout: config.stall_timeout,
         });
         http2
@@ -302,17 +300,15 @@ impl HttpBody for HeldBody {
 }
 
 /// Spawns what hyper does for each request of an HTTP/2 connection, so that drain waits for it, and
-/// ends it when its client stops reading. They are spread over all cores: a client may have one connection for all it does.
+/// ends it when its client stops reading.
 #[derive(Clone)]
 struct Streams {
     tasks: TaskTracker,
-    runtime: Handle,
     stall_timeout: Duration,
 }
 
 impl<F: Future<Output: Send> + Send + 'static> Executor<F> for Streams {
     fn execute(&self, work: F) {
-        let work = unless_stalled(work, self.stall_timeout);
-        self.tasks.spawn_on(work, &self.runtime);
+        self.tasks.spawn(unless_stalled(work, self.stall_timeout));
     }
 }

@@ -27,8 +27,6 @@ pub enum GatewayError {
     Filters(#[from] SchedulerError),
     #[error("the stored filters could not be read")]
     StoredFilters(#[source] StoreError),
-    #[error("no threads can be started")]
-    Threads(#[source] std::io::Error),
 }
 
 /// `ErrorInfo.domain` (A2A 1.0 §9.5).

@@ -25,7 +25,6 @@ mod grpc;
 mod handle;
 mod jsonrpc;
 mod limits;
-mod loops;
 mod metrics;
 mod naming;
 mod negotiate;

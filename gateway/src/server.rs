@@ -8,7 +8,6 @@ use crate::connection::Protocols;
 use crate::errors::GatewayError;
 use crate::filters::Filters;
 use crate::handle::{Face, Shared};
-use crate::loops::Loops;
 use crate::metrics::Metrics;
 use crate::ops::Operations;
 use crate::sse::StreamRules;
@@ -37,7 +36,6 @@ const LAST_WORDS: Duration = Duration::from_secs(5);
 /// The server, ready to run.
 pub struct Gateway {
     shared: Shared,
-    loops: Arc<Loops>,
     deliveries: Option<Deliveries>,
     metrics_listener: Option<TcpListener>,
 }
@@ -46,7 +44,7 @@ impl Gateway {
     /// Registers its metrics and the store's in `registry`, which `/metrics` shows.
     ///
     /// # Errors
-    /// If the registry has metrics of these names already, the tokens cannot be read, or there are no more threads.
+    /// If the registry has metrics of these names already, or the tokens cannot be read.
     pub fn new(
         config: GatewayConfig,
         store: &Store,
@@ -96,8 +94,6 @@ impl Gateway {
             acceptance_grace: config.acceptance_grace,
         });
         operations.engine.connect(Arc::downgrade(&operations) as _);
-        let loops = Loops::start().map_err(GatewayError::Threads)?;
-        operations.scheduler.watch(loops.handles());
         let stream_rules = StreamRules {
             keep_alive: config.stream_keep_alive,
             end: CancellationToken::new(),
@@ -123,7 +119,6 @@ impl Gateway {
         };
         Ok(Self {
             shared,
-            loops: Arc::new(loops),
             deliveries,
             metrics_listener: None,
         })
@@ -143,8 +138,8 @@ impl Gateway {
     /// holds the store any more.
     pub async fn run(self, listener: TcpListener, shutdown: impl Future<Output = ()>) {
         let shared = Arc::new(self.shared);
-        let public = Server::new(&shared, &self.loops, Face::Public);
-        let metrics = Server::new(&shared, &self.loops, Face::Metrics);
+        let public = Server::new(&shared, Face::Public);
+        let metrics = Server::new(&shared, Face::Metrics);
         let mut serving_metrics = pin!(async {
             match self.metrics_listener {
                 Some(listener) => metrics.accept(listener).await,
@@ -221,7 +216,6 @@ async fn drain(shared: &Shared, server: &Server) {
 /// What serves the connections of one listener.
 struct Server {
     shared: Arc<Shared>,
-    loops: Arc<Loops>,
     face: Face,
     protocols: Arc<Protocols>,
     permits: Arc<Semaphore>,
@@ -231,12 +225,11 @@ struct Server {
 }
 
 impl Server {
-    fn new(shared: &Arc<Shared>, loops: &Arc<Loops>, face: Face) -> Self {
+    fn new(shared: &Arc<Shared>, face: Face) -> Self {
         let config = &shared.config;
         let connections = TaskTracker::new();
         Self {
             shared: Arc::clone(shared),
-            loops: Arc::clone(loops),
             face,
             protocols: Arc::new(Protocols::new(config, &connections)),
             permits: Arc::new(Semaphore::new(config.max_connections)),
@@ -268,30 +261,23 @@ impl Server {
 
     fn serve(&self, stream: TcpStream, permit: OwnedSemaphorePermit) {
         // Small answers must not wait for the acknowledgement of the one before.
-        let stream = stream.set_nodelay(true).and_then(|()| stream.into_std());
-        let stream = match stream {
-            Ok(stream) => stream,
-            Err(error) => return debug!(%error, "the connection is gone already"),
-        };
+        if let Err(error) = stream.set_nodelay(true) {
+            debug!(%error, "the connection is gone already");
+            return;
+        }
         let (shared, face) = (Arc::clone(&self.shared), self.face);
         let draining = match face {
             Face::Public => shared.draining.clone(),
             Face::Metrics => CancellationToken::new(),
         };
         let (protocols, abort) = (Arc::clone(&self.protocols), self.abort.clone());
-        let (place, counted) = self.loops.place();
-        let serving = async move {
-            let _held = (permit, counted);
-            let stream = match TcpStream::from_std(stream) {
-                Ok(stream) => stream,
-                Err(error) => return warn!(%error, "a connection cannot be waited for"),
-            };
+        self.connections.spawn(async move {
+            let _permit = permit;
             tokio::select! {
                 () = protocols.serve(stream, shared, face, draining) => {}
                 () = abort.cancelled() => debug!("a connection was cut by the drain"),
             }
-        };
-        self.connections.spawn_on(serving, place);
+        });
     }
 }
 

@@ -40,7 +40,7 @@ struct Inner {
     metrics: Arc<Metrics>,
     limits: Arc<CallLimits>,
     usage: Book,
-    watchdog: Watchdog,
+    _watchdog: Watchdog,
 }
 
 /// A call's place, to be used by [`Scheduler::call_at`]. Dropping it gives it back.
@@ -102,7 +102,7 @@ impl Scheduler {
         let inner = Arc::new(Inner {
             limits: Arc::new(limits),
             usage: Book::default(),
-            watchdog,
+            _watchdog: watchdog,
             config,
             engine,
             code: Arc::new(code),
@@ -242,13 +242,6 @@ impl Scheduler {
     /// Evicts the parked instances of an agent's other versions; all of them if none is active.
     pub fn retire(&self, agent: &str, active: Option<u32>) {
         self.0.pool.retire(agent, |number| Some(number) == active);
-    }
-
-    /// Has event loops watched besides that of [`Scheduler::new`]; when one stands still, it is logged and counted.
-    pub fn watch<'a>(&self, event_loops: impl Iterator<Item = &'a tokio::runtime::Handle>) {
-        for event_loop in event_loops {
-            self.0.watchdog.watch(event_loop);
-        }
     }
 
     /// Services that every agent gets which needs them.

@@ -1,13 +1,12 @@
-//! Notices when an event loop stands still: a task that should run several times a second has not run for long.
+//! Notices when the event loops stand still: a task that should run several times a second has not run for long.
 //! It looks from a thread of its own, because a server in that state can answer nobody, `/healthz` included.
 
 use crate::metrics::Metrics;
 use crate::usage::nanos;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
-use tokio::runtime::Handle;
 
 /// Looks, and heartbeats, within the time after which a silence is a stall.
 const LOOKS: u32 = 4;
@@ -20,8 +19,8 @@ pub(crate) struct Watchdog {
 
 struct Shared {
     begun: Instant,
-    /// Of each event loop, nanoseconds from `begun` to its last heartbeat.
-    beats: Mutex<Vec<Arc<AtomicU64>>>,
+    /// Nanoseconds from `begun` to the last heartbeat.
+    beat: AtomicU64,
     stop: AtomicBool,
     stall_after: Duration,
 }
@@ -34,11 +33,11 @@ impl Watchdog {
     pub(crate) fn start(stall_after: Duration, metrics: Arc<Metrics>) -> std::io::Result<Self> {
         let shared = Arc::new(Shared {
             begun: Instant::now(),
-            beats: Mutex::default(),
+            beat: AtomicU64::new(0),
             stop: AtomicBool::new(false),
             stall_after,
         });
-        shared.watch_too(&Handle::current());
+        tokio::spawn(beat(Arc::downgrade(&shared), stall_after / LOOKS));
         let watched = Arc::clone(&shared);
         let thread = thread::Builder::new()
             .name("watchdog".into())
@@ -50,7 +49,7 @@ impl Watchdog {
     }
 }
 
-async fn beat(shared: Weak<Shared>, beat: Arc<AtomicU64>, every: Duration) {
+async fn beat(shared: Weak<Shared>, every: Duration) {
     let mut tick = tokio::time::interval(every);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -59,36 +58,11 @@ async fn beat(shared: Weak<Shared>, beat: Arc<AtomicU64>, every: Duration) {
             return;
         };
         let now = nanos(shared.begun.elapsed());
-        beat.store(now, Ordering::Relaxed);
-    }
-}
-
-impl Watchdog {
-    /// Watches this event loop, too. It is never forgotten.
-    pub(crate) fn watch(&self, event_loop: &Handle) {
-        self.shared.watch_too(event_loop);
+        shared.beat.store(now, Ordering::Relaxed);
     }
 }
 
 impl Shared {
-    fn watch_too(self: &Arc<Self>, event_loop: &Handle) {
-        let last = Arc::new(AtomicU64::new(nanos(self.begun.elapsed())));
-        self.lock().push(Arc::clone(&last));
-        event_loop.spawn(beat(Arc::downgrade(self), last, self.stall_after / LOOKS));
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Vec<Arc<AtomicU64>>> {
-        self.beats.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// How long that loop has been silent which has been the longest.
-    fn silent(&self) -> Duration {
-        let beats = self.lock();
-        let oldest = beats.iter().map(|beat| beat.load(Ordering::Relaxed)).min();
-        let beat = Duration::from_nanos(oldest.unwrap_or_default());
-        self.begun.elapsed().saturating_sub(beat)
-    }
-
     fn watch(&self, metrics: &Metrics) {
         let mut pulse = Pulse::default();
         let mut looked = Instant::now();
@@ -96,7 +70,8 @@ impl Shared {
             thread::park_timeout(self.stall_after / LOOKS);
             let since_look = looked.elapsed();
             looked = Instant::now();
-            let silent = self.silent();
+            let beat = Duration::from_nanos(self.beat.load(Ordering::Relaxed));
+            let silent = self.begun.elapsed().saturating_sub(beat);
             match pulse.look(silent, since_look, self.stall_after) {
                 Some(Change::Stalled) => {
                     metrics.stalls.inc();
@@ -104,12 +79,12 @@ impl Shared {
                         silent_ms = silent.as_millis() as u64,
                         busy = metrics.busy(),
                         queued = metrics.queue_depth.get(),
-                        "an event loop stands still: it serves nothing until it goes on. Something blocks \
-                         its thread, or the machine does not run it"
+                        "the event loops stand still: nothing is served until they go on. Something blocks \
+                         their threads, or the machine does not run them"
                     );
                 }
                 Some(Change::Recovered(after)) => {
-                    tracing::warn!(after_ms = after.as_millis() as u64, "it goes on");
+                    tracing::warn!(after_ms = after.as_millis() as u64, "the event loops go on");
                 }
                 None => {}
             }

@@ -340,8 +340,8 @@ async fn who_has_decided_and_why_is_in_the_log() {
         .with_writer(move || writer.clone())
         .with_ansi(false)
         .finish();
-    // Of all threads: connections have theirs. No other test of this crate reads a log.
-    tracing::subscriber::set_global_default(subscriber).unwrap();
+    // This thread is the whole server.
+    let _guard = tracing::subscriber::set_default(subscriber);
     let server = start(|_| {}).await;
     server.filter("guard", &policy("hostile"), json!({})).await;
     let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
