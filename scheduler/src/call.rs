@@ -112,6 +112,14 @@ pub struct CallFailure {
     pub sentence: String,
 }
 
+impl CallFailure {
+    /// Whether the agent has brought it about, and its instance was lost with it.
+    pub(crate) fn is_the_agents(&self) -> bool {
+        use FailureClass::{Deadline, InvalidResponse, Limit, Trap};
+        matches!(self.class, Trap | Limit | Deadline | InvalidResponse)
+    }
+}
+
 /// What of a version existed when the call came (design of record, life of an instance).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Temperature {

@@ -5,6 +5,7 @@ use crate::config::CallLimits;
 use crate::convert;
 use crate::engine::Engine;
 use crate::instance::{DeadlinePassed, Instance, Needs, is_too_much_for_host};
+use crate::lane::{Lane, Pace, SlowLane};
 use crate::metrics::{Counted, Ended};
 use dormouse_services::Service;
 use dormouse_services::model::AgentDefinition;
@@ -132,7 +133,8 @@ impl DeployError {
 
 /// Checks, lifts, compiles and discovers. Only compiled code is kept, under the module's digest.
 pub(crate) async fn prepare(
-    engine: &Engine,
+    engine: &Arc<Engine>,
+    lane: &SlowLane,
     code: &Arc<CodeCache>,
     limits: &CallLimits,
     bytes: bytes::Bytes,
@@ -150,7 +152,7 @@ pub(crate) async fn prepare(
     });
     let (kind, digest) = check.await.map_err(|_died| DeployError::Stopped)??;
     let new = code.compile(digest, Some(bytes)).await?;
-    match discover(engine, code, limits, digest).await {
+    match discover(engine, lane, code, limits, digest).await {
         Ok(definitions) => Ok(Prepared {
             digest,
             kind,
@@ -168,13 +170,14 @@ pub(crate) async fn prepare(
 
 /// Asks a stored module for its agents again; compiles it if its code is missing.
 pub(crate) async fn describe(
-    engine: &Engine,
+    engine: &Arc<Engine>,
+    lane: &SlowLane,
     code: &Arc<CodeCache>,
     limits: &CallLimits,
     digest: Digest,
 ) -> Result<Vec<AgentDefinition>, DeployError> {
     code.compile(digest, None).await?;
-    discover(engine, code, limits, digest).await
+    discover(engine, lane, code, limits, digest).await
 }
 
 /// Tells the kind of a binary and validates it as a whole.
@@ -260,9 +263,11 @@ pub(crate) fn lift(bytes: &[u8]) -> Result<Vec<u8>, DeployError> {
     lifted.map_err(|error| DeployError::Lift(format!("{error:#}")))
 }
 
-/// Calls the entrypoint in an instance that has no call and therefore no service.
+/// Calls the entrypoint in an instance that has no call and therefore no service. Nobody knows it yet, so it runs where
+/// it holds up nobody.
 async fn discover(
-    engine: &Engine,
+    engine: &Arc<Engine>,
+    lane: &SlowLane,
     code: &Arc<CodeCache>,
     limits: &CallLimits,
     digest: Digest,
@@ -272,18 +277,19 @@ async fn discover(
     let load = tokio::task::spawn_blocking(move || loader.load_unshared(digest));
     let code = load.await.map_err(|_died| DeployError::Stopped)??;
     let deadline = Instant::now() + limits.discovery;
-    let timeout = || DeployError::EntrypointTimeout {
-        seconds: limits.discovery.as_secs_f32(),
-    };
-    let asked = async {
-        let mut instance = Instance::start_to_ask(engine, &code, limits, deadline)
+    let seconds = limits.discovery.as_secs_f32();
+    let timeout = move || DeployError::EntrypointTimeout { seconds };
+    let (engine, limits, pace) = (Arc::clone(engine), limits.clone(), Pace::new());
+    let same = Arc::clone(&pace);
+    let asked = Box::pin(async move {
+        let mut instance = Instance::start_to_ask(&engine, &code, &limits, deadline, same)
             .await
             .map_err(|e| unless_short(&e, DeployError::Instantiate))?;
         let mut counted = Counted::start(&metrics);
         counted.end = Ended::Discovery;
         let asked = async {
-            let definitions = instance.definitions(engine).await?;
-            Ok((definitions, instance.needs(engine).await?))
+            let definitions = instance.definitions(&engine).await?;
+            Ok((definitions, instance.needs(&engine).await?))
         };
         asked.await.map_err(|error: wasmtime::Error| {
             if error.is::<DeadlinePassed>() {
@@ -295,7 +301,8 @@ async fn discover(
                 unless_short(&error, DeployError::EntrypointTrapped)
             }
         })
-    };
+    });
+    let asked = Lane::new(lane, pace, asked).moved();
     let (declared, needs) = tokio::time::timeout_at(deadline.into(), asked)
         .await
         .map_err(|_elapsed| timeout())??;

@@ -132,7 +132,8 @@ impl Scheduler {
         limits: &CallLimits,
         bytes: bytes::Bytes,
     ) -> Result<Prepared, DeployError> {
-        prepare(&self.0.engine, &self.0.code, limits, bytes).await
+        let inner = &self.0;
+        prepare(&inner.engine, &inner.slow_lane, &inner.code, limits, bytes).await
     }
 
     /// Asks a stored module which agents it declares.
@@ -141,7 +142,8 @@ impl Scheduler {
     /// As of [`Scheduler::prepare`].
     pub async fn describe(&self, digest: Digest) -> Result<Vec<AgentDefinition>, DeployError> {
         let inner = &self.0;
-        describe(&inner.engine, &inner.code, &inner.limits, digest).await
+        let (engine, lane, code) = (&inner.engine, &inner.slow_lane, &inner.code);
+        describe(engine, lane, code, &inner.limits, digest).await
     }
 
     /// Compiles every module of the list that has no compiled code: after an engine upgrade, or when the folder was
@@ -210,13 +212,16 @@ impl Scheduler {
         let result = tokio::select! {
             biased;
             result = &mut run => result,
-            () = task.interrupted() => Err(failure(
+            () = task.interrupted() => Err(inner.log(&version, &task, failure(
                 FailureClass::Interrupted,
                 "The call was interrupted: its task was canceled or the server is stopping.",
-            )),
-            () = tokio::time::sleep_until(deadline.into()) => Err(too_late(&version.limits)),
+            ))),
+            () = tokio::time::sleep_until(deadline.into()) => {
+                Err(inner.log(&version, &task, too_late(&version.limits)))
+            }
         };
-        habit.ended(pace.was_long());
+        let is_costly = matches!(&result, Err(failure) if failure.is_the_agents());
+        habit.ended(is_costly || pace.was_long());
         let mut report = CallReport {
             result,
             start: None,
@@ -227,9 +232,6 @@ impl Scheduler {
         version
             .usage
             .add(report.processor, begun.elapsed(), report.fuel);
-        if let Err(failure) = &report.result {
-            inner.log(&version, &task, failure);
-        }
         if let Some((entered, temperature)) = pace.entered.get() {
             let after = *entered - begun;
             inner.metrics.started(*temperature, after);
@@ -295,11 +297,15 @@ impl Inner {
         pace: Arc<Pace>,
     ) -> Result<Outcome, CallFailure> {
         self.code.called(&request.version.digest);
-        match place.take().await {
+        let (version, task) = (Arc::clone(&request.version), Arc::clone(&request.task));
+        let inner = Arc::clone(&self);
+        let result = match place.take().await {
             Acquired::Own(found) => self.run_alone(found, request, deadline, pace).await,
             // In a box of its own: it is seldom, and every call pays for what this future holds.
             shared => Box::pin(self.run_shared(shared, request, deadline, pace)).await,
-        }
+        };
+        // Here and not where the caller waits: agents in the slow lane may hold the log for long.
+        result.map_err(|failure| inner.log(&version, &task, failure))
     }
 
     async fn run_alone(

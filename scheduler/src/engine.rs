@@ -47,6 +47,8 @@ impl Engine {
             .epoch_interruption(true)
             // Counting changes the code, so nobody pays for it who does not ask for it.
             .consume_fuel(config.limits.fuel.is_some())
+            // Nobody is shown one, and every trap would pay for it.
+            .wasm_backtrace_max_frames(None)
             // The youngest and most often repaired parts of the engine; no guest of ours needs them.
             .wasm_gc(false)
             .wasm_function_references(false)

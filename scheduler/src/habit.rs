@@ -1,5 +1,5 @@
-//! Which skills of an agent compute for long, as far as their latest calls tell. The next call of such a skill begins
-//! where it would soon be moved to: in the slow lane. Else every call has its first tick on the event loop, and agents
+//! Which skills of an agent compute for long, or cost it an instance, as far as their latest calls tell. The next call of
+//! such a skill begins where a long one is soon moved to: in the slow lane. Else every call has its first tick on the event loop, and agents
 //! that are called often hold up all others with those ticks alone.
 
 use std::sync::atomic::{AtomicU8, Ordering};

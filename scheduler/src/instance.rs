@@ -133,8 +133,9 @@ impl Instance {
         code: &AgentPre<GuestState>,
         limits: &CallLimits,
         deadline: Instant,
+        pace: Arc<Pace>,
     ) -> wasmtime::Result<Self> {
-        let mut store = store(engine, limits, None, deadline, Pace::new())?;
+        let mut store = store(engine, limits, None, deadline, pace)?;
         let _running = engine.enter();
         let instance = code.instance_pre().instantiate_async(&mut store).await?;
         let manifest = instance.get_export_index(&mut store, None, MANIFEST);

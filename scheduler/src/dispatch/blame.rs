@@ -15,7 +15,12 @@ use wasmtime::Trap;
 
 impl Inner {
     /// Tells an agent's author how a call ended. What the agent itself has logged stands before it.
-    pub(super) fn log(&self, version: &VersionRef, task: &Call, failure: &CallFailure) {
+    pub(super) fn log(
+        &self,
+        version: &VersionRef,
+        task: &Call,
+        failure: CallFailure,
+    ) -> CallFailure {
         self.engine.logs.add(LogRecord {
             number: 0,
             time_ms: 0,
@@ -26,6 +31,7 @@ impl Inner {
             message: failure.sentence.clone(),
             fields: vec![("class".to_owned(), failure.class.as_str().to_owned())],
         });
+        failure
     }
 
     pub(super) fn no_code(&self, error: &CodeError) -> CallFailure {
