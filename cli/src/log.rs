@@ -3,8 +3,8 @@
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
 use prometheus::core::{Collector, Desc};
@@ -18,6 +18,8 @@ use crate::config::LogFormat;
 
 /// Lines that wait to be written; further ones are dropped. As many as a few calls may log.
 const LINES: usize = 4_096;
+/// Bytes of them.
+const BYTES: usize = 16 << 20;
 
 /// How long the end of the process waits for the last lines.
 const LAST_LINES: Duration = Duration::from_secs(1);
@@ -35,6 +37,7 @@ enum Entry {
 #[derive(Clone)]
 struct Sender {
     entries: SyncSender<Entry>,
+    waiting: Arc<AtomicUsize>,
     dropped: Arc<AtomicU64>,
 }
 
@@ -45,11 +48,13 @@ impl Log {
         let (sender, receiver) = sync_channel(LINES);
         let sender = Sender {
             entries: sender,
+            waiting: Arc::default(),
             dropped: Arc::default(),
         };
+        let waiting = Arc::clone(&sender.waiting);
         std::thread::Builder::new()
             .name("log".into())
-            .spawn(move || write(&receiver))?;
+            .spawn(move || write(&receiver, &waiting))?;
         let filter = EnvFilter::builder()
             .with_default_directive(LevelFilter::INFO.into())
             .from_env_lossy();
@@ -91,14 +96,17 @@ impl Drop for Log {
 /// Behind those who answer requests: an agent that floods its log must not take their time.
 const NICE: i32 = 10;
 
-fn write(entries: &Receiver<Entry>) {
+fn write(entries: &Receiver<Entry>, waiting: &AtomicUsize) {
     // On Linux this is the priority of the thread that asks, not of its process. Without it all works, too.
     let _as_before = setpriority_process(None, NICE);
     let mut stderr = io::stderr();
     for entry in entries {
         match entry {
-            // There is nowhere to say that it failed.
-            Entry::Line(line) => drop(stderr.write_all(&line)),
+            Entry::Line(line) => {
+                // There is nowhere to say that it failed.
+                drop(stderr.write_all(&line));
+                waiting.fetch_sub(line.len(), Ordering::Relaxed);
+            }
             Entry::End(end) => drop(end),
         }
     }
@@ -107,8 +115,11 @@ fn write(entries: &Receiver<Entry>) {
 impl Write for Sender {
     /// An event is one write.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        let sent = self.entries.try_send(Entry::Line(line.to_vec()));
-        if let Err(TrySendError::Full(_)) = sent {
+        let before = self.waiting.fetch_add(line.len(), Ordering::Relaxed);
+        let has_room = before + line.len() <= BYTES;
+        let sent = has_room && self.entries.try_send(Entry::Line(line.to_vec())).is_ok();
+        if !sent {
+            self.waiting.fetch_sub(line.len(), Ordering::Relaxed);
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
         Ok(line.len())

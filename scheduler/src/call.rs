@@ -115,8 +115,8 @@ pub struct CallFailure {
 impl CallFailure {
     /// Whether the agent has brought it about, and its instance was lost with it.
     pub(crate) fn is_the_agents(&self) -> bool {
-        use FailureClass::{Deadline, InvalidResponse, Limit, Trap};
-        matches!(self.class, Trap | Limit | Deadline | InvalidResponse)
+        use FailureClass::{InvalidResponse, Limit, Trap};
+        matches!(self.class, Trap | Limit | InvalidResponse)
     }
 }
 

@@ -7,17 +7,21 @@ use crate::model::AgentDefinition;
 use prometheus::{IntCounterVec, Opts};
 use serde_json::{Value, json};
 use std::time::Duration;
+use tokio::sync::Semaphore;
 
 /// A client waits meanwhile, so a model that is slower is not waited for.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Tokens of the answer, which is one id; some models think before it.
 const MAX_TOKENS: u32 = 256;
 /// Bytes of a message that are shown to the model, from its beginning.
-const MAX_SHOWN: usize = 4 << 10;
+pub const MAX_SHOWN: usize = 4 << 10;
+/// Messages that are at the model at a time, of all agents; for further ones their words have to do.
+const PLACES: usize = 16;
 
 /// The model that chooses skills, if the operator has one do it.
 pub struct Chooser {
     model: String,
+    places: Semaphore,
     outcomes: IntCounterVec,
 }
 
@@ -39,10 +43,14 @@ impl Chooser {
         );
         let outcomes =
             IntCounterVec::new(options, &["outcome"]).expect("the name is constant and valid");
-        for outcome in ["chosen", "none", "failed"] {
+        for outcome in ["chosen", "none", "failed", "busy"] {
             outcomes.with_label_values(&[outcome]);
         }
-        Self { model, outcomes }
+        Self {
+            model,
+            places: Semaphore::new(PLACES),
+            outcomes,
+        }
     }
 
     /// `dormouse_skill_choices_total`; whoever serves metrics registers it.
@@ -104,6 +112,10 @@ impl TaskEngine {
             agent: scope.agent.clone(),
             principal: scope.principal.clone(),
             context: String::new(),
+        };
+        let Ok(_place) = chooser.places.try_acquire() else {
+            chooser.outcomes.with_label_values(&["busy"]).inc();
+            return None;
         };
         let request = chooser.request(agent, text);
         let answered = tokio::time::timeout(PATIENCE, llm.generate(&asker, request)).await;

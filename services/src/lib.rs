@@ -33,7 +33,7 @@ pub mod screen;
 pub mod trace;
 
 pub use call::{Call, Settled};
-pub use chooser::{Choice, Chooser};
+pub use chooser::{Choice, Chooser, MAX_SHOWN};
 pub use desk::{Desk, ServiceError, Services};
 pub use engine::{
     Along, Continuation, Listing, NewTask, TaskEngine, TaskFilter, TaskLimits, TaskScope,

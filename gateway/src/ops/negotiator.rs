@@ -6,9 +6,9 @@ use super::{Operations, SendRequest, skill};
 use crate::agents::AgentEntry;
 use crate::auth::Caller;
 use crate::errors::A2aError;
-use dormouse_services::Choice;
 use dormouse_services::memory::rank;
 use dormouse_services::model::{Message, PartContent, SkillDefinition};
+use dormouse_services::{Choice, MAX_SHOWN};
 
 /// By so much the first must be ahead of the second.
 const LEAD: f32 = 1.25;
@@ -44,8 +44,14 @@ impl Operations {
         if !is_open {
             return Ok(());
         }
-        let texts: Vec<&str> = texts(&request.message).collect();
-        let text = texts.join("\n");
+        let mut text = String::new();
+        for part in texts(&request.message) {
+            text.push_str(&part[..part.floor_char_boundary(MAX_SHOWN)]);
+            text.push('\n');
+            if text.len() > MAX_SHOWN {
+                break;
+            }
+        }
         let scope = caller.scope(&agent.version.agent);
         let guard = self
             .filters

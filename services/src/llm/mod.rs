@@ -271,7 +271,7 @@ impl Llm {
                     0 => heard,
                     told => told,
                 };
-                reply.input_tokens + reply.output_tokens
+                reply.input_tokens.saturating_add(reply.output_tokens)
             }
             Err(_) if heard > 0 => asked + heard,
             Err(_) => 0,

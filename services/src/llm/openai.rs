@@ -171,15 +171,20 @@ impl Written {
         let call = self.calls.entry(index).or_default();
         let function = &part["function"];
         let mut bytes = 0;
+        // Who is called comes whole, and from some providers with every piece.
         for (value, to) in [
             (&part["id"], &mut call.id),
             (&function["name"], &mut call.name),
-            (&function["arguments"], &mut call.arguments),
         ] {
-            let more = value.as_str().unwrap_or_default();
-            to.push_str(more);
-            bytes += more.len();
+            let whole = value.as_str().unwrap_or_default();
+            if to.is_empty() {
+                to.push_str(whole);
+            }
+            bytes += whole.len();
         }
+        let more = function["arguments"].as_str().unwrap_or_default();
+        call.arguments.push_str(more);
+        bytes += more.len();
         Ok(bytes)
     }
 

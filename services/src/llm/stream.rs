@@ -6,11 +6,15 @@ use serde_json::Value;
 use std::collections::HashMap;
 use std::future::{Future, pending};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 use thiserror::Error;
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::{Notify, OwnedSemaphorePermit, mpsc};
+use tokio::time::timeout;
 
 /// Pieces that wait for the agent; then the provider waits.
 const MAX_WAITING: usize = 8;
+/// How long a piece may wait for the agent: meanwhile the answer has a place among the requests of all agents.
+const UNREAD: Duration = Duration::from_secs(5);
 /// Tool calls and blocks of text of one answer.
 pub(super) const MAX_CALLS: usize = 128;
 /// Characters of what a provider says that an agent is told.
@@ -30,6 +34,8 @@ pub(crate) type Heard = Result<Piece, ServiceError>;
 /// Where the pieces go.
 pub(crate) struct Along<'a> {
     to: &'a mpsc::Sender<Heard>,
+    /// Told when the agent has left a piece lying for [`UNREAD`].
+    unread: &'a Notify,
     /// Bytes of the texts and arguments that have come.
     bytes: usize,
 }
@@ -37,9 +43,10 @@ pub(crate) struct Along<'a> {
 impl Along<'_> {
     pub(super) async fn say(&mut self, text: String) {
         if !text.is_empty() {
-            let told = self.to.send(Ok(Piece::Text(text))).await;
-            if told.is_err() {
+            let told = timeout(UNREAD, self.to.send(Ok(Piece::Text(text)))).await;
+            if !matches!(told, Ok(Ok(()))) {
                 // Whoever drives this notices, too, that nobody listens, and drops it.
+                self.unread.notify_one();
                 pending::<()>().await;
             }
         }
@@ -139,11 +146,17 @@ impl Llm {
             Err(refused) => return Some(Err(refused)),
         };
         let asked = super::bytes(&request) as u64 / 4;
-        let mut along = Along { to, bytes: 0 };
+        let unread = Notify::new();
+        let mut along = Along {
+            to,
+            unread: &unread,
+            bytes: 0,
+        };
         let answered = tokio::select! {
             biased;
             answered = self.answer(asker, name, model, request, Some(&mut along)) => Some(answered),
             () = to.closed() => None,
+            () = unread.notified() => None,
         };
         let cut_off = (along.bytes > 0).then_some((asked, along.tokens()));
         self.count(name, answered.as_ref(), cut_off);

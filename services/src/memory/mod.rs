@@ -232,7 +232,8 @@ impl Memory {
         if text.trim().is_empty() {
             return None;
         }
-        let _turn = turns.acquire().await;
+        // Memory waits for no model: an agent may have all its places open.
+        let _turn = turns.try_acquire().ok()?;
         let embedded = llm.embed(&self.asker, text).await;
         self.inner.keep_budgets(llm, &self.asker).await;
         let agent = &self.asker.agent;

@@ -341,6 +341,26 @@ async fn a_stream_that_is_dropped_counts_as_it_was_set_aside() {
     assert_eq!(provider.requests("refused"), 1);
 }
 
+/// Meanwhile it has a place among the requests of all agents.
+#[tokio::test]
+async fn a_stream_that_is_not_read_is_given_up_and_counts_as_it_was_set_aside() {
+    let says = vec![events(&[word("Rain")])];
+    let then = Then::SaysItForEver;
+    let mut provider = Provider::with(Style::OpenAi, says, then, Some(250), LONG).await;
+    let unread = provider.desk.stream(simple()).await.unwrap();
+    provider.seen.recv().await.unwrap();
+    assert_eq!(
+        provider.seen.recv().await.unwrap(),
+        Value::Null,
+        "the connection is given up"
+    );
+    assert_eq!(provider.requests("dropped"), 1);
+    // What had come is still read, and then nothing follows.
+    let (read, ended) = all_of(&unread).await;
+    assert!(!read.is_empty());
+    assert!(matches!(ended, Err(ServiceError::Invalid(_))), "{ended:?}");
+}
+
 #[tokio::test]
 async fn a_stream_that_is_held_past_its_call_has_ended_with_it() {
     let says = vec![events(&[word("Rain"), word(" in")])];
