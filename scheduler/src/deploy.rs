@@ -5,7 +5,7 @@ use crate::config::CallLimits;
 use crate::convert;
 use crate::engine::Engine;
 use crate::instance::{DeadlinePassed, Instance, Needs, is_too_much_for_host};
-use crate::lane::{Lane, Pace, SlowLane};
+use crate::lane::{Lane, Pace, SlowLane, Work};
 use crate::metrics::{Counted, Ended};
 use dormouse_services::Service;
 use dormouse_services::model::AgentDefinition;
@@ -134,7 +134,7 @@ impl DeployError {
 /// Checks, lifts, compiles and discovers. Only compiled code is kept, under the module's digest.
 pub(crate) async fn prepare(
     engine: &Arc<Engine>,
-    lane: &SlowLane,
+    lane: Option<&SlowLane>,
     code: &Arc<CodeCache>,
     limits: &CallLimits,
     bytes: bytes::Bytes,
@@ -171,7 +171,7 @@ pub(crate) async fn prepare(
 /// Asks a stored module for its agents again; compiles it if its code is missing.
 pub(crate) async fn describe(
     engine: &Arc<Engine>,
-    lane: &SlowLane,
+    lane: Option<&SlowLane>,
     code: &Arc<CodeCache>,
     limits: &CallLimits,
     digest: Digest,
@@ -264,10 +264,10 @@ pub(crate) fn lift(bytes: &[u8]) -> Result<Vec<u8>, DeployError> {
 }
 
 /// Calls the entrypoint in an instance that has no call and therefore no service. Nobody knows it yet, so it runs where
-/// it holds up nobody.
+/// it holds up nobody; without a lane, where it is.
 async fn discover(
     engine: &Arc<Engine>,
-    lane: &SlowLane,
+    lane: Option<&SlowLane>,
     code: &Arc<CodeCache>,
     limits: &CallLimits,
     digest: Digest,
@@ -302,7 +302,10 @@ async fn discover(
             }
         })
     });
-    let asked = Lane::new(lane, pace, asked).moved();
+    let asked: Work<_> = match lane {
+        Some(lane) => Box::pin(Lane::new(lane, pace, asked).moved()),
+        None => asked,
+    };
     let (declared, needs) = tokio::time::timeout_at(deadline.into(), asked)
         .await
         .map_err(|_elapsed| timeout())??;

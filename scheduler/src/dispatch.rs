@@ -133,7 +133,8 @@ impl Scheduler {
         bytes: bytes::Bytes,
     ) -> Result<Prepared, DeployError> {
         let inner = &self.0;
-        prepare(&inner.engine, &inner.slow_lane, &inner.code, limits, bytes).await
+        let lane = Some(&inner.slow_lane);
+        prepare(&inner.engine, lane, &inner.code, limits, bytes).await
     }
 
     /// Asks a stored module which agents it declares.
@@ -142,7 +143,7 @@ impl Scheduler {
     /// As of [`Scheduler::prepare`].
     pub async fn describe(&self, digest: Digest) -> Result<Vec<AgentDefinition>, DeployError> {
         let inner = &self.0;
-        let (engine, lane, code) = (&inner.engine, &inner.slow_lane, &inner.code);
+        let (engine, lane, code) = (&inner.engine, Some(&inner.slow_lane), &inner.code);
         describe(engine, lane, code, &inner.limits, digest).await
     }
 

@@ -8,7 +8,7 @@ use crate::dispatch::Scheduler;
 use crate::engine::Engine;
 use crate::host::wit::dormouse::agent::types::Outcome;
 use crate::instance::Instance;
-use crate::lane::{Pace, SlowLane};
+use crate::lane::Pace;
 use crate::metrics::Metrics;
 use dormouse_services::model::{Message, Part, Role};
 use dormouse_services::{NewTask, TaskEngine, TaskLimits, TaskScope};
@@ -56,8 +56,8 @@ impl Steps {
         let modules = store.modules.clone();
         let code = CodeCache::new(Arc::clone(&engine), &config, modules, metrics)?;
         let code = Arc::new(code);
-        let lane = SlowLane::start()?;
-        let prepared = prepare(&engine, &lane, &code, &config.limits, module.into()).await?;
+        // No lane: such a tool loses its way when guests run on several threads.
+        let prepared = prepare(&engine, None, &code, &config.limits, module.into()).await?;
         let definition = &prepared.definitions[0];
         let (tasks, _recovered) =
             TaskEngine::open(store.tasks.clone(), TaskLimits::default()).await?;
