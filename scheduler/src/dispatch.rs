@@ -133,7 +133,7 @@ impl Scheduler {
         bytes: bytes::Bytes,
     ) -> Result<Prepared, DeployError> {
         let inner = &self.0;
-        let lane = Some(&inner.slow_lane);
+        let lane = Some(&inner.filter_lane);
         prepare(&inner.engine, lane, &inner.code, limits, bytes).await
     }
 
@@ -143,7 +143,7 @@ impl Scheduler {
     /// As of [`Scheduler::prepare`].
     pub async fn describe(&self, digest: Digest) -> Result<Vec<AgentDefinition>, DeployError> {
         let inner = &self.0;
-        let (engine, lane, code) = (&inner.engine, Some(&inner.slow_lane), &inner.code);
+        let (engine, lane, code) = (&inner.engine, Some(&inner.filter_lane), &inner.code);
         describe(engine, lane, code, &inner.limits, digest).await
     }
 
