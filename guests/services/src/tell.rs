@@ -37,7 +37,6 @@ impl SkillHandler for Tell {
         }
         let (order, question) = text.split_once(": ").unwrap_or(("all", &text));
         if order == "leave" {
-            let runtime = runtime.clone();
             let question = question.to_owned();
             let mut asking = Box::pin(async move { runtime.llm().generate(&*question).await });
             let begun = poll_fn(|cx| Poll::Ready(asking.as_mut().poll(cx).is_pending())).await;
