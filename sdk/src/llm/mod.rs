@@ -377,7 +377,7 @@ pub enum StopReason {
     End,
     /// It waits for the results of its tool calls.
     Tools,
-    /// The longest answer was reached.
+    /// The longest answer was reached. Of tool calls, the last may be cut off; then its arguments are an empty object.
     Length,
     /// It, or its provider, will not answer this.
     Refused,

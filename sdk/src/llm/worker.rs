@@ -249,7 +249,8 @@ impl<T> LlmWorkerBuilder<T> {
 }
 
 impl<T: DeserializeOwned + JsonSchema> LlmWorker<T> {
-    /// Asks the model, runs the tools that it asks for (those of one turn at once), and returns its answer.
+    /// Asks the model, runs the tools that it asks for (those of one turn at once), and returns its answer. If it is cut
+    /// off in a tool call, the model is told so once.
     ///
     /// ```
     /// # use dormouse_sdk::{LlmResponse, LlmWorker, OnRequestResult, Thread, testing::Conversation};
@@ -298,6 +299,19 @@ impl<T: DeserializeOwned + JsonSchema> LlmWorker<T> {
                     turns.push(LlmTurn::ToolResults(join_all(results).await));
                     continue;
                 }
+                // Which of them is whole, nobody knows.
+                StopReason::Length if !response.tool_calls.is_empty() => {
+                    if is_repaired {
+                        let sentence =
+                            "the model's answer was cut off in the middle of a tool call";
+                        return Err(AgentError::failed(sentence));
+                    }
+                    is_repaired = true;
+                    turns.push(said);
+                    let calls = response.tool_calls.into_iter();
+                    turns.push(LlmTurn::ToolResults(calls.map(cut_off).collect()));
+                    continue;
+                }
                 StopReason::End | StopReason::Length => {}
             }
             let error = match schema::read(&response.text, wrapped) {
@@ -343,6 +357,16 @@ impl<T: DeserializeOwned + JsonSchema> LlmWorker<T> {
             content,
             is_error,
         }
+    }
+}
+
+/// What the model is told of a tool call that may be half of one.
+fn cut_off(call: ToolCall) -> ToolResult {
+    ToolResult {
+        call_id: call.id,
+        content: "Not done: your answer was cut off at its longest. Answer again, with less."
+            .to_owned(),
+        is_error: true,
     }
 }
 
