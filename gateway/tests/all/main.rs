@@ -22,3 +22,4 @@ mod push;
 mod skills;
 mod stall;
 mod support;
+mod tls;
