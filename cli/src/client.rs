@@ -27,7 +27,7 @@ pub(crate) struct Client {
 }
 
 /// What TLS has against the server.
-fn distrust<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a rustls::Error> {
+fn tls_error<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a rustls::Error> {
     if let Some(found) = error.downcast_ref() {
         return Some(found);
     }
@@ -36,7 +36,7 @@ fn distrust<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a rust
         .downcast_ref::<io::Error>()
         .and_then(io::Error::get_ref);
     let next = inside.map(|inside| inside as &(dyn std::error::Error + 'static));
-    distrust(next.or_else(|| error.source())?)
+    tls_error(next.or_else(|| error.source())?)
 }
 
 /// What a user trusts besides the system's certificates.
@@ -218,10 +218,16 @@ impl Client {
         } else {
             error
         };
-        if let Some(why) = distrust(&error) {
-            return anyhow!(
-                "{server} cannot be trusted: {why}; if you know its certificate, name it with --ca or DORMOUSE_CA"
-            );
+        match tls_error(&error) {
+            Some(rustls::Error::InvalidCertificate(why)) => {
+                return anyhow!(
+                    "{server} cannot be trusted: {why}; if you know its certificate, name it with --ca or DORMOUSE_CA"
+                );
+            }
+            Some(why) => {
+                return anyhow!("{server} does not speak TLS as it should: {why}; is it http://?");
+            }
+            None => {}
         }
         if error.is_connect() {
             return anyhow!(

@@ -134,6 +134,7 @@ impl Protocols {
     }
 
     async fn wire(&self, stream: TcpStream) -> io::Result<Wire> {
+        let stream = Socket::new(stream, self.stall_timeout);
         match &self.tls {
             None => Ok(Wire::Plain(stream)),
             Some(tls) => Ok(Wire::Tls(Box::new(tls.accept(stream).await?))),
@@ -154,7 +155,7 @@ impl Protocols {
         });
         let mut http1 = self.http1.clone();
         http1.timer(ConnectionTimer::default());
-        let io = TokioIo::new(Socket::new(wire, self.stall_timeout));
+        let io = TokioIo::new(wire);
         let connection = http1.serve_connection(io, service);
         until(connection, draining.cancelled()).await
     }
@@ -183,7 +184,7 @@ impl Protocols {
                 }))
             }
         });
-        let io = TokioIo::new(Socket::new(wire, self.stall_timeout));
+        let io = TokioIo::new(wire);
         let connection = self.http2.serve_connection(io, service);
         let idle = || activity.idle(self.header_timeout);
         let ending = async {
@@ -217,7 +218,7 @@ async fn until<C: GracefulConnection>(
 /// more.
 async fn speaks_http2(wire: &Wire) -> io::Result<bool> {
     let stream = match wire {
-        Wire::Plain(stream) => stream,
+        Wire::Plain(stream) => stream.tcp(),
         Wire::Tls(stream) => {
             return Ok(stream.get_ref().1.alpn_protocol() == Some(tls::HTTP2));
         }

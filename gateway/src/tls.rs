@@ -1,6 +1,7 @@
 //! TLS on the public listener. Certificates are read again when their files change, because they are renewed while a
 //! server runs.
 
+use crate::stall::Socket;
 use arc_swap::ArcSwap;
 use std::fmt;
 use std::fs;
@@ -105,7 +106,7 @@ impl Tls {
         }
     }
 
-    pub(crate) async fn accept(&self, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+    pub(crate) async fn accept(&self, stream: Socket) -> io::Result<TlsStream<Socket>> {
         TlsAcceptor::from(self.acceptor.load_full())
             .accept(stream)
             .await
@@ -143,15 +144,16 @@ fn read(certificates: &Path, key: &Path) -> Result<ServerConfig, TlsError> {
 
 /// What a client is connected by.
 pub(crate) enum Wire {
-    Plain(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
+    Plain(Socket),
+    /// Whoever does not read is noticed below it: it takes what there is and keeps it.
+    Tls(Box<TlsStream<Socket>>),
 }
 
 impl Wire {
     pub(crate) fn tcp(&self) -> &TcpStream {
         match self {
-            Self::Plain(stream) => stream,
-            Self::Tls(stream) => stream.get_ref().0,
+            Self::Plain(stream) => stream.tcp(),
+            Self::Tls(stream) => stream.get_ref().0.tcp(),
         }
     }
 }

@@ -118,7 +118,8 @@ fn filter_pool(config: &SchedulerConfig) -> PoolingAllocationConfig {
     let instances = filter_slots(config.max_instances);
     let mut pool = pool(config, instances, instances);
     pool.total_core_instances(count(instances * 8))
-        .total_memories(count(instances * 2))
+        // The limits of filters allow one; more would be addresses that `machine.rs` does not count.
+        .total_memories(count(instances))
         .total_tables(count(instances * 4));
     pool
 }

@@ -181,3 +181,24 @@ fn what_cannot_be_used_is_said() {
         TlsError::Unusable(_)
     ));
 }
+
+#[tokio::test]
+async fn a_client_that_stops_reading_is_dropped() {
+    let files = Files::new();
+    let tls = Arc::new(files.open().unwrap());
+    let server = start(|config| {
+        config.tls = Some(tls);
+        config.stall_timeout = Duration::from_millis(300);
+        config.max_connections = 1;
+    })
+    .await;
+    let mut stream = greet(&server, &files.known, &[]).await.unwrap();
+    let asks = async {
+        let request = b"GET /v1/agents HTTP/1.1\r\nhost: localhost\r\n\r\n".repeat(100);
+        while stream.write_all(&request).await.is_ok() {}
+    };
+    let ended = tokio::time::timeout(Duration::from_secs(20), asks).await;
+    ended.expect("it never reads, and may go on writing");
+    let stream = greet(&server, &files.known, &[]).await.unwrap();
+    assert_eq!(health(stream).await, 200);
+}
