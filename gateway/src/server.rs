@@ -1,8 +1,8 @@
 //! Accept, serve, drain.
 
 use crate::agents::{Agents, Issuer};
-use crate::auth::Auth;
 use crate::auth::tokens::now_ms;
+use crate::auth::{Auth, Site};
 use crate::config::GatewayConfig;
 use crate::connection::Protocols;
 use crate::errors::GatewayError;
@@ -102,7 +102,11 @@ impl Gateway {
             uploads: Semaphore::new(config.max_uploads),
             changes: Mutex::new(()),
             filters,
-            auth: Auth::new(config.without_tokens, &*store.tokens)?,
+            auth: Auth::new(
+                config.without_tokens,
+                Site::new(&config.public_url),
+                &*store.tokens,
+            )?,
             token_changes: Arc::default(),
             started_ms: now_ms(),
             draining: CancellationToken::new(),
@@ -138,6 +142,9 @@ impl Gateway {
     /// holds the store any more.
     pub async fn run(self, listener: TcpListener, shutdown: impl Future<Output = ()>) {
         let shared = Arc::new(self.shared);
+        if let Ok(address) = listener.local_addr() {
+            shared.auth.site.listens_on(address.ip());
+        }
         let public = Server::new(&shared, Face::Public);
         let metrics = Server::new(&shared, Face::Metrics);
         let mut serving_metrics = pin!(async {

@@ -341,14 +341,14 @@ impl TaskEngine {
         })
     }
 
-    /// The skill that a task began with.
+    /// The version and the skill that a task began with.
     ///
     /// # Errors
     /// NotFound.
-    pub async fn skill_of(&self, scope: &TaskScope, id: &str) -> Result<String, TaskError> {
+    pub async fn begun_as(&self, scope: &TaskScope, id: &str) -> Result<(u32, String), TaskError> {
         let live = self.0.find(scope, id).await?;
-        let skill = live.log().head.skill.clone();
-        Ok(skill)
+        let head = &live.log().head;
+        Ok((head.version, head.skill.clone()))
     }
 
     /// The task with its whole history.

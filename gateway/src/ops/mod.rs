@@ -115,13 +115,6 @@ impl Request {
         }
     }
 
-    /// Says which event of a subscribed task the client has seen.
-    pub(crate) fn go_on(&mut self, seen: Option<u64>) {
-        if let Self::Subscribe { after, .. } = self {
-            *after = seen;
-        }
-    }
-
     pub(crate) fn operation(&self) -> Operation {
         match self {
             Self::Send(_) => Operation::Send,
