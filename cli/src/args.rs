@@ -92,7 +92,7 @@ pub(crate) enum Command {
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Prints one line `listening on http://ADDR:PORT` on stdout when it can serve; logs go to stderr
+Prints one line `listening on http://ADDR:PORT` (https with --tls-cert) on stdout when it can serve; logs go to stderr
 (RUST_LOG=debug shows more). SIGTERM and Ctrl-C end running calls in order and exit 0; a second
 signal ends at once.
 
@@ -133,6 +133,10 @@ pub(crate) struct ServerArgs {
         value_name = "TOKEN"
     )]
     pub(crate) token: Option<String>,
+
+    /// Trust the certificates in this file (PEM), beside those of the system, when the server's address is https://
+    #[arg(long, env = "DORMOUSE_CA", value_name = "FILE")]
+    pub(crate) ca: Option<PathBuf>,
 }
 
 impl ServerArgs {
@@ -140,11 +144,16 @@ impl ServerArgs {
     pub(crate) fn flag(&self) -> String {
         let found_anyway =
             std::env::var("DORMOUSE_SERVER").unwrap_or_else(|_| DEFAULT_SERVER.to_owned());
-        if self.server == found_anyway {
-            String::new()
-        } else {
-            format!(" --server {}", self.server)
+        let mut flags = String::new();
+        if self.server != found_anyway {
+            flags = format!(" --server {}", self.server);
         }
+        if let Some(ca) = &self.ca
+            && std::env::var_os("DORMOUSE_CA").is_none()
+        {
+            flags += &format!(" --ca {}", ca.display());
+        }
+        flags
     }
 }
 

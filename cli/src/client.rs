@@ -1,13 +1,16 @@
 //! How every command reaches a server, and how a server's refusals are told.
 
-use std::io::Read;
+use std::io::{self, Read};
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
 use reqwest::blocking::{Body, RequestBuilder, Response};
 use reqwest::header::{ACCEPT, CONTENT_TYPE};
-use reqwest::{Method, StatusCode, Url};
+use reqwest::{Certificate, Method, StatusCode, Url};
 use serde_json::{Value, json};
+
+use tokio_rustls::rustls::{self, crypto::ring};
 
 use crate::Usage;
 use crate::args::{DEFAULT_SERVER, ServerArgs};
@@ -23,6 +26,31 @@ pub(crate) struct Client {
     token: Option<String>,
 }
 
+/// What TLS has against the server.
+fn distrust<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a rustls::Error> {
+    if let Some(found) = error.downcast_ref() {
+        return Some(found);
+    }
+    // The source of such an error is the source of what is in it.
+    let inside = error
+        .downcast_ref::<io::Error>()
+        .and_then(io::Error::get_ref);
+    let next = inside.map(|inside| inside as &(dyn std::error::Error + 'static));
+    distrust(next.or_else(|| error.source())?)
+}
+
+/// What a user trusts besides the system's certificates.
+fn trusted(file: Option<&Path>) -> anyhow::Result<Vec<Certificate>> {
+    let Some(file) = file else {
+        return Ok(Vec::new());
+    };
+    let pem = std::fs::read(file);
+    let pem = pem.with_context(|| format!("cannot read the certificates in {}", file.display()))?;
+    let found = Certificate::from_pem_bundle(&pem).ok();
+    let found = found.filter(|found| !found.is_empty());
+    found.with_context(|| format!("{} has no certificate in PEM", file.display()))
+}
+
 impl Client {
     /// Does not connect yet.
     pub(crate) fn new(args: &ServerArgs) -> anyhow::Result<Self> {
@@ -32,17 +60,23 @@ impl Client {
                 args.server
             ))
         })?;
-        if server.scheme() != "http" {
-            return Err(Usage::error(format!(
-                "{server}: this dormouse speaks http:// only, no TLS yet"
-            )));
-        }
         let http = reqwest::blocking::Client::builder()
             .connect_timeout(CONNECT_TIMEOUT)
             // Agents think for as long as the server lets them; its call timeout is the limit.
-            .timeout(None)
-            .build()
-            .context("cannot make an HTTP client")?;
+            .timeout(None);
+        let http = match server.scheme() {
+            // Without this the system's certificates would be read for nothing.
+            "http" => http.tls_certs_only([]),
+            "https" => http.tls_certs_merge(trusted(args.ca.as_deref())?),
+            _ => {
+                let sentence =
+                    format!("{server}: the server's address begins with http:// or https://");
+                return Err(Usage::error(sentence));
+            }
+        };
+        // There is one already when a command makes two clients.
+        let _ = ring::default_provider().install_default();
+        let http = http.build().context("cannot make an HTTP client")?;
         Ok(Self {
             http,
             server,
@@ -170,16 +204,36 @@ impl Client {
         }
     }
 
+    /// Why there is no answer, and what to do. A body that cannot be sent hides why, which what has none shows.
+    fn explain(&self, error: reqwest::Error) -> anyhow::Error {
+        let server = &self.server;
+        let again = || {
+            self.http
+                .get(server.clone())
+                .timeout(CONNECT_TIMEOUT)
+                .send()
+        };
+        let error = if error.is_body() {
+            again().err().unwrap_or(error)
+        } else {
+            error
+        };
+        if let Some(why) = distrust(&error) {
+            return anyhow!(
+                "{server} cannot be trusted: {why}; if you know its certificate, name it with --ca or DORMOUSE_CA"
+            );
+        }
+        if error.is_connect() {
+            return anyhow!(
+                "no server answers at {server}: start one with `dormouse serve`, or name another with --server or DORMOUSE_SERVER"
+            );
+        }
+        anyhow::Error::new(error).context("the connection to the server broke")
+    }
+
     /// Sends; an answer that is a refusal becomes an error with its code and sentence.
     fn send(&self, request: RequestBuilder) -> anyhow::Result<Response> {
-        let response = match request.send() {
-            Ok(response) => response,
-            Err(error) if error.is_connect() => bail!(
-                "no server answers at {}: start one with `dormouse serve`, or name another with --server or DORMOUSE_SERVER",
-                self.server
-            ),
-            Err(error) => return Err(error).context("the connection to the server broke"),
-        };
+        let response = request.send().map_err(|error| self.explain(error))?;
         let status = response.status();
         if status.is_success() {
             return Ok(response);

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use dormouse_gateway::tls::Tls;
 use dormouse_gateway::{MAX_CONNECTIONS, WithoutTokens};
 use dormouse_scheduler::{CallLimits, Preset, SchedulerConfig};
 use dormouse_services::Service;
@@ -44,9 +45,18 @@ pub(crate) struct Settings {
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
 
-    /// Origin that clients use, for the addresses on agent cards [default: http://ADDR:PORT]
+    /// Origin that clients use, for the addresses on agent cards [default: http://ADDR:PORT, or https://ADDR:PORT]
     #[arg(long, value_name = "URL")]
     public_url: Option<String>,
+
+    /// Show this certificate, in PEM with its chain, and speak TLS only; it is read again when it changes. /metrics on an
+    /// address of its own stays without [default: no TLS]
+    #[arg(long, value_name = "FILE")]
+    tls_cert: Option<PathBuf>,
+
+    /// The private key of the certificate, in PEM
+    #[arg(long, value_name = "FILE")]
+    tls_key: Option<PathBuf>,
 
     /// Agent whose card is served at the root [default: the only agent there is]
     #[arg(long, value_name = "NAME")]
@@ -175,6 +185,7 @@ pub(crate) struct Config {
     pub(crate) without_tokens: WithoutTokens,
     pub(crate) metrics_listen: Option<SocketAddr>,
     pub(crate) public_url: Option<String>,
+    pub(crate) tls: Option<Arc<Tls>>,
     pub(crate) root_agent: Option<String>,
     pub(crate) data_dir: PathBuf,
     pub(crate) card_key: PathBuf,
@@ -215,6 +226,7 @@ impl Config {
             .public_url
             .map(|url| check_origin(&url))
             .transpose()?;
+        let tls = tls(settings.tls_cert.as_deref(), settings.tls_key.as_deref())?;
         let budgets = Budgets {
             agent: settings.llm_agent_tokens,
             principal: settings.llm_principal_tokens,
@@ -234,6 +246,7 @@ impl Config {
             listen,
             without_tokens,
             metrics_listen: settings.metrics_listen,
+            tls,
             public_url,
             root_agent: settings.root_agent,
             card_key: data_dir.join(CARD_KEY),
@@ -253,6 +266,20 @@ impl Config {
             scheduler,
             services,
         })
+    }
+}
+
+/// Both files or none.
+fn tls(certificates: Option<&Path>, key: Option<&Path>) -> anyhow::Result<Option<Arc<Tls>>> {
+    match (certificates, key) {
+        (None, None) => Ok(None),
+        (Some(certificates), Some(key)) => match Tls::open(certificates, key) {
+            Ok(tls) => Ok(Some(Arc::new(tls))),
+            Err(error) => Err(Usage::error(error.to_string())),
+        },
+        _ => Err(Usage::error(
+            "TLS needs both --tls-cert and --tls-key: a certificate and its private key",
+        )),
     }
 }
 
@@ -315,6 +342,8 @@ impl Settings {
             listen: self.listen.or(file.listen),
             data_dir: self.data_dir.or(file.data_dir),
             public_url: self.public_url.or(file.public_url),
+            tls_cert: self.tls_cert.or(file.tls_cert),
+            tls_key: self.tls_key.or(file.tls_key),
             root_agent: self.root_agent.or(file.root_agent),
             idle_timeout: self.idle_timeout.or(file.idle_timeout),
             code_idle_timeout: self.code_idle_timeout.or(file.code_idle_timeout),

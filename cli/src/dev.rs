@@ -39,6 +39,7 @@ pub(crate) fn dev(args: &DevArgs) -> anyhow::Result<()> {
     let server = ServerArgs {
         server: url,
         token: None,
+        ca: None,
     };
     let work = Work {
         args: args.clone(),

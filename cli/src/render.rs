@@ -173,6 +173,7 @@ mod tests {
         let server = ServerArgs {
             server: "http://127.0.0.1:9".to_owned(),
             token: None,
+            ca: None,
         };
         let mut out = Vec::new();
         let standing = answer(

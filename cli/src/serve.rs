@@ -115,10 +115,16 @@ async fn run(config: Config, store: &Store, log: &Log) -> anyhow::Result<()> {
             "tasks that ran when the server stopped are failed"
         );
     }
+    let scheme = if config.tls.is_some() {
+        "https"
+    } else {
+        "http"
+    };
     let origin = config
         .public_url
-        .unwrap_or_else(|| format!("http://{address}"));
+        .unwrap_or_else(|| format!("{scheme}://{address}"));
     let mut limits = GatewayConfig::new(origin);
+    limits.tls = config.tls;
     limits.root_agent = config.root_agent;
     limits.max_connections = config.max_connections;
     limits.without_tokens = config.without_tokens;
@@ -140,7 +146,7 @@ async fn run(config: Config, store: &Store, log: &Log) -> anyhow::Result<()> {
         gateway = gateway.metrics_on(listen(address).await?);
     }
     let compiling = tokio::spawn(compile_missing(scheduler, Arc::clone(&store.registry)));
-    writeln!(io::stdout(), "listening on http://{address}")?;
+    writeln!(io::stdout(), "listening on {scheme}://{address}")?;
     gateway.run(listener, shutdown).await;
     if let Some(exporter) = exporter {
         exporter.close().await;

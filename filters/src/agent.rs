@@ -140,6 +140,11 @@ impl WasmAgentInstance {
         self.fuel.load(Ordering::Relaxed)
     }
 
+    /// Whether a call is in it at this moment, so that another one would wait.
+    pub fn is_busy(&self) -> bool {
+        self.live.try_lock().is_err()
+    }
+
     /// Which world it is of.
     pub fn world(&self) -> World {
         match self.code {

@@ -1,11 +1,11 @@
-//! The clock that lets running code be interrupted: one per engine.
+//! The clock that lets running code be interrupted: one per process, whatever engines that has.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// Counts the engine's epochs while guests run. It is a thread of its own, so a guest that holds
+/// Counts the engines' epochs while guests run. It is a thread of its own, so a guest that holds
 /// up every event loop is still interrupted; and it rests when nothing has run for a while, so
 /// that an idle process costs no wake-ups.
 pub struct Clock {
@@ -35,8 +35,8 @@ impl Drop for Running<'_> {
 }
 
 impl Clock {
-    /// Starts the clock of this engine, which increments its epoch once per `tick`.
-    pub fn start(engine: wasmtime::Engine, tick: Duration) -> Self {
+    /// Starts the clock of these engines, which increments their epochs once per `tick`.
+    pub fn start(engines: Vec<wasmtime::Engine>, tick: Duration) -> Self {
         let shared = Arc::new(ClockState {
             running: AtomicUsize::new(0),
             asleep: AtomicBool::new(false),
@@ -46,7 +46,7 @@ impl Clock {
         let state = Arc::clone(&shared);
         let thread = std::thread::Builder::new()
             .name("epoch".into())
-            .spawn(move || state.run(&engine))
+            .spawn(move || state.run(&engines))
             .expect("a process that cannot start one thread cannot serve");
         Self {
             shared,
@@ -72,12 +72,12 @@ impl Clock {
 }
 
 impl ClockState {
-    fn run(&self, engine: &wasmtime::Engine) {
+    fn run(&self, engines: &[wasmtime::Engine]) {
         let mut quiet = Duration::ZERO;
         while !self.stop.load(Ordering::SeqCst) {
             // Not asleep: who drops the clock wakes it.
             std::thread::park_timeout(self.tick);
-            engine.increment_epoch();
+            engines.iter().for_each(wasmtime::Engine::increment_epoch);
             if self.running.load(Ordering::SeqCst) > 0 {
                 quiet = Duration::ZERO;
                 continue;

@@ -1,9 +1,11 @@
 //! Every limit of the server, with its reason beside it.
 
 use crate::agents::CardKey;
+use crate::tls::Tls;
 use dormouse_services::net::AllowList;
 use dormouse_services::trace::Tracer;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// What happens to requests while there is no token. As soon as there is one, requests need one.
@@ -29,6 +31,8 @@ pub struct GatewayConfig {
     pub without_tokens: WithoutTokens,
     /// What cards are signed with; without a key they are not signed.
     pub card_key: Option<CardKey>,
+    /// What the public listener shows; without it, requests travel in clear text. The metrics' own listener has none.
+    pub tls: Option<Arc<Tls>>,
     /// Connections at a time; one more waits in the kernel's queue.
     pub max_connections: usize,
     /// Requests in progress on one HTTP/2 connection. What a client may have at once in a hundred
@@ -121,6 +125,7 @@ impl GatewayConfig {
             root_agent: None,
             without_tokens: WithoutTokens::Open,
             card_key: None,
+            tls: None,
             max_connections: MAX_CONNECTIONS,
             max_streams_per_connection: 100,
             max_streams: 10_000,

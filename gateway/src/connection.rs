@@ -1,4 +1,5 @@
-//! One connection: HTTP/1.1, or HTTP/2 if its client begins with that (h2c, with prior knowledge).
+//! One connection: HTTP/1.1, or HTTP/2 if its client begins with that (h2c, with prior knowledge) or asks for it in the
+//! handshake of TLS.
 
 use crate::config::GatewayConfig;
 use crate::errors::{A2aError, ApiError, Kind};
@@ -7,6 +8,7 @@ use crate::handle::{Face, Shared, handle};
 use crate::respond::Reply;
 use crate::stall::{Pieces, Socket, unless_stalled};
 use crate::timer::ConnectionTimer;
+use crate::tls::{self, Tls, Wire};
 use bytes::Bytes;
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 use hyper::rt::Executor;
@@ -58,11 +60,12 @@ pub(crate) struct Protocols {
     stall_timeout: Duration,
     /// For every request in progress over HTTP/2.
     streams: Arc<Semaphore>,
+    tls: Option<Arc<Tls>>,
 }
 
 impl Protocols {
-    /// `tasks` counts the requests of HTTP/2 connections, which run as tasks of their own.
-    pub(crate) fn new(config: &GatewayConfig, tasks: &TaskTracker) -> Self {
+    /// `tasks` counts the requests of HTTP/2 connections, which run as tasks of their own. Only the public face has TLS.
+    pub(crate) fn new(config: &GatewayConfig, face: Face, tasks: &TaskTracker) -> Self {
         let mut http1 = http1::Builder::new();
         // It needs a timer, which each connection brings.
         http1
@@ -91,6 +94,7 @@ impl Protocols {
             header_timeout: config.header_timeout,
             stall_timeout: config.stall_timeout,
             streams: Arc::new(Semaphore::new(config.max_streams)),
+            tls: config.tls.clone().filter(|_| face == Face::Public),
         }
     }
 
@@ -102,54 +106,68 @@ impl Protocols {
         face: Face,
         draining: CancellationToken,
     ) {
-        let detected = tokio::select! {
-            detected = timeout(self.header_timeout, speaks_http2(&stream)) => detected,
+        let greeting = async {
+            let wire = timeout(self.header_timeout, self.wire(stream)).await?;
+            let wire = wire?;
+            match timeout(self.header_timeout, speaks_http2(&wire)).await {
+                Ok(is_http2) => Ok((is_http2?, wire)),
+                Err(elapsed) => {
+                    // What is not read would make of the connection's end a reset.
+                    let _ = recv(wire.tcp(), &mut [0; HTTP2.len()][..], RecvFlags::DONTWAIT);
+                    Err(io::Error::from(elapsed))
+                }
+            }
+        };
+        let greeted = tokio::select! {
+            greeted = greeting => greeted,
             // Nothing has been asked yet.
             () = draining.cancelled() => return,
         };
-        let ended = match detected {
-            Err(_elapsed) => {
-                // What is not read would make of the connection's end a reset.
-                let _ = recv(&stream, &mut [0; HTTP2.len()][..], RecvFlags::DONTWAIT);
-                return debug!("a connection said nothing");
-            }
-            Ok(Err(error)) => return debug!(%error, "a connection broke at once"),
-            Ok(Ok(true)) => self.http2(stream, shared, face, draining).await,
-            Ok(Ok(false)) => self.http1(stream, shared, face, draining).await,
+        let ended = match greeted {
+            Err(error) => return debug!(%error, "a connection broke at once, or said nothing"),
+            Ok((true, wire)) => self.http2(wire, shared, face, draining).await,
+            Ok((false, wire)) => self.http1(wire, shared, face, draining).await,
         };
         if let Err(error) = ended {
             debug!(%error, "a connection broke");
         }
     }
 
+    async fn wire(&self, stream: TcpStream) -> io::Result<Wire> {
+        match &self.tls {
+            None => Ok(Wire::Plain(stream)),
+            Some(tls) => Ok(Wire::Tls(Box::new(tls.accept(stream).await?))),
+        }
+    }
+
     async fn http1(
         &self,
-        stream: TcpStream,
+        wire: Wire,
         shared: Arc<Shared>,
         face: Face,
         draining: CancellationToken,
     ) -> hyper::Result<()> {
-        let peer = stream.peer_addr().ok();
+        let peer = wire.tcp().peer_addr().ok();
         let service = service_fn(move |request| {
             let shared = Arc::clone(&shared);
             async move { Ok::<_, Infallible>(handle(shared, face, peer, request).await) }
         });
         let mut http1 = self.http1.clone();
         http1.timer(ConnectionTimer::default());
-        let io = TokioIo::new(Socket::new(stream, self.stall_timeout));
+        let io = TokioIo::new(Socket::new(wire, self.stall_timeout));
         let connection = http1.serve_connection(io, service);
         until(connection, draining.cancelled()).await
     }
 
     async fn http2(
         &self,
-        stream: TcpStream,
+        wire: Wire,
         shared: Arc<Shared>,
         face: Face,
         draining: CancellationToken,
     ) -> hyper::Result<()> {
         let activity = Arc::new(Activity::default());
-        let peer = stream.peer_addr().ok();
+        let peer = wire.tcp().peer_addr().ok();
         let (streams, requests) = (Arc::clone(&self.streams), Arc::clone(&activity));
         let service = service_fn(move |request| {
             let held = Held::new(&requests, &streams);
@@ -165,7 +183,7 @@ impl Protocols {
                 }))
             }
         });
-        let io = TokioIo::new(Socket::new(stream, self.stall_timeout));
+        let io = TokioIo::new(Socket::new(wire, self.stall_timeout));
         let connection = self.http2.serve_connection(io, service);
         let idle = || activity.idle(self.header_timeout);
         let ending = async {
@@ -195,8 +213,15 @@ async fn until<C: GracefulConnection>(
     connection.await
 }
 
-/// Looks at the first bytes and leaves them where they are, so that HTTP/1.1 costs nothing more.
-async fn speaks_http2(stream: &TcpStream) -> io::Result<bool> {
+/// With TLS it was agreed. Without, looks at the first bytes and leaves them where they are, so that HTTP/1.1 costs nothing
+/// more.
+async fn speaks_http2(wire: &Wire) -> io::Result<bool> {
+    let stream = match wire {
+        Wire::Plain(stream) => stream,
+        Wire::Tls(stream) => {
+            return Ok(stream.get_ref().1.alpn_protocol() == Some(tls::HTTP2));
+        }
+    };
     let peek = || {
         let mut seen = [0; HTTP2.len()];
         let (count, _) = recv(stream, &mut seen[..], RecvFlags::PEEK)?;

@@ -11,6 +11,7 @@ use crate::handle::{Face, Shared};
 use crate::metrics::Metrics;
 use crate::ops::Operations;
 use crate::sse::StreamRules;
+use crate::tls::Tls;
 use dormouse_scheduler::Scheduler;
 use dormouse_services::TaskEngine;
 use dormouse_services::net::HttpClient;
@@ -161,6 +162,7 @@ impl Gateway {
             () = public.accept(listener) => {}
             () = serving_metrics.as_mut() => {}
             () = shared.filters.keep_healthy() => {}
+            () = keep_fresh(shared.config.tls.as_ref()) => {}
             () = shutdown => {}
         }
         // Whoever watches the drain does so here.
@@ -178,6 +180,13 @@ impl Gateway {
         metrics.abort.cancel();
         metrics.connections.close();
         metrics.connections.wait().await;
+    }
+}
+
+async fn keep_fresh(tls: Option<&Arc<Tls>>) {
+    match tls {
+        Some(tls) => tls.keep_fresh().await,
+        None => pending().await,
     }
 }
 
@@ -238,7 +247,7 @@ impl Server {
         Self {
             shared: Arc::clone(shared),
             face,
-            protocols: Arc::new(Protocols::new(config, &connections)),
+            protocols: Arc::new(Protocols::new(config, face, &connections)),
             permits: Arc::new(Semaphore::new(config.max_connections)),
             connections,
             abort: CancellationToken::new(),

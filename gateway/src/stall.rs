@@ -3,6 +3,7 @@
 //! the client leaves shut, or the connection, when nothing is read from that.
 
 use crate::respond::Body;
+use crate::tls::Wire;
 use bytes::Bytes;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use std::convert::Infallible;
@@ -14,7 +15,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
 use tracing::debug;
 
@@ -24,14 +24,14 @@ const PIECE_BYTES: usize = 16 << 10;
 
 /// A connection whose writes fail once its client has taken nothing for `limit` although bytes wait.
 pub(crate) struct Socket {
-    stream: TcpStream,
+    stream: Wire,
     limit: Duration,
     /// Runs while a write waits.
     waiting: Option<Pin<Box<Sleep>>>,
 }
 
 impl Socket {
-    pub(crate) fn new(stream: TcpStream, limit: Duration) -> Self {
+    pub(crate) fn new(stream: Wire, limit: Duration) -> Self {
         Self {
             stream,
             limit,
@@ -52,7 +52,7 @@ impl Socket {
         let waiting = self.waiting.get_or_insert_with(|| Box::pin(sleep(limit)));
         ready!(waiting.as_mut().poll(cx));
         // Without this the kernel would go on holding what it has for this client.
-        if let Err(error) = self.stream.set_zero_linger() {
+        if let Err(error) = self.stream.tcp().set_zero_linger() {
             debug!(%error, "a connection that is not read cannot be reset");
         }
         let why = "the client has stopped reading";

@@ -254,10 +254,14 @@ impl CodeCache {
     }
 
     fn linked(&self, digest: &Digest) -> Result<Code, DeployError> {
-        self.link(&self.map(digest)?)
+        self.link(&self.map(&self.engine.wasmtime, digest)?)
     }
 
-    pub(crate) fn map(&self, digest: &Digest) -> Result<Component, DeployError> {
+    pub(crate) fn map(
+        &self,
+        engine: &wasmtime::Engine,
+        digest: &Digest,
+    ) -> Result<Component, DeployError> {
         if !self.files.is_known(digest) && !self.files.is_whole(digest) {
             let sentence = "compiled code is not what was written";
             return Err(DeployError::Engine(sentence.to_owned()));
@@ -267,10 +271,10 @@ impl CodeCache {
             reason = "wasmtime offers no other way to load compiled code"
         )]
         // SAFETY: the file was written by `CodeFiles::write` in this folder, whole (renamed after fsync),
-        // by an engine with this fingerprint, and never changes; nothing but this process writes
+        // by engines with this fingerprint, and never changes; nothing but this process writes
         // there, and nothing that came from outside is ever placed there. What the disk makes of it
         // by itself was found above.
-        unsafe { Component::deserialize_file(&self.engine.wasmtime, self.files.path(digest)) }
+        unsafe { Component::deserialize_file(engine, self.files.path(digest)) }
             .map_err(|e| unless_short(&e, DeployError::Engine))
     }
 

@@ -1,7 +1,7 @@
-//! The one wasmtime engine of the process, and the clock that lets guests be interrupted.
+//! The wasmtime engines of the process, one for agents and one for filters, and the clock that lets guests be interrupted.
 
 use crate::config::SchedulerConfig;
-use crate::machine::{slots, stacks};
+use crate::machine::{agent_slots, filter_slots, stacks};
 use dormouse_filters::clock::{Clock, Running};
 use dormouse_services::LogBook;
 use dormouse_services::egress::Egress;
@@ -31,6 +31,8 @@ const WARM_SLOTS: u32 = 16;
 
 pub(crate) struct Engine {
     pub(crate) wasmtime: wasmtime::Engine,
+    /// That of filters (`docs/decisions/0027`).
+    pub(crate) filters: wasmtime::Engine,
     /// What its guests log.
     pub(crate) logs: Arc<LogBook>,
     pub(crate) clock: Arc<Clock>,
@@ -40,25 +42,21 @@ pub(crate) struct Engine {
 
 impl Engine {
     pub(crate) fn new(config: &SchedulerConfig) -> wasmtime::Result<Self> {
-        let mut settings = Config::new();
-        settings
-            .wasm_component_model(true)
+        let mut agents = settings(config);
+        agents
             .wasm_component_model_async(true)
-            .epoch_interruption(true)
-            // Counting changes the code, so nobody pays for it who does not ask for it.
-            .consume_fuel(config.limits.fuel.is_some())
-            // Nobody is shown one, and every trap would pay for it.
-            .wasm_backtrace_max_frames(None)
-            // The youngest and most often repaired parts of the engine; no guest of ours needs them.
-            .wasm_gc(false)
-            .wasm_function_references(false)
-            .wasm_exceptions(false)
-            .wasm_threads(false)
-            .allocation_strategy(InstanceAllocationStrategy::Pooling(pool(config)));
-        let wasmtime = wasmtime::Engine::new(&settings)?;
-        let clock = Arc::new(Clock::start(wasmtime.clone(), config.tick));
+            .allocation_strategy(InstanceAllocationStrategy::Pooling(agent_pool(config)));
+        let mut filters = settings(config);
+        filters
+            .concurrency_support(false)
+            .allocation_strategy(InstanceAllocationStrategy::Pooling(filter_pool(config)));
+        let wasmtime = wasmtime::Engine::new(&agents)?;
+        let filters = wasmtime::Engine::new(&filters)?;
+        let engines = vec![wasmtime.clone(), filters.clone()];
+        let clock = Arc::new(Clock::start(engines, config.tick));
         Ok(Self {
             wasmtime,
+            filters,
             logs: Arc::default(),
             clock,
             egress: Arc::clone(&config.egress),
@@ -68,9 +66,9 @@ impl Engine {
     /// What compiled code depends on besides its module: another name, other code.
     pub(crate) fn fingerprint(&self) -> String {
         let mut hasher = DefaultHasher::new();
-        self.wasmtime
-            .precompile_compatibility_hash()
-            .hash(&mut hasher);
+        for engine in [&self.wasmtime, &self.filters] {
+            engine.precompile_compatibility_hash().hash(&mut hasher);
+        }
         format!("{ENGINE_VERSION}-{:016x}", hasher.finish())
     }
 
@@ -80,22 +78,32 @@ impl Engine {
     }
 }
 
-fn pool(config: &SchedulerConfig) -> PoolingAllocationConfig {
-    let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-    let instances = slots(config.max_instances);
-    let ceiling = config.ceiling();
-    let mut pool = PoolingAllocationConfig::new();
-    pool.total_component_instances(count(instances))
+/// What both have in common.
+fn settings(config: &SchedulerConfig) -> Config {
+    let mut settings = Config::new();
+    settings
+        .wasm_component_model(true)
+        .epoch_interruption(true)
+        // Counting changes the code, so nobody pays for it who does not ask for it.
+        .consume_fuel(config.limits.fuel.is_some())
+        // Nobody is shown one, and every trap would pay for it.
+        .wasm_backtrace_max_frames(None)
+        // The youngest and most often repaired parts of the engine; no guest of ours needs them.
+        .wasm_gc(false)
+        .wasm_function_references(false)
+        .wasm_exceptions(false)
+        .wasm_threads(false);
+    settings
+}
+
+fn agent_pool(config: &SchedulerConfig) -> PoolingAllocationConfig {
+    let instances = agent_slots(config.max_instances);
+    let mut pool = pool(config, instances, stacks(instances));
+    pool
         // A lifted module is four core instances: itself, the WASI adapter and two shims.
         .total_core_instances(count(instances * 4))
         .total_memories(count(instances))
         .total_tables(count(instances * 3))
-        .total_stacks(count(stacks(instances)))
-        .max_core_instances_per_component(32)
-        .max_memories_per_component(2)
-        .max_tables_per_component(16)
-        .max_memory_size(ceiling.memory_bytes)
-        .table_elements(ceiling.table_elements)
         // Reset only what a guest has touched.
         .pagemap_scan(Enabled::Auto)
         .linear_memory_keep_resident(KEEP_MEMORY)
@@ -103,4 +111,31 @@ fn pool(config: &SchedulerConfig) -> PoolingAllocationConfig {
         .max_unused_warm_slots(WARM_SLOTS)
         .decommit_batch_size(16);
     pool
+}
+
+/// Filters live long and are few, so nothing is kept of one that has ended.
+fn filter_pool(config: &SchedulerConfig) -> PoolingAllocationConfig {
+    let instances = filter_slots(config.max_instances);
+    let mut pool = pool(config, instances, instances);
+    pool.total_core_instances(count(instances * 8))
+        .total_memories(count(instances * 2))
+        .total_tables(count(instances * 4));
+    pool
+}
+
+fn pool(config: &SchedulerConfig, instances: usize, stacks: usize) -> PoolingAllocationConfig {
+    let ceiling = config.ceiling();
+    let mut pool = PoolingAllocationConfig::new();
+    pool.total_component_instances(count(instances))
+        .total_stacks(count(stacks))
+        .max_core_instances_per_component(32)
+        .max_memories_per_component(2)
+        .max_tables_per_component(16)
+        .max_memory_size(ceiling.memory_bytes)
+        .table_elements(ceiling.table_elements);
+    pool
+}
+
+fn count(n: usize) -> u32 {
+    u32::try_from(n).unwrap_or(u32::MAX)
 }

@@ -29,7 +29,7 @@ impl FilterCode {
         let took = begun.elapsed().as_secs_f64();
         metrics.compile_seconds.observe(took);
         let kept = self.0.files.write(name, &code);
-        let loaded = kept.and_then(|()| self.0.map(name));
+        let loaded = kept.and_then(|()| self.0.map(engine, name));
         loaded.or_else(|error| {
             let error = &error as &dyn std::error::Error;
             tracing::warn!(error, "the code of a filter cannot be kept on disk");
@@ -42,7 +42,7 @@ impl Compile for FilterCode {
     fn compile(&self, engine: &Engine, bytes: &[u8]) -> wasmtime::Result<Component> {
         let name = name(&Digest::of(bytes));
         if self.0.files.is_whole(&name) {
-            match self.0.map(&name) {
+            match self.0.map(engine, &name) {
                 Ok(component) => return Ok(component),
                 Err(error) => {
                     let error = &error as &dyn std::error::Error;

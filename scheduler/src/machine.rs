@@ -47,14 +47,19 @@ const FILTER_SLOTS: usize = 40;
 /// Small machines have a slot for filters for so many instances of agents.
 const INSTANCES_PER_FILTER: usize = 8;
 
-/// Slots of the pool that are for filters, beside so many instances.
+/// Slots of the pool for filters, beside so many instances.
 pub(crate) fn filter_slots(instances: usize) -> usize {
     FILTER_SLOTS.min(instances / INSTANCES_PER_FILTER)
 }
 
-/// All slots of the pool: also those that are not for calls of agents.
-pub(crate) fn slots(instances: usize) -> usize {
-    instances + DISCOVERY_SLOTS + filter_slots(instances)
+/// Slots of the pool for agents: also those that are not for their calls.
+pub(crate) fn agent_slots(instances: usize) -> usize {
+    instances + DISCOVERY_SLOTS
+}
+
+/// All slots of both pools.
+fn slots(instances: usize) -> usize {
+    agent_slots(instances) + filter_slots(instances)
 }
 
 /// Stacks for so many instances. An instance that is parked or runs holds one fiber: wasmtime 48 keeps the

@@ -100,7 +100,9 @@ impl Steps {
     /// # Errors
     /// When the file cannot be read.
     pub fn map(&self) -> Result<Mapped, Failure> {
-        Ok(Mapped(self.code.map(&self.version.digest)?))
+        Ok(Mapped(
+            self.code.map(&self.engine.wasmtime, &self.version.digest)?,
+        ))
     }
 
     /// Links it with what the host offers.

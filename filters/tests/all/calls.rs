@@ -1,7 +1,9 @@
 //! What reaches a filter, and what comes back.
 
 use crate::harness::{header, hostile, metadata, policy, told, word};
-use dormouse_filters::{Decision, HeaderOp, WasmAgentConfig, WasmAgentRuntime, WasmRuntimeError};
+use dormouse_filters::{
+    Decision, Event, HeaderOp, WasmAgentConfig, WasmAgentRuntime, WasmRuntimeError,
+};
 
 #[test]
 fn a_decision_comes_with_its_edits_and_its_audit_record() {
@@ -53,6 +55,27 @@ fn bodies_and_response_heads_reach_it() {
             .decision,
         Decision::Allow
     );
+}
+
+#[tokio::test]
+async fn one_that_is_called_is_busy_until_it_has_answered() {
+    let (_runtime, agent) = tokio::task::spawn_blocking(|| hostile(WasmAgentConfig::default()))
+        .await
+        .unwrap();
+    assert!(!agent.is_busy());
+    let metadata = metadata();
+    let headers = [header("x-do", "sleep 1")];
+    let event = Event::RequestHeaders {
+        metadata: &metadata,
+        method: "GET",
+        uri: "/",
+        headers: &headers,
+    };
+    let mut asked = std::pin::pin!(agent.on(event));
+    assert!(futures_util::poll!(&mut asked).is_pending());
+    assert!(agent.is_busy());
+    asked.await.unwrap();
+    assert!(!agent.is_busy());
 }
 
 #[test]

@@ -212,10 +212,18 @@ impl Filter {
         self.record.settings.body
     }
 
-    /// The instance that sees all of one request: that of the thread which it begins on, as long as there are as many,
-    /// because its memory is in that core's cache, and no other thread is in it.
+    /// The instance that sees all of one request: that of the thread which it begins on, because its memory is in that
+    /// core's cache; the next one when a call is in that; and the first again when all are busy.
     pub(super) fn turn(&self) -> usize {
-        THREAD.with(|number| *number) % self.instances.len().max(1)
+        let count = self.instances.len().max(1);
+        let first = THREAD.with(|number| *number) % count;
+        let mut others = (first..first + count).map(|number| number % count);
+        let free = |number: &usize| {
+            self.instances
+                .get(*number)
+                .is_some_and(|one| !one.is_busy())
+        };
+        others.find(free).unwrap_or(first)
     }
 
     pub(super) fn breaker(&self) -> &'static str {

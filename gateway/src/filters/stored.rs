@@ -40,7 +40,7 @@ pub(super) struct Settings {
     /// Bytes of a body, a message or an artifact that it sees at most; what it declares itself counts, too.
     #[serde(default)]
     pub(super) max_body_bytes: Option<u64>,
-    /// Live instances, which take turns.
+    /// Live instances: so many requests can be looked at at once.
     #[serde(default = "two")]
     pub(super) instances: usize,
 }

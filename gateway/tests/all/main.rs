@@ -24,3 +24,4 @@ mod push;
 mod skills;
 mod stall;
 mod support;
+mod tls;

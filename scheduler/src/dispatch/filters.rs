@@ -1,4 +1,4 @@
-//! What filters have of the scheduler: its engine, its compiled code, and threads for those that compute for long.
+//! What filters have of the scheduler: their engine, its compiled code, and threads for those that compute for long.
 
 use super::{Scheduler, SchedulerError};
 use crate::filter_code::FilterCode;
@@ -12,7 +12,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 impl Scheduler {
-    /// A runtime for filters on this engine (`docs/decisions/0018`). One per process: it has all the slots there are.
+    /// A runtime for filters on their engine (`docs/decisions/0027`). One per process: it has all the slots there are.
     ///
     /// # Errors
     /// When the engine cannot link what a filter may import.
@@ -34,7 +34,7 @@ impl Scheduler {
                 ..usual
             },
         };
-        let (engine, clock) = (&self.0.engine.wasmtime, &self.0.engine.clock);
+        let (engine, clock) = (&self.0.engine.filters, &self.0.engine.clock);
         let code = Box::new(FilterCode(Arc::clone(&self.0.code)));
         WasmAgentRuntime::on_engine(engine.clone(), Arc::clone(clock), settings, code, metrics)
             .map_err(|error| SchedulerError::Engine(error.into()))

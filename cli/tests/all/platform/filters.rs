@@ -80,7 +80,7 @@ fn decisions_and_edits_reach_the_client() {
     let cookies: Vec<_> = blocked.headers.get_all("set-cookie").iter().collect();
     assert_eq!(cookies, ["a=1", "b=2"]);
 
-    let redirecting = reqwest::blocking::Client::builder()
+    let redirecting = client()
         .redirect(reqwest::redirect::Policy::none())
         .build()
         .unwrap();

@@ -18,6 +18,7 @@ mod services;
 mod serving;
 mod streams;
 mod tasks;
+mod tls;
 mod traces;
 mod uploads;
 mod versions;
@@ -67,6 +68,13 @@ fn data_dir() -> TempDir {
     tempfile::tempdir().unwrap()
 }
 
+/// A client without certificates, because servers here have none.
+fn client() -> reqwest::blocking::ClientBuilder {
+    // There is one already in all tests but the first of a process.
+    let _ = tokio_rustls::rustls::crypto::ring::default_provider().install_default();
+    reqwest::blocking::Client::builder().tls_certs_only([])
+}
+
 impl Server {
     fn start(data: &Path, flags: &[&str]) -> Self {
         Self::listening(data, "127.0.0.1:0", flags)
@@ -94,10 +102,7 @@ impl Server {
             .strip_prefix("listening on ")
             .unwrap_or_else(|| panic!("not the promised line: `{line}`"))
             .to_owned();
-        let http = reqwest::blocking::Client::builder()
-            .timeout(PATIENCE)
-            .build()
-            .unwrap();
+        let http = client().timeout(PATIENCE).build().unwrap();
         Self { child, url, http }
     }
 

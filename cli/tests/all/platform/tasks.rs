@@ -1,6 +1,6 @@
 //! Tasks: several turns on any instance, streams, returning at once, cancel, subscribe.
 
-use super::{Server, data, data_dir, example, guest, said, state, text};
+use super::{Server, client, data, data_dir, example, guest, said, state, text};
 use serde_json::{Value, json};
 use std::path::Path;
 
@@ -179,7 +179,7 @@ fn cancel_ends_a_running_guest() {
 fn a_call_goes_on_when_its_client_leaves() {
     let dir = data_dir();
     let server = hostile(dir.path(), &[]);
-    let impatient = reqwest::blocking::Client::builder()
+    let impatient = client()
         .timeout(std::time::Duration::from_millis(200))
         .build()
         .unwrap();

@@ -4,7 +4,7 @@ use super::filters::policy;
 use super::push::{Post, receive};
 use super::{Server, answer, data, data_dir, guest, reply, text};
 use serde_json::{Value, json};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::TcpListener;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
@@ -52,9 +52,11 @@ pub(super) fn collector() -> (String, Receiver<Post>) {
     (format!("http://{address}"), receive(address))
 }
 
-/// All spans of a server that has stopped, once the collector has them.
+/// All spans of a server that has stopped, once the collector has them, each once: a batch that was on its way when the
+/// server stopped is sent again, because nobody knows whether it got there.
 pub(super) fn spans(posts: &Receiver<Post>) -> Vec<Span> {
     let mut spans = Vec::new();
+    let mut known = HashSet::new();
     for (fields, body) in posts.try_iter() {
         let is_json = fields
             .iter()
@@ -66,7 +68,10 @@ pub(super) fn spans(posts: &Receiver<Post>) -> Vec<Span> {
         let resource = &body["resourceSpans"][0];
         assert_eq!(resource["resource"]["attributes"][0]["key"], "service.name");
         let scope = resource["scopeSpans"][0]["spans"].as_array().unwrap();
-        spans.extend(scope.iter().cloned().map(Span));
+        let new = scope
+            .iter()
+            .filter(|span| known.insert(span["spanId"].to_string()));
+        spans.extend(new.cloned().map(Span));
     }
     spans
 }
@@ -178,8 +183,7 @@ fn a_trace_begins_here_and_says_why_a_request_was_blocked() {
     assert!(call.says("dormouse.outcome", "input_required"), "{call:?}");
     let saved = one(&spans, "memory", |span| span.name() == "memory.save");
     assert_eq!(saved.0["kind"], 3);
-    let traces: std::collections::HashSet<_> =
-        spans.iter().map(|span| span.text("traceId")).collect();
+    let traces: HashSet<_> = spans.iter().map(|span| span.text("traceId")).collect();
     assert_eq!(traces.len(), 3);
 }
 
