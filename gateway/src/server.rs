@@ -1,8 +1,8 @@
 //! Accept, serve, drain.
 
 use crate::agents::{Agents, Issuer};
+use crate::auth::Auth;
 use crate::auth::tokens::now_ms;
-use crate::auth::{Auth, Site};
 use crate::config::GatewayConfig;
 use crate::connection::Protocols;
 use crate::errors::GatewayError;
@@ -103,11 +103,7 @@ impl Gateway {
             uploads: Semaphore::new(config.max_uploads),
             changes: Mutex::new(()),
             filters,
-            auth: Auth::new(
-                config.without_tokens,
-                Site::new(&config.public_url),
-                &*store.tokens,
-            )?,
+            auth: Auth::new(&config, &*store.tokens)?,
             token_changes: Arc::default(),
             started_ms: now_ms(),
             draining: CancellationToken::new(),

@@ -8,15 +8,15 @@ pub mod tokens;
 
 pub(crate) use api::answer;
 pub(crate) use scope::{Need, needed};
-pub(crate) use site::Site;
 
-use crate::config::WithoutTokens;
+use crate::config::{GatewayConfig, WithoutTokens};
 use crate::handle::Face;
 use arc_swap::ArcSwap;
 use dormouse_services::TaskScope;
 use dormouse_store::{Digest, StoreError, TokenRecord, TokenStore};
 use hyper::header::AUTHORIZATION;
 use hyper::{HeaderMap, Uri};
+use site::Site;
 use std::collections::HashMap;
 use std::sync::Arc;
 use tokens::{Scope, Scopes};
@@ -130,15 +130,11 @@ struct Known {
 }
 
 impl Auth {
-    pub(crate) fn new(
-        without_tokens: WithoutTokens,
-        site: Site,
-        store: &dyn TokenStore,
-    ) -> Result<Self, StoreError> {
+    pub(crate) fn new(config: &GatewayConfig, store: &dyn TokenStore) -> Result<Self, StoreError> {
         Ok(Self {
-            site,
+            site: Site::new(&config.public_url),
             table: ArcSwap::from_pointee(Table::read(store)?),
-            without_tokens,
+            without_tokens: config.without_tokens,
             anybody: Caller {
                 principal: ANONYMOUS.into(),
                 scopes: Scopes::all(),

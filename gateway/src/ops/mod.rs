@@ -10,6 +10,7 @@ mod read;
 mod send;
 mod skill;
 mod split;
+mod turn;
 
 pub(crate) use detached::Detached;
 pub(crate) use inside::TRACE;

@@ -10,12 +10,10 @@ use crate::metrics::AgentMetrics;
 use crate::trace;
 use dormouse_scheduler::{CallFailure, CallRequest, Entry, Place, Scheduler};
 use dormouse_services::agents::Chain;
-use dormouse_services::model::{FailureClass, Message, Metadata, Outcome, Task};
+use dormouse_services::model::{FailureClass, Isolation, Message, Metadata, Outcome, Task};
 use dormouse_services::push::PushConfig;
 use dormouse_services::trace::{Span, Trace};
-use dormouse_services::{
-    Along, Attempt, Call, NewTask, Once, Settled, TaskError, TaskReader, TaskScope,
-};
+use dormouse_services::{Along, Attempt, Call, NewTask, Once, Settled, TaskError, TaskReader};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -198,7 +196,7 @@ impl Operations {
                 let skill = skill::choose(&agent.definition, &mut request.message, metadata)?;
                 skill.id.clone()
             }
-            Some(id) => self.engine.begun_as(&scope, id).await?.1,
+            Some(id) => self.engine.begun_as(&scope, id).await?.skill,
         };
         let (name, principal) = (&scope.agent, &scope.principal);
         let Some(guard) = self.filters.guard(name, principal, &skill, request) else {
@@ -227,6 +225,9 @@ impl Operations {
                 Attempt::Repeated(id) => return Ok(Turn::Known(id)),
                 Attempt::First(first) => once = Some(first),
             }
+        }
+        if agent.version.isolation == Isolation::Context && request.message.context_id.is_none() {
+            Box::pin(self.know_context(caller, agent, &mut request.message)).await?;
         }
         let mut place = None;
         if self.engine.has_chooser() {
@@ -313,40 +314,6 @@ impl Operations {
                 task: Arc::new(call),
             }),
         ))
-    }
-
-    /// What the skill of a task does not take is refused as for a new one (A2A 1.0 §3.1.1). Which skill that is
-    /// does not change, so there is nothing to hold until the turn begins.
-    async fn check_turn(
-        &self,
-        scope: &TaskScope,
-        agent: &Arc<AgentEntry>,
-        id: &str,
-        message: &Message,
-    ) -> Result<(), A2aError> {
-        let (version, skill) = self.engine.begun_as(scope, id).await?;
-        let agent = match version == agent.version.number {
-            true => Some(Arc::clone(agent)),
-            false => self.version_of(&scope.agent, version).await?,
-        };
-        // A version that is gone is told of where the task ends for it.
-        let definition = agent.as_ref().map(|agent| &agent.definition);
-        let found = definition.and_then(|definition| {
-            let mut skills = definition.skills.iter();
-            Some((definition, skills.find(|known| known.id == skill)?))
-        });
-        found.map_or(Ok(()), |(definition, skill)| {
-            skill::check_modes(definition, skill, message)
-        })
-    }
-
-    async fn version_of(
-        &self,
-        name: &str,
-        version: u32,
-    ) -> Result<Option<Arc<AgentEntry>>, A2aError> {
-        let found = self.agents.find_version(name, version).await;
-        found.map_err(|error| A2aError::internal("the registry could not be read", &error))
     }
 
     /// Continues on the version that the task began with.
