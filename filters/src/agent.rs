@@ -80,7 +80,8 @@ pub struct WasmAgentInstance {
     config: String,
     code: Code,
     shared: Arc<Shared>,
-    live: Mutex<Option<Live>>,
+    /// In a box, because it is taken out and put back for each call.
+    live: Mutex<Option<Box<Live>>>,
     unloaded: AtomicBool,
     fuel: AtomicU64,
 }
@@ -115,7 +116,7 @@ impl WasmAgentInstance {
             config: config.to_owned(),
             code,
             shared,
-            live: Mutex::new(Some(live)),
+            live: Mutex::new(Some(Box::new(live))),
             unloaded: AtomicBool::new(false),
             fuel: AtomicU64::new(0),
         })
@@ -252,7 +253,7 @@ impl WasmAgentInstance {
             None => {
                 let start = Live::start(engine, &self.code, settings, &self.id, &self.config);
                 // In a box, because it is seldom, and every call pays for what this future holds.
-                Box::pin(start).await?.0
+                Box::new(Box::pin(start).await?.0)
             }
         };
         let (answer, fuel) = live.call(engine, settings, call).await?;

@@ -73,8 +73,9 @@ pub struct Options {
     #[arg(long, value_name = "ID", default_value = "echo-task")]
     task_skill: String,
 
-    /// The test guest `load`, of which the workloads with many agents make their modules
-    #[arg(long, value_name = "FILE")]
+    /// The test guest `load`, of which the workloads with many agents make their modules, or `small`, which does less and
+    /// needs less; the last one counts
+    #[arg(long, value_name = "FILE", overrides_with = "load_wasm")]
     load_wasm: Option<PathBuf>,
 
     /// The test guest `hostile`, armed (`cargo xtask guests`), for the calls that `neighbour` makes fail

@@ -340,13 +340,16 @@ impl Inner {
         Ok(outcome)
     }
 
-    /// Whether its guest has kept no answer to a request: that would hold its connection and its place on the way out.
+    /// Whether its guest waits for nothing and has kept no answer to a request. What it waits for would not go on while it
+    /// is parked, and keep its place at a service; an answer would hold its connection and its place on the way out.
     fn is_idle(&self, live: &Live) -> impl Future<Output = bool> + Send + use<> {
-        let share = live.instance.store.data().outgoing();
+        let state = live.instance.store.data();
+        let (is_left, share) = (state.has_left_something(), state.outgoing());
         // In a box, because few send any.
         let waiting = share.map(|share| Box::pin(async move { share.is_idle().await }));
         async move {
             match waiting {
+                _ if is_left => false,
                 Some(waiting) => waiting.await,
                 None => true,
             }

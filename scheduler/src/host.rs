@@ -78,6 +78,8 @@ pub(crate) struct GuestState {
     wasi: WasiCtx,
     http: GuestHttp,
     log: SharedLog,
+    /// Held by everything that is asked of services and not answered yet.
+    open: Arc<()>,
 }
 
 /// The log of the running call; none while parked and during discovery.
@@ -114,7 +116,13 @@ impl GuestState {
             wasi,
             http,
             log,
+            open: Arc::default(),
         }
+    }
+
+    /// Whether its guest has asked services for something and ended its call without waiting for it.
+    pub(crate) fn has_left_something(&self) -> bool {
+        Arc::strong_count(&self.open) > 1
     }
 
     /// Whose records follow from now on.

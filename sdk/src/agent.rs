@@ -1,58 +1,22 @@
 use std::fmt;
 use std::rc::Rc;
 
-use crate::skill::{DynSkill, SkillHandler};
-use crate::{AgentSkillDef, Json};
-
-/// The start of an agent's definition.
-///
-/// ```
-/// # use dormouse_sdk::prelude::*;
-/// # #[skill(id = "greet", name = "Greeting", description = "Greets.")]
-/// # struct Greet;
-/// # impl SkillHandler for Greet {
-/// #     async fn on_request(&self, _: &mut State, _: &ProgressSender, _: &Runtime, _: Content)
-/// #         -> Result<OnRequestResult, AgentError> { Ok(OnRequestResult::completed("hi")) }
-/// # }
-/// let agent = Agent::builder()
-///     .with_name("greeter")
-///     .with_version("1.2.0")
-///     .with_description("Greets people")
-///     .with_isolation(Isolation::Principal)
-///     .with_concurrency(16)
-///     .with_skill(Greet)
-///     .build();
-/// assert_eq!(agent.name, "greeter");
-/// ```
-#[derive(Debug, Clone, Copy)]
-pub struct Agent;
-
-impl Agent {
-    /// A definition to fill in: version "0.0.1", isolation [`Isolation::Shared`], concurrency 1,
-    /// text and JSON in and out, no skill yet.
-    pub fn builder() -> AgentBuilder {
-        let modes = || vec!["text/plain".to_owned(), "application/json".to_owned()];
-        AgentBuilder(AgentDefinition {
-            name: String::new(),
-            version: "0.0.1".to_owned(),
-            description: String::new(),
-            default_input_modes: modes(),
-            default_output_modes: modes(),
-            isolation: Isolation::Shared,
-            concurrency: 1,
-            skills: Vec::new(),
-            provider: None,
-            documentation_url: None,
-            icon_url: None,
-            extensions: Vec::new(),
-            streaming: true,
-            push_notifications: true,
-            needs: Vec::new(),
-        })
-    }
-}
+use crate::Json;
+use crate::skill::DynSkill;
 
 /// One A2A agent: what its card says, and the code behind each skill.
+///
+/// ```
+/// use dormouse_sdk::{Agent, AgentDefinition, Service};
+///
+/// fn configure_agents() -> Vec<AgentDefinition> {
+///     vec![Agent::builder().with_name("adviser").with_grant(Service::Llm).build()]
+/// }
+///
+/// // What a test of a crate may want to know: who is there, and what the operator will be asked for.
+/// let agent = &configure_agents()[0];
+/// assert_eq!((agent.name.as_str(), &agent.needs[..]), ("adviser", &[Service::Llm][..]));
+/// ```
 #[derive(Debug)]
 pub struct AgentDefinition {
     /// Part of the agent's URL: `[a-z0-9]` and inner `-`, at most 63 characters (RFC 1123).
@@ -87,6 +51,19 @@ pub struct AgentDefinition {
 }
 
 /// A service that an agent has only if its definition says that it needs it and the platform's operator grants it.
+///
+/// ```
+/// use dormouse_sdk::{Agent, Service};
+///
+/// let adviser = Agent::builder()
+///     .with_grant(Service::Llm)
+///     .with_grant(Service::agent("csv-stats"))
+///     .with_grant(Service::http("https://api.example.com"))
+///     .build();
+/// // These are the words of `dormouse deploy --grant`.
+/// let asked: Vec<String> = adviser.needs.iter().map(Service::to_string).collect();
+/// assert_eq!(asked, ["llm", "agent:csv-stats", "https://api.example.com"]);
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Service {
@@ -113,6 +90,13 @@ impl Service {
     }
 
     /// Calls of the agent that is deployed under this name.
+    ///
+    /// ```
+    /// use dormouse_sdk::{Agent, Service};
+    ///
+    /// let coordinator = Agent::builder().with_grant(Service::agent("csv-stats")).build();
+    /// assert_eq!(coordinator.needs, [Service::Agent("csv-stats".to_owned())]);
+    /// ```
     pub fn agent(name: impl Into<String>) -> Self {
         Service::Agent(name.into())
     }
@@ -130,6 +114,17 @@ impl fmt::Display for Service {
 }
 
 /// Who offers an agent.
+///
+/// ```
+/// use dormouse_sdk::{Agent, Provider};
+///
+/// let agent = Agent::builder().with_provider("Example Ltd", "https://example.com").build();
+/// let on_the_card = Provider {
+///     organization: "Example Ltd".to_owned(),
+///     url: "https://example.com".to_owned(),
+/// };
+/// assert_eq!(agent.provider, Some(on_the_card));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Provider {
     /// The organisation's name.
@@ -139,6 +134,20 @@ pub struct Provider {
 }
 
 /// An extension of the protocol that an agent speaks (A2A 1.0 §4.6).
+///
+/// ```
+/// use dormouse_sdk::{Agent, Extension, Json};
+///
+/// let citations = Extension {
+///     uri: "https://example.com/ext/citations/v1".to_owned(),
+///     description: "Names the sources of every answer, in the style that the client asks for.".to_owned(),
+///     required: true,
+///     params: Some(Json::parse(r#"{"styles": ["apa", "mla"]}"#)?),
+/// };
+/// let agent = Agent::builder().with_extension(citations).build();
+/// assert!(agent.extensions[0].required);
+/// # Ok::<(), dormouse_sdk::AgentError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Extension {
     /// Names the extension and its version.
@@ -163,159 +172,15 @@ impl AgentDefinition {
     }
 }
 
-/// Fills in an [`AgentDefinition`]; see [`Agent::builder`].
-#[derive(Debug)]
-pub struct AgentBuilder(AgentDefinition);
-
-impl AgentBuilder {
-    /// The agent's name: `[a-z0-9]` and inner `-`, at most 63 characters. It must be given, and
-    /// is checked at deploy.
-    pub fn with_name(mut self, name: impl Into<String>) -> Self {
-        self.0.name = name.into();
-        self
-    }
-
-    /// The version text of the card.
-    pub fn with_version(mut self, version: impl Into<String>) -> Self {
-        self.0.version = version.into();
-        self
-    }
-
-    /// What the agent does.
-    pub fn with_description(mut self, description: impl Into<String>) -> Self {
-        self.0.description = description.into();
-        self
-    }
-
-    /// Adds a skill. An agent needs at least one.
-    pub fn with_skill<S: SkillHandler + RegisteredSkill>(mut self, skill: S) -> Self {
-        self.0.skills.push(RegisteredHandler {
-            metadata: S::metadata(),
-            handler: Rc::new(skill),
-        });
-        self
-    }
-
-    /// Adds a skill that is a file, from [`include_skill!`](crate::include_skill). A model does its work, so the agent
-    /// needs the grant [`Service::Llm`], which this says, too.
-    pub fn with_skill_def(mut self, skill: AgentSkillDef) -> Self {
-        self.0.skills.push(RegisteredHandler {
-            metadata: skill.metadata(),
-            handler: Rc::new(skill),
-        });
-        self.with_grant(Service::Llm)
-    }
-
-    /// Who may meet the memory of a used instance.
-    pub fn with_isolation(mut self, isolation: Isolation) -> Self {
-        self.0.isolation = isolation;
-        self
-    }
-
-    /// How many calls may be in one instance at a time, 1 to 1,000. While one waits in an `await`, the others run, on
-    /// one thread; a panic takes all of them along.
-    pub fn with_concurrency(mut self, calls: u32) -> Self {
-        self.0.concurrency = calls;
-        self
-    }
-
-    /// The media types that skills take unless they say otherwise.
-    pub fn with_default_input_modes(
-        mut self,
-        modes: impl IntoIterator<Item = impl Into<String>>,
-    ) -> Self {
-        self.0.default_input_modes = modes.into_iter().map(Into::into).collect();
-        self
-    }
-
-    /// The media types that skills answer with unless they say otherwise.
-    pub fn with_default_output_modes(
-        mut self,
-        modes: impl IntoIterator<Item = impl Into<String>>,
-    ) -> Self {
-        self.0.default_output_modes = modes.into_iter().map(Into::into).collect();
-        self
-    }
-
-    /// Who offers the agent.
-    pub fn with_provider(
-        mut self,
-        organization: impl Into<String>,
-        url: impl Into<String>,
-    ) -> Self {
-        self.0.provider = Some(Provider {
-            organization: organization.into(),
-            url: url.into(),
-        });
-        self
-    }
-
-    /// Where to read more.
-    pub fn with_documentation_url(mut self, url: impl Into<String>) -> Self {
-        self.0.documentation_url = Some(url.into());
-        self
-    }
-
-    /// A picture for lists of agents.
-    pub fn with_icon_url(mut self, url: impl Into<String>) -> Self {
-        self.0.icon_url = Some(url.into());
-        self
-    }
-
-    /// An extension of the protocol that the agent speaks. A call finds those that its client has
-    /// activated in [`CallContext::extensions`](crate::CallContext).
-    ///
-    /// ```
-    /// use dormouse_sdk::{Agent, Extension};
-    ///
-    /// let agent = Agent::builder().with_extension(Extension {
-    ///     uri: "https://example.com/ext/citations/v1".to_owned(),
-    ///     description: "Names the sources of every answer.".to_owned(),
-    ///     required: false,
-    ///     params: None,
-    /// });
-    /// assert_eq!(agent.build().extensions.len(), 1);
-    /// ```
-    pub fn with_extension(mut self, extension: Extension) -> Self {
-        self.0.extensions.push(extension);
-        self
-    }
-
-    /// Says that the agent needs a service. Its operator grants it, with `dormouse deploy --grant` for example;
-    /// until then the service answers with [`AgentError::Denied`](crate::AgentError).
-    ///
-    /// ```
-    /// use dormouse_sdk::{Agent, Service};
-    ///
-    /// let agent = Agent::builder().with_name("adviser").with_grant(Service::Llm).build();
-    /// assert_eq!(agent.needs, [Service::Llm]);
-    /// ```
-    pub fn with_grant(mut self, service: Service) -> Self {
-        if !self.0.needs.contains(&service) {
-            self.0.needs.push(service);
-        }
-        self
-    }
-
-    /// Takes streaming off the card. It costs an agent nothing, so there is seldom a reason.
-    pub fn without_streaming(mut self) -> Self {
-        self.0.streaming = false;
-        self
-    }
-
-    /// Takes push notifications off the card.
-    pub fn without_push_notifications(mut self) -> Self {
-        self.0.push_notifications = false;
-        self
-    }
-
-    /// The definition, unchecked: whether it is a legal agent is decided at deploy.
-    pub fn build(self) -> AgentDefinition {
-        self.0
-    }
-}
-
 /// Who may meet the memory of an instance that has already served a call.
+///
+/// ```
+/// use dormouse_sdk::{Agent, Isolation};
+///
+/// // It caches what a principal has said, so no other principal may meet its memory.
+/// let agent = Agent::builder().with_isolation(Isolation::Principal).build();
+/// assert_ne!(agent.isolation, Isolation::default());
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Isolation {
     /// Any caller.
@@ -330,6 +195,18 @@ pub enum Isolation {
 }
 
 /// What a skill says about itself on the agent's card (A2A 1.0 AgentSkill).
+///
+/// ```
+/// use dormouse_sdk::{RegisteredSkill, SkillMetadata, skill};
+///
+/// #[skill(id = "sum", name = "Sum", description = "Adds numbers.", examples = ["1 + 2"])]
+/// struct Sum;
+///
+/// let SkillMetadata { tags, examples, input_modes, .. } = Sum::metadata();
+/// assert_eq!(tags, ["sum"]); // A2A wants a tag: without any it is the id.
+/// assert_eq!(examples, ["1 + 2"]);
+/// assert!(input_modes.is_empty());
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct SkillMetadata {
     /// Names the skill within its agent.
@@ -364,6 +241,14 @@ pub struct SkillMetadata {
 )]
 pub trait RegisteredSkill {
     /// What the skill says about itself.
+    ///
+    /// ```
+    /// # use dormouse_sdk::{RegisteredSkill, skill};
+    /// #[skill(id = "sum", name = "Sum", description = "Adds numbers.", input_modes = ["text/csv"])]
+    /// struct Sum;
+    ///
+    /// assert_eq!(Sum::metadata().input_modes, ["text/csv"]);
+    /// ```
     fn metadata() -> SkillMetadata;
 }
 

@@ -70,16 +70,36 @@ impl Content {
     }
 
     /// All text parts, joined with line breaks; empty if there is none.
+    ///
+    /// ```
+    /// # use dormouse_sdk::{Content, Part};
+    /// let picture = Part::url("https://example.org/a.png");
+    /// let content = Content::from_text("one").with_part(picture).with_part(Part::text("two"));
+    /// assert_eq!(content.text(), "one\ntwo");
+    /// ```
     pub fn text(&self) -> String {
         self.texts().collect::<Vec<_>>().join("\n")
     }
 
     /// The first text part.
+    ///
+    /// ```
+    /// # use dormouse_sdk::Content;
+    /// assert_eq!(Content::from("tulips").first_text(), Some("tulips"));
+    /// assert_eq!(Content::from_file("a.csv", "text/csv", b"x").first_text(), None);
+    /// ```
     pub fn first_text(&self) -> Option<&str> {
         self.texts().next()
     }
 
     /// The text parts, in order.
+    ///
+    /// ```
+    /// # use dormouse_sdk::{Content, Part};
+    /// let content = Content::from_text("three words here").with_part(Part::text("two words"));
+    /// let lengths: Vec<usize> = content.texts().map(|text| text.split(' ').count()).collect();
+    /// assert_eq!(lengths, [3, 2]);
+    /// ```
     pub fn texts(&self) -> impl Iterator<Item = &str> {
         self.parts.iter().filter_map(|part| match &part.content {
             PartContent::Text(text) => Some(text.as_str()),
@@ -89,6 +109,18 @@ impl Content {
 
     /// The first data part as a value of type `T`; `None` without a data part, an error if it has
     /// another form.
+    ///
+    /// ```
+    /// # use dormouse_sdk::Content;
+    /// #[derive(serde::Serialize, serde::Deserialize)]
+    /// struct Order { tulips: u32 }
+    ///
+    /// let order: Option<Order> = Content::from_json(&Order { tulips: 12 })?.data()?;
+    /// assert_eq!(order.map(|order| order.tulips), Some(12));
+    /// assert!(Content::from("12 tulips").data::<Order>()?.is_none());
+    /// assert!(Content::from_json("12 tulips")?.data::<Order>().is_err());
+    /// # Ok::<(), dormouse_sdk::AgentError>(())
+    /// ```
     pub fn data<T: DeserializeOwned>(&self) -> Result<Option<T>, AgentError> {
         self.parts
             .iter()
@@ -146,6 +178,20 @@ impl From<Part> for Content {
 }
 
 /// A file in a message.
+///
+/// ```
+/// use dormouse_sdk::{Content, File, FileSource};
+///
+/// fn size(file: File<'_>) -> Option<usize> {
+///     match file.source {
+///         FileSource::Bytes(bytes) => Some(bytes.len()),
+///         FileSource::Url(_) => None,
+///     }
+/// }
+///
+/// let content = Content::from_file("a.csv", "text/csv", b"x\n1\n");
+/// assert_eq!(content.files().filter_map(size).sum::<usize>(), 4);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct File<'a> {
     /// The file name, if the sender gave one.
@@ -157,6 +203,14 @@ pub struct File<'a> {
 }
 
 /// Where the bytes of a [`File`] are.
+///
+/// ```
+/// use dormouse_sdk::{Content, FileSource, Part};
+///
+/// let content = Content::from(Part::url("https://example.org/a.csv"));
+/// let source = content.files().next().map(|file| file.source);
+/// assert_eq!(source, Some(FileSource::Url("https://example.org/a.csv")));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FileSource<'a> {
     /// Here.
@@ -187,16 +241,34 @@ pub struct Part {
 
 impl Part {
     /// Plain text.
+    ///
+    /// ```
+    /// # use dormouse_sdk::{Part, PartContent};
+    /// assert_eq!(Part::text("hi").content, PartContent::Text("hi".to_owned()));
+    /// ```
     pub fn text(text: impl Into<String>) -> Self {
         Part::of(PartContent::Text(text.into()))
     }
 
     /// Structured data.
+    ///
+    /// ```
+    /// # use dormouse_sdk::{Content, Json, Part};
+    /// let content = Content::from_text("The totals").with_part(Part::data(Json::new(&[3, 4])?));
+    /// assert_eq!(content.data::<Vec<u32>>()?, Some(vec![3, 4]));
+    /// # Ok::<(), dormouse_sdk::AgentError>(())
+    /// ```
     pub fn data(json: Json) -> Self {
         Part::of(PartContent::Data(json))
     }
 
     /// A file by value.
+    ///
+    /// ```
+    /// # use dormouse_sdk::Part;
+    /// let table = Part::file("totals.csv", "text/csv", b"3,4\n");
+    /// assert_eq!(table.media_type.as_deref(), Some("text/csv"));
+    /// ```
     pub fn file(filename: impl Into<String>, media_type: impl Into<String>, bytes: &[u8]) -> Self {
         Part {
             filename: Some(filename.into()),
@@ -206,6 +278,13 @@ impl Part {
     }
 
     /// A file by reference.
+    ///
+    /// ```
+    /// # use dormouse_sdk::Part;
+    /// // The fields say what a link alone does not.
+    /// let picture = Part { media_type: Some("image/png".to_owned()), ..Part::url("https://example.org/a") };
+    /// assert_eq!(picture.filename, None);
+    /// ```
     pub fn url(url: impl Into<String>) -> Self {
         Part::of(PartContent::Url(url.into()))
     }
@@ -221,6 +300,18 @@ impl Part {
 }
 
 /// Exactly one kind of content.
+///
+/// ```
+/// use dormouse_sdk::{Content, PartContent};
+///
+/// let content = Content::from("hi");
+/// let kind = match &content.parts[0].content {
+///     PartContent::Text(_) => "text",
+///     PartContent::Raw(_) | PartContent::Url(_) => "a file",
+///     PartContent::Data(_) => "data",
+/// };
+/// assert_eq!(kind, "text");
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub enum PartContent {
     /// Text.
@@ -260,6 +351,12 @@ pub struct Artifact {
 
 impl Artifact {
     /// An artifact with one data part.
+    ///
+    /// ```
+    /// let totals = dormouse_sdk::Artifact::from_json("totals.json", &[3, 4])?;
+    /// assert_eq!(totals.parts[0].media_type.as_deref(), Some("application/json"));
+    /// # Ok::<(), dormouse_sdk::AgentError>(())
+    /// ```
     pub fn from_json(
         name: impl Into<String>,
         value: &(impl Serialize + ?Sized),
@@ -302,12 +399,24 @@ impl Artifact {
     }
 
     /// The same artifact with a sentence about it.
+    ///
+    /// ```
+    /// let note = dormouse_sdk::Artifact::from_text("note.md", "# Note").with_description("What was said");
+    /// assert_eq!(note.description.as_deref(), Some("What was said"));
+    /// ```
     pub fn with_description(mut self, description: impl Into<String>) -> Self {
         self.description = Some(description.into());
         self
     }
 
     /// Its text parts, joined without anything between them: chunks are cut anywhere.
+    ///
+    /// ```
+    /// # use dormouse_sdk::{Artifact, Part};
+    /// let mut log = Artifact::from_text("log.txt", "line 1\nli");
+    /// log.parts.push(Part::text("ne 2\n"));
+    /// assert_eq!(log.text(), "line 1\nline 2\n");
+    /// ```
     pub fn text(&self) -> String {
         self.parts
             .iter()

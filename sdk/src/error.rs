@@ -1,5 +1,25 @@
 /// Why a skill could not do its work. Returned from a handler it ends the task as failed, with
 /// this error's text as the message that the client reads.
+///
+/// ```
+/// use dormouse_sdk::AgentError;
+///
+/// // Some errors are worth another try or another way; the rest goes to the client by `?`.
+/// fn is_worth_another_try(error: &AgentError) -> bool {
+///     matches!(error, AgentError::Unavailable(_))
+/// }
+///
+/// fn count(json: &str) -> Result<usize, AgentError> {
+///     let names: Vec<String> = serde_json::from_str(json)?;
+///     match names.len() {
+///         0 => Err(AgentError::invalid_input("no names")),
+///         some => Ok(some),
+///     }
+/// }
+///
+/// assert_eq!(count("[]").unwrap_err().to_string(), "invalid input: no names");
+/// assert!(!is_worth_another_try(&count("{}").unwrap_err()));
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum AgentError {

@@ -23,6 +23,14 @@ pub struct Json(String);
 impl Json {
     /// Serialises a value. Fails for what JSON cannot express, such as a map with keys that are
     /// not text.
+    ///
+    /// ```
+    /// # use dormouse_sdk::Json;
+    /// # use std::collections::BTreeMap;
+    /// assert_eq!(Json::new("tulips")?.as_str(), r#""tulips""#);
+    /// assert!(Json::new(&BTreeMap::from([([1, 2], "a key that is a list")])).is_err());
+    /// # Ok::<(), dormouse_sdk::AgentError>(())
+    /// ```
     pub fn new(value: &(impl Serialize + ?Sized)) -> Result<Self, AgentError> {
         Ok(Json(serde_json::to_string(value)?))
     }
@@ -75,11 +83,25 @@ impl Json {
     }
 
     /// The text.
+    ///
+    /// ```
+    /// # use dormouse_sdk::Json;
+    /// let json = Json::parse("{ \"a\": 1 }")?;
+    /// assert_eq!(json.as_str(), "{ \"a\": 1 }"); // as it came
+    /// # Ok::<(), dormouse_sdk::AgentError>(())
+    /// ```
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
     /// The text, owned.
+    ///
+    /// ```
+    /// # use dormouse_sdk::Json;
+    /// let text: String = Json::new(&[1, 2])?.into_string();
+    /// assert_eq!(text, "[1,2]");
+    /// # Ok::<(), dormouse_sdk::AgentError>(())
+    /// ```
     pub fn into_string(self) -> String {
         self.0
     }

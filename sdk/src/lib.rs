@@ -52,6 +52,7 @@ mod skill;
 mod skill_file;
 
 mod agent;
+mod builder;
 mod content;
 mod json;
 mod state;
@@ -84,10 +85,10 @@ pub mod testing;
 mod serve;
 
 pub use agent::{
-    Agent, AgentBuilder, AgentDefinition, Extension, Isolation, Provider, RegisteredSkill, Service,
-    SkillMetadata,
+    AgentDefinition, Extension, Isolation, Provider, RegisteredSkill, Service, SkillMetadata,
 };
 pub use agents::{AgentReply, AgentRequest, AgentTask, AgentTaskState, Agents};
+pub use builder::{Agent, AgentBuilder};
 pub use content::{Artifact, Content, File, FileSource, Part, PartContent};
 pub use dormouse_sdk_macros::{entrypoint, include_skill, init, skill, tool};
 pub use error::AgentError;
@@ -110,13 +111,31 @@ pub use skill::{OnInputResult, OnRequestResult, Outcome, SkillHandler, SkillSlot
 pub use skill_file::AgentSkillDef;
 pub use state::{State, StateScope};
 
-/// Everything a skill usually names: `use dormouse_sdk::prelude::*;`.
+/// Everything a skill usually names.
+///
+/// ```
+/// use dormouse_sdk::prelude::*;
+///
+/// #[skill(id = "echo", name = "Echo", description = "Says the same.")]
+/// struct Echo;
+///
+/// impl SkillHandler for Echo {
+///     async fn on_request(&self, _: &mut State, _: &ProgressSender, _: &Runtime, content: Content)
+///         -> Result<OnRequestResult, AgentError> {
+///         Ok(OnRequestResult::completed(content))
+///     }
+/// }
+///
+/// let agent: AgentDefinition = Agent::builder().with_name("echo").with_skill(Echo).build();
+/// # assert_eq!(agent.skills().count(), 1);
+/// ```
 pub mod prelude {
     pub use crate::{
         Agent, AgentDefinition, AgentError, Artifact, Content, Isolation, OnInputResult,
-        OnRequestResult, ProgressSender, Runtime, SkillHandler, SkillSlot, State, entrypoint,
-        include_skill, init, skill, tool,
+        OnRequestResult, ProgressSender, Runtime, SkillHandler, SkillSlot, State,
     };
+    // From where they are: `crate::skill` would be a module of that name, too.
+    pub use dormouse_sdk_macros::{entrypoint, include_skill, init, skill, tool};
 }
 
 /// What the macros expand to; no promise to anybody else.

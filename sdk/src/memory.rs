@@ -7,6 +7,24 @@ use crate::host::CallHost;
 use crate::{AgentError, Json};
 
 /// Whose memory. Nobody reads or changes what is in another agent's, principal's or context's.
+///
+/// ```
+/// use dormouse_sdk::{MemoryScope, OnRequestResult, testing::Conversation};
+///
+/// let mut talk = Conversation::with_function(async |_, _, runtime, _| {
+///     let mut counts = Vec::new();
+///     for scope in [MemoryScope::Agent, MemoryScope::Principal] {
+///         let memory = runtime.memory(scope);
+///         let count = memory.load("calls").await?.unwrap_or(0) + 1;
+///         memory.save("calls", &count).await?;
+///         counts.push(count);
+///     }
+///     Ok(OnRequestResult::completed(format!("{counts:?}")))
+/// });
+/// assert_eq!(talk.send("").text(), "[1, 1]");
+/// // Another principal meets what is the agent's own, and nothing else.
+/// assert_eq!(talk.with_principal("bob").send("").text(), "[2, 1]");
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum MemoryScope {
     /// The agent's own: every principal that calls it meets what it keeps here.
@@ -46,6 +64,20 @@ pub struct Memory {
 }
 
 /// One thing that is remembered.
+///
+/// ```
+/// # use dormouse_sdk::{Json, MemoryEntry, MemoryScope, OnRequestResult, testing::Conversation};
+/// # let mut talk = Conversation::with_function(async |state, progress, runtime, content| {
+/// let memory = runtime.memory(MemoryScope::Principal);
+/// let embedded = MemoryEntry {
+///     key: "tea".to_owned(),
+///     value: Json::new("Ann drinks green tea")?,
+///     vector: vec![0.6, 0.8],
+/// };
+/// memory.save_entry(embedded).await?;
+/// # Ok(OnRequestResult::completed("ok")) });
+/// # assert_eq!(talk.send("").text(), "ok");
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct MemoryEntry {
     /// Names it in its scope.
@@ -57,6 +89,20 @@ pub struct MemoryEntry {
 }
 
 /// What a search has found.
+///
+/// ```
+/// # use dormouse_sdk::{MemoryHit, MemoryScope, OnRequestResult, testing::Conversation};
+/// # let mut talk = Conversation::with_function(async |state, progress, runtime, content| {
+/// let memory = runtime.memory(MemoryScope::Principal);
+/// memory.save("tea", "Ann drinks green tea").await?;
+/// memory.save("pet", "Ann has a cat").await?;
+/// let hits = memory.search("green tea for Ann", 5).await?;
+/// let MemoryHit { entry, score } = &hits[0];
+/// assert_eq!(entry.key, "tea");
+/// assert!(*score > hits[1].score);
+/// # Ok(OnRequestResult::completed("ok")) });
+/// # assert_eq!(talk.send("").text(), "ok");
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct MemoryHit {
     /// The entry.
@@ -66,6 +112,17 @@ pub struct MemoryHit {
 }
 
 /// What to search for; see [`Memory::search_with`].
+///
+/// ```
+/// # use dormouse_sdk::{MemoryQuery, MemoryScope, OnRequestResult, testing::Conversation};
+/// # let mut talk = Conversation::with_function(async |state, progress, runtime, content| {
+/// let memory = runtime.memory(MemoryScope::Principal);
+/// memory.save("pet", "Ann has a cat").await?;
+/// let query = MemoryQuery { text: "dog".to_owned(), limit: 3, ..MemoryQuery::default() };
+/// assert!(memory.search_with(query).await?.is_empty());
+/// # Ok(OnRequestResult::completed("ok")) });
+/// # assert_eq!(talk.send("").text(), "ok");
+/// ```
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct MemoryQuery {
     /// Words; empty to search by vector alone.
@@ -80,6 +137,17 @@ pub struct MemoryQuery {
 
 impl Memory {
     /// Keeps a value under a key, in place of what was there.
+    ///
+    /// ```
+    /// # use dormouse_sdk::{MemoryScope, OnRequestResult, testing::Conversation};
+    /// # let mut talk = Conversation::with_function(async |state, progress, runtime, content| {
+    /// let memory = runtime.memory(MemoryScope::Principal);
+    /// memory.save("tea", "green").await?;
+    /// memory.save("tea", "black").await?;
+    /// assert_eq!(memory.load::<String>("tea").await?.as_deref(), Some("black"));
+    /// # Ok(OnRequestResult::completed("ok")) });
+    /// # assert_eq!(talk.send("").text(), "ok");
+    /// ```
     pub async fn save(
         &self,
         key: &str,
@@ -94,23 +162,71 @@ impl Memory {
     }
 
     /// Keeps an entry, which may have a vector.
+    ///
+    /// ```
+    /// # use dormouse_sdk::{Json, MemoryEntry, MemoryScope, OnRequestResult, testing::Conversation};
+    /// # let mut talk = Conversation::with_function(async |state, progress, runtime, content| {
+    /// let memory = runtime.memory(MemoryScope::Agent);
+    /// let (key, value) = ("rain".to_owned(), Json::new("It rains.")?);
+    /// memory.save_entry(MemoryEntry { key, value, vector: vec![1.0, 0.0] }).await?;
+    /// assert_eq!(memory.load::<String>("rain").await?.as_deref(), Some("It rains."));
+    /// # Ok(OnRequestResult::completed("ok")) });
+    /// # assert_eq!(talk.send("").text(), "ok");
+    /// ```
     pub async fn save_entry(&self, entry: MemoryEntry) -> Result<(), AgentError> {
         self.host.memory_save(self.scope, entry).await
     }
 
     /// The value under a key.
+    ///
+    /// ```
+    /// # use dormouse_sdk::{MemoryScope, OnRequestResult, testing::Conversation};
+    /// # let mut talk = Conversation::with_function(async |state, progress, runtime, content| {
+    /// let memory = runtime.memory(MemoryScope::Principal);
+    /// assert_eq!(memory.load::<u32>("visits").await?, None);
+    /// memory.save("visits", &1).await?;
+    /// assert_eq!(memory.load::<u32>("visits").await?, Some(1));
+    /// # Ok(OnRequestResult::completed("ok")) });
+    /// # assert_eq!(talk.send("").text(), "ok");
+    /// ```
     pub async fn load<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, AgentError> {
         let entry = self.host.memory_load(self.scope, key.to_owned()).await?;
         entry.map(|entry| entry.value.deserialize()).transpose()
     }
 
     /// Forgets what is under a key; whether there was something.
+    ///
+    /// ```
+    /// # use dormouse_sdk::{MemoryScope, OnRequestResult, testing::Conversation};
+    /// # let mut talk = Conversation::with_function(async |state, progress, runtime, content| {
+    /// let memory = runtime.memory(MemoryScope::Principal);
+    /// memory.save("tea", "green").await?;
+    /// assert!(memory.delete("tea").await?);
+    /// assert!(!memory.delete("tea").await?);
+    /// # Ok(OnRequestResult::completed("ok")) });
+    /// # assert_eq!(talk.send("").text(), "ok");
+    /// ```
     pub async fn delete(&self, key: &str) -> Result<bool, AgentError> {
         self.host.memory_delete(self.scope, key.to_owned()).await
     }
 
     /// Entries whose keys begin with `prefix`, in the order of their keys, those after `after`, at most `limit` and
     /// at most 100.
+    ///
+    /// ```
+    /// # use dormouse_sdk::{MemoryScope, OnRequestResult, testing::Conversation};
+    /// # let mut talk = Conversation::with_function(async |state, progress, runtime, content| {
+    /// let memory = runtime.memory(MemoryScope::Principal);
+    /// for day in 1..=3 {
+    ///     memory.save(&format!("day/{day}"), "sunny").await?;
+    /// }
+    /// // Page by page: the next one begins after the last key of this one.
+    /// let page = memory.list("day/", None, 2).await?;
+    /// let next = memory.list("day/", page.last().map(|entry| entry.key.as_str()), 2).await?;
+    /// assert_eq!((page.len(), next.len()), (2, 1));
+    /// # Ok(OnRequestResult::completed("ok")) });
+    /// # assert_eq!(talk.send("").text(), "ok");
+    /// ```
     pub async fn list(
         &self,
         prefix: &str,
@@ -124,6 +240,17 @@ impl Memory {
     }
 
     /// The entries that fit a question best, by the words that they share with it (BM25).
+    ///
+    /// ```
+    /// # use dormouse_sdk::{MemoryScope, OnRequestResult, testing::Conversation};
+    /// # let mut talk = Conversation::with_function(async |state, progress, runtime, content| {
+    /// let memory = runtime.memory(MemoryScope::Principal);
+    /// memory.save("tea", "Ann drinks green tea").await?;
+    /// let hits = memory.search("what tea does she drink?", 1).await?;
+    /// assert_eq!(hits[0].entry.key, "tea");
+    /// # Ok(OnRequestResult::completed("ok")) });
+    /// # assert_eq!(talk.send("").text(), "ok");
+    /// ```
     pub async fn search(&self, text: &str, limit: u32) -> Result<Vec<MemoryHit>, AgentError> {
         self.search_with(MemoryQuery {
             text: text.to_owned(),
@@ -134,6 +261,19 @@ impl Memory {
     }
 
     /// Searches by words, by a vector (the cosine, among entries with vectors as long), or by both.
+    ///
+    /// ```
+    /// # use dormouse_sdk::{Json, MemoryEntry, MemoryQuery, MemoryScope, OnRequestResult, testing::Conversation};
+    /// # let mut talk = Conversation::with_function(async |state, progress, runtime, content| {
+    /// let memory = runtime.memory(MemoryScope::Agent);
+    /// for (key, vector) in [("rain", vec![1.0, 0.0]), ("sun", vec![0.0, 1.0])] {
+    ///     memory.save_entry(MemoryEntry { key: key.to_owned(), value: Json::new(key)?, vector }).await?;
+    /// }
+    /// let wet = MemoryQuery { vector: vec![0.9, 0.1], limit: 1, ..MemoryQuery::default() };
+    /// assert_eq!(memory.search_with(wet).await?[0].entry.key, "rain");
+    /// # Ok(OnRequestResult::completed("ok")) });
+    /// # assert_eq!(talk.send("").text(), "ok");
+    /// ```
     pub async fn search_with(&self, query: MemoryQuery) -> Result<Vec<MemoryHit>, AgentError> {
         self.host.memory_search(self.scope, query).await
     }

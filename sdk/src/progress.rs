@@ -31,17 +31,45 @@ pub struct ProgressSender {
 impl ProgressSender {
     /// A status update: the task is working, and this is what it says. Fails with
     /// [`AgentError::Ended`] once the call has ended.
+    ///
+    /// ```
+    /// # use dormouse_sdk::{OnRequestResult, testing::Conversation};
+    /// # let mut talk = Conversation::with_function(async |state, progress, runtime, content| {
+    /// progress.send_update("Reading the table").await?;
+    /// progress.send_update(format!("{} of 3 columns", 1)).await?;
+    /// # Ok(OnRequestResult::completed("ok")) });
+    /// # assert_eq!(talk.send("").updates(), ["Reading the table", "1 of 3 columns"]);
+    /// ```
     pub async fn send_update(&self, content: impl Into<Content>) -> Result<(), AgentError> {
         self.host.update(content.into()).await
     }
 
     /// A whole artifact, before the task is done.
+    ///
+    /// ```
+    /// # use dormouse_sdk::{Artifact, OnRequestResult, testing::Conversation};
+    /// # let mut talk = Conversation::with_function(async |state, progress, runtime, content| {
+    /// progress.send_partial_artifact(Artifact::from_text("draft.md", "# Oslo")).await?;
+    /// # Ok(OnRequestResult::completed("ok")) });
+    /// # assert_eq!(talk.send("").artifacts()[0].text(), "# Oslo");
+    /// ```
     pub async fn send_partial_artifact(&self, artifact: Artifact) -> Result<(), AgentError> {
         self.host.artifact(artifact, false, true).await
     }
 
     /// A chunk of an artifact, which must have an id: `append` adds to the artifact of that id
     /// instead of replacing it, `last` says that no more chunks follow.
+    ///
+    /// ```
+    /// # use dormouse_sdk::{Artifact, OnRequestResult, testing::Conversation};
+    /// # let mut talk = Conversation::with_function(async |state, progress, runtime, content| {
+    /// let (add, is_last) = (true, true);
+    /// let chunk = |text: &str| Artifact::from_text("report.md", text).with_id("report");
+    /// progress.send_artifact_chunk(chunk("# Oslo\n"), !add, !is_last).await?;
+    /// progress.send_artifact_chunk(chunk("It rains.\n"), add, is_last).await?;
+    /// # Ok(OnRequestResult::completed("ok")) });
+    /// # assert_eq!(talk.send("").artifacts()[0].text(), "# Oslo\nIt rains.\n");
+    /// ```
     pub async fn send_artifact_chunk(
         &self,
         artifact: Artifact,

@@ -40,6 +40,25 @@ use crate::{AgentError, Artifact, Content, Json, ProgressSender, Runtime, State}
 )]
 pub trait SkillHandler: 'static {
     /// Answers the first message of a task.
+    ///
+    /// ```
+    /// # use dormouse_sdk::prelude::*;
+    /// # use dormouse_sdk::testing::Conversation;
+    /// # #[skill(id = "lines", name = "Lines", description = "Counts lines.")]
+    /// # struct Lines;
+    /// impl SkillHandler for Lines {
+    ///     async fn on_request(&self, _: &mut State, progress: &ProgressSender, _: &Runtime, content: Content)
+    ///         -> Result<OnRequestResult, AgentError> {
+    ///         let Some(text) = content.first_text() else {
+    ///             return Err(AgentError::invalid_input("I count the lines of texts")); // the task fails
+    ///         };
+    ///         progress.send_update("Counting").await?;
+    ///         Ok(OnRequestResult::completed(text.lines().count().to_string()))
+    ///     }
+    /// }
+    ///
+    /// assert_eq!(Conversation::new(Lines).send("one\ntwo").text(), "2");
+    /// ```
     async fn on_request(
         &self,
         state: &mut State,
@@ -49,6 +68,35 @@ pub trait SkillHandler: 'static {
     ) -> Result<OnRequestResult, AgentError>;
 
     /// Answers a message for a task that waits for one. [`State::slot`] says what it waits for.
+    ///
+    /// ```
+    /// # use dormouse_sdk::prelude::*;
+    /// # use dormouse_sdk::{Outcome, testing::Conversation};
+    /// # #[skill(id = "book", name = "Book", description = "Books.")]
+    /// # struct Book;
+    /// impl SkillHandler for Book {
+    /// #   async fn on_request(&self, _: &mut State, _: &ProgressSender, _: &Runtime, _: Content)
+    /// #       -> Result<OnRequestResult, AgentError> {
+    /// #       Ok(OnRequestResult::InputRequired { message: "When?".into(), slot: SkillSlot::new("day") })
+    /// #   }
+    ///     // `on_request` has asked for a day, with the slot "day".
+    ///     async fn on_input_received(&self, _: &mut State, _: &ProgressSender, _: &Runtime, content: Content)
+    ///         -> Result<OnInputResult, AgentError> {
+    ///         match content.text().parse::<u8>() {
+    ///             Ok(day @ 1..=31) => Ok(OnInputResult::completed(format!("Booked for day {day}"))),
+    ///             _ => Ok(OnInputResult::InputRequired {
+    ///                 message: "A number from 1 to 31, please".into(),
+    ///                 slot: SkillSlot::new("day"),
+    ///             }),
+    ///         }
+    ///     }
+    /// }
+    ///
+    /// let mut talk = Conversation::new(Book);
+    /// talk.send("A room, please");
+    /// assert_eq!(talk.send("soon").text(), "A number from 1 to 31, please");
+    /// assert_eq!(talk.send("4").text(), "Booked for day 4");
+    /// ```
     async fn on_input_received(
         &self,
         state: &mut State,
@@ -64,6 +112,26 @@ pub trait SkillHandler: 'static {
 }
 
 /// How the first call of a task ends.
+///
+/// ```
+/// use dormouse_sdk::{Artifact, OnRequestResult, SkillSlot};
+///
+/// fn answer(question: &str) -> OnRequestResult {
+///     match question {
+///         "" => OnRequestResult::InputRequired {
+///             message: "What about?".into(),
+///             slot: SkillSlot::new("subject"),
+///         },
+///         "gossip" => OnRequestResult::Rejected { reason: "I do not gossip".into() },
+///         subject => OnRequestResult::Completed {
+///             message: None,
+///             artifacts: vec![Artifact::from_text("essay.md", format!("# On {subject}"))],
+///         },
+///     }
+/// }
+///
+/// assert!(matches!(answer("tea"), OnRequestResult::Completed { artifacts, .. } if artifacts.len() == 1));
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub enum OnRequestResult {
     /// The client must say more. `slot` is the agent's own note on what it asked for.
@@ -122,6 +190,23 @@ impl OnRequestResult {
 
 /// How a later call of a task ends; the variants are those of [`OnRequestResult`] that still make
 /// sense then.
+///
+/// ```
+/// use dormouse_sdk::{OnInputResult, SkillSlot};
+///
+/// fn answer(quantity: &str) -> OnInputResult {
+///     match quantity.parse::<u32>() {
+///         Ok(0) => OnInputResult::Failed { error: "Nothing ordered".into() },
+///         Ok(some) => OnInputResult::completed(format!("{some} tulips")),
+///         Err(_) => OnInputResult::InputRequired {
+///             message: "How many, as a number?".into(),
+///             slot: SkillSlot::new("quantity"),
+///         },
+///     }
+/// }
+///
+/// assert_eq!(answer("12"), OnInputResult::completed("12 tulips"));
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub enum OnInputResult {
     /// The client must say more.
@@ -188,6 +273,14 @@ pub struct SkillSlot(pub(crate) Json);
 impl SkillSlot {
     /// Notes a value.
     ///
+    /// ```
+    /// # use dormouse_sdk::SkillSlot;
+    /// // A name is enough if there is one question; what was said already may go along.
+    /// let name = SkillSlot::new("email");
+    /// let more = SkillSlot::new(("email", vec!["Ann"]));
+    /// assert_ne!(name, more);
+    /// ```
+    ///
     /// # Panics
     ///
     /// If JSON cannot express the value, which is a mistake in its type (a map whose keys are not
@@ -197,12 +290,34 @@ impl SkillSlot {
     }
 
     /// Reads the value back.
+    ///
+    /// ```
+    /// # use dormouse_sdk::SkillSlot;
+    /// let slot = SkillSlot::new(("email", 2));
+    /// let (asked, tries): (String, u32) = slot.deserialize()?;
+    /// assert_eq!((&*asked, tries), ("email", 2));
+    /// assert!(slot.deserialize::<bool>().is_err());
+    /// # Ok::<(), dormouse_sdk::AgentError>(())
+    /// ```
     pub fn deserialize<T: DeserializeOwned>(&self) -> Result<T, AgentError> {
         self.0.deserialize()
     }
 }
 
 /// How a call ended, whichever function it entered.
+///
+/// ```
+/// use dormouse_sdk::{OnRequestResult, Outcome, testing::Conversation};
+///
+/// let mut talk = Conversation::with_function(async |_, _, _, content| {
+///     Ok(match content.text().as_str() {
+///         "" => OnRequestResult::Rejected { reason: "Nothing to do".into() },
+///         text => OnRequestResult::completed(text),
+///     })
+/// });
+/// assert!(matches!(talk.send("").outcome, Outcome::Rejected(reason) if reason.text() == "Nothing to do"));
+/// assert!(matches!(talk.send("tea").outcome, Outcome::Completed { artifacts, .. } if artifacts.is_empty()));
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub enum Outcome {
     /// The task is done.

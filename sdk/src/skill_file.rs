@@ -53,6 +53,20 @@ pub struct AgentSkillDef {
 
 impl AgentSkillDef {
     /// A skill of this name, which is its id, too.
+    ///
+    /// ```
+    /// use dormouse_sdk::{Agent, AgentSkillDef};
+    ///
+    /// // Instructions that are no file: made of parts, for example.
+    /// let languages = ["Dutch", "Frisian"];
+    /// let skills = languages.map(|language| {
+    ///     let id = format!("into-{}", language.to_lowercase());
+    ///     let what = format!("Translates into {language}.");
+    ///     AgentSkillDef::new(id, what, format!("Translate what the user says into {language}."))
+    /// });
+    /// let agent = skills.into_iter().fold(Agent::builder(), |agent, skill| agent.with_skill_def(skill)).build();
+    /// assert_eq!(agent.skills().nth(1).map(|skill| &*skill.id), Some("into-frisian"));
+    /// ```
     pub fn new(
         name: impl Into<String>,
         description: impl Into<String>,
@@ -67,6 +81,26 @@ impl AgentSkillDef {
     }
 
     /// Something that the model may ask for while it follows the instructions.
+    ///
+    /// ```
+    /// # use dormouse_sdk::{Agent, AgentSkillDef, AgentError, Json, LlmResponse, testing::Conversation, tool};
+    /// # #[derive(serde::Deserialize, schemars::JsonSchema)]
+    /// # struct City { city: String }
+    /// /// Forecasts the weather of a city.
+    /// #[tool]
+    /// async fn forecast(place: City) -> Result<String, AgentError> {
+    ///     Ok(format!("rain in {}", place.city))
+    /// }
+    ///
+    /// let instructions = "Look at the forecast, then say what to pack.";
+    /// let skill = AgentSkillDef::new("packing", "Says what to pack.", instructions).with_tool(forecast);
+    /// # let mut talk = Conversation::with_agent(Agent::builder().with_name("a").with_skill_def(skill).build())
+    /// #     .with_llm(|request| Ok(match request.thread.turns.len() {
+    /// #         1 => LlmResponse::tool_call("forecast", Json::parse(r#"{"city": "Oslo"}"#)?),
+    /// #         _ => LlmResponse::text(r#"{"status": "complete", "message": "An umbrella."}"#),
+    /// #     }));
+    /// # assert_eq!(talk.send("Oslo").text(), "An umbrella.");
+    /// ```
     pub fn with_tool(mut self, tool: impl BaseTool + 'static) -> Self {
         self.tools.push(Rc::new(tool));
         self

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use crate::clients;
+use crate::examples;
 use crate::guests;
 use crate::languages;
 use crate::setup;
@@ -31,6 +32,7 @@ fn run_all(install: bool, count: &mut Count) -> anyhow::Result<()> {
     guests::build_all()?;
     native_agents(count)?;
     workspace(count)?;
+    examples::examples()?;
     dependencies(install)?;
     clients::run(count)?;
     languages::run(count)

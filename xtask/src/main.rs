@@ -2,7 +2,8 @@
 //! binary, Python.
 //!
 //! Reading order: [`demo`] (the platform with the examples, answering), [`checks`] (everything that
-//! CI runs), [`bench`] (the load generator), [`instructions`] (what a hot call takes), [`fuzz`] (the parsers' fuzz targets), [`languages`] (agents that are not in Rust), [`guests`] (agents for WebAssembly) and [`setup`] (what
+//! CI runs), [`bench`] (the load generator), [`instructions`] (what a hot call takes), [`fuzz`] (the parsers' fuzz targets), [`languages`] (agents that are not in Rust),
+//! [`examples`] (those in the SDK's documentation), [`guests`] (agents for WebAssembly) and [`setup`] (what
 //! all of them need), [`server`] and [`metrics`] (the running platform), [`step`] (how a command is
 //! run and told).
 
@@ -11,6 +12,7 @@ mod checks;
 mod clients;
 mod conformance;
 mod demo;
+mod examples;
 mod fuzz;
 mod guests;
 mod instructions;
@@ -76,6 +78,8 @@ enum Task {
     },
     /// Build the example agents in Python and JavaScript, deploy and call them; part of `test`
     Languages,
+    /// Look whether every public item of the SDK has an example; part of `test`
+    Examples,
     /// Count the instructions of a hot call with valgrind, and compare with what is kept
     Instructions {
         /// Keep what is counted
@@ -105,6 +109,7 @@ fn main() -> ExitCode {
         Task::Conformance { kit } => conformance::conformance(&kit),
         Task::Fuzz { target, seconds } => fuzz::fuzz(target.as_deref(), seconds),
         Task::Languages => languages::languages(),
+        Task::Examples => examples::examples(),
         Task::Instructions { keep } => instructions::instructions(keep),
         Task::Bench { flags } => bench::bench(&flags),
     };

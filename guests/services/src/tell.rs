@@ -3,6 +3,8 @@
 use dormouse_sdk::LlmStream;
 use dormouse_sdk::prelude::*;
 use std::cell::RefCell;
+use std::future::{Future, poll_fn};
+use std::task::Poll;
 
 thread_local! {
     /// Answers that are kept from call to call.
@@ -13,7 +15,7 @@ thread_local! {
     id = "tell",
     name = "Tell",
     description = "Each word of the answer is an update. `first: ` stops after the first, `hold: ` keeps the rest, \
-                   and `held` goes on with what was kept."
+                   `held` goes on with what was kept, and `leave: ` asks and ends the call without the answer."
 )]
 pub struct Tell;
 
@@ -34,6 +36,14 @@ impl SkillHandler for Tell {
             }));
         }
         let (order, question) = text.split_once(": ").unwrap_or(("all", &text));
+        if order == "leave" {
+            let question = question.to_owned();
+            let mut asking = Box::pin(async move { runtime.llm().generate(&*question).await });
+            let begun = poll_fn(|cx| Poll::Ready(asking.as_mut().poll(cx).is_pending())).await;
+            // Dropped it would be cancelled.
+            std::mem::forget(asking);
+            return Ok(message(if begun { "left" } else { "answered" }));
+        }
         let mut answer = match runtime.llm().stream(question).await {
             Ok(answer) => answer,
             Err(error) => return Ok(message(format!("not begun: {error}"))),

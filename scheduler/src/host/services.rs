@@ -5,6 +5,7 @@ use super::{GuestState, HostCall};
 use dormouse_services::memory::{Entry, Hit, MemoryScope, Query};
 use dormouse_services::{Desk, ServiceError, llm as service};
 use serde_json::Value;
+use std::ops::Deref;
 use std::sync::Arc;
 use wasmtime::component::{Accessor, HasSelf, Resource};
 
@@ -13,11 +14,32 @@ impl memory::Host for GuestState {}
 /// What a guest is given: an outer error would be a trap.
 pub(super) type Served<T> = wasmtime::Result<Result<T, WitError>>;
 
+/// The desk of a call while something is asked there, and what says that it is.
+pub(super) struct Asking {
+    desk: Arc<Desk>,
+    _open: Arc<()>,
+}
+
+impl Deref for Asking {
+    type Target = Desk;
+
+    fn deref(&self) -> &Desk {
+        &self.desk
+    }
+}
+
+/// To be kept until the answer is there.
 pub(super) fn desk<T: Send>(
     accessor: &Accessor<T, HasSelf<GuestState>>,
     handle: &Resource<HostCall>,
-) -> wasmtime::Result<Arc<Desk>> {
-    accessor.with(|mut access| Ok(Arc::clone(&access.get().table.get(handle)?.desk)))
+) -> wasmtime::Result<Asking> {
+    accessor.with(|mut access| {
+        let state = access.get();
+        Ok(Asking {
+            desk: Arc::clone(&state.table.get(handle)?.desk),
+            _open: Arc::clone(&state.open),
+        })
+    })
 }
 
 impl<T: Send> memory::HostWithStore<T> for HasSelf<GuestState> {
@@ -27,7 +49,8 @@ impl<T: Send> memory::HostWithStore<T> for HasSelf<GuestState> {
         scope: memory::Scope,
         entry: memory::Entry,
     ) -> Served<()> {
-        let memory = desk(accessor, &handle)?.memory();
+        let desk = desk(accessor, &handle)?;
+        let memory = desk.memory();
         let entry = Entry {
             key: entry.key,
             value: entry.value,
@@ -42,7 +65,8 @@ impl<T: Send> memory::HostWithStore<T> for HasSelf<GuestState> {
         scope: memory::Scope,
         key: String,
     ) -> Served<Option<memory::Entry>> {
-        let memory = desk(accessor, &handle)?.memory();
+        let desk = desk(accessor, &handle)?;
+        let memory = desk.memory();
         let loaded = memory.load(scope.into(), &key).await;
         Ok(loaded.map(|entry| entry.map(Into::into)).map_err(refusal))
     }
@@ -53,7 +77,8 @@ impl<T: Send> memory::HostWithStore<T> for HasSelf<GuestState> {
         scope: memory::Scope,
         key: String,
     ) -> Served<bool> {
-        let memory = desk(accessor, &handle)?.memory();
+        let desk = desk(accessor, &handle)?;
+        let memory = desk.memory();
         Ok(memory.delete(scope.into(), &key).await.map_err(refusal))
     }
 
@@ -65,7 +90,8 @@ impl<T: Send> memory::HostWithStore<T> for HasSelf<GuestState> {
         after: Option<String>,
         limit: u32,
     ) -> Served<Vec<memory::Entry>> {
-        let memory = desk(accessor, &handle)?.memory();
+        let desk = desk(accessor, &handle)?;
+        let memory = desk.memory();
         let listed = memory.list(scope.into(), &prefix, after.as_deref(), limit as usize);
         let entries = listed.await.map_err(refusal);
         Ok(entries.map(|entries| entries.into_iter().map(Into::into).collect()))
@@ -77,7 +103,8 @@ impl<T: Send> memory::HostWithStore<T> for HasSelf<GuestState> {
         scope: memory::Scope,
         query: memory::Query,
     ) -> Served<Vec<memory::Hit>> {
-        let memory = desk(accessor, &handle)?.memory();
+        let desk = desk(accessor, &handle)?;
+        let memory = desk.memory();
         let query = Query {
             text: query.text,
             vector: query.vector,
@@ -172,8 +199,11 @@ impl<T: Send> llm::HostAnswerWithStore<T> for HasSelf<GuestState> {
         accessor: &Accessor<T, Self>,
         handle: Resource<HostAnswer>,
     ) -> Served<llm::Piece> {
-        let answer = accessor
-            .with(|mut access| access.get().table.get(&handle).map(|a| Arc::clone(&a.0)))?;
+        let (answer, _open) = accessor.with(|mut access| {
+            let state = access.get();
+            let answer = state.table.get(&handle);
+            answer.map(|answer| (Arc::clone(&answer.0), Arc::clone(&state.open)))
+        })?;
         let piece = answer.next().await.map_err(refusal);
         Ok(piece.map(|piece| match piece {
             service::Piece::Text(text) => llm::Piece::Text(text),

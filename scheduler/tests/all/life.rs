@@ -147,3 +147,11 @@ async fn a_full_queue_refuses() {
         1.0
     );
 }
+
+#[tokio::test]
+async fn an_agent_needs_the_contract_and_no_sdk() {
+    let platform = Platform::new(|_| {}).await;
+    let small = platform.deploy("small").await;
+    let (_, settled) = platform.call(&small, "echo", text("hello")).await;
+    assert_eq!(answer(&settled), "hello");
+}

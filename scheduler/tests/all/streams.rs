@@ -1,6 +1,7 @@
 //! Answers of models that stream to a real guest.
 
 use crate::harness::{Platform, answer, task, text};
+use dormouse_scheduler::Temperature;
 use dormouse_services::llm::{Budgets, Llm, LlmMetrics, Model, Script};
 use dormouse_services::model::Role;
 use dormouse_services::{Services, Settled};
@@ -122,4 +123,31 @@ async fn the_deadline_of_a_call_ends_an_answer_that_hangs() {
         "deadline"
     );
     until_dropped(&metrics, 1).await;
+}
+
+#[tokio::test]
+async fn a_guest_that_ends_its_call_in_the_middle_of_a_question_is_not_kept() {
+    let (platform, _metrics) = platform(Budgets::default()).await;
+    let agent = platform.deploy("services").await;
+    for concurrency in [1, 4] {
+        let agent = agent.with_concurrency(concurrency);
+        let mut starts = Vec::new();
+        for order in ["first: a story", "leave: endless", "first: a story"] {
+            let (report, settled) = platform.call(&agent, "tell", text(order)).await;
+            let said = if order.starts_with("leave") {
+                "left"
+            } else {
+                "enough"
+            };
+            assert_eq!(answer(&settled), said);
+            starts.push(report.start.unwrap().0);
+        }
+        // The one in the middle was still in the instance of the first.
+        assert_eq!(
+            starts[1..],
+            [Temperature::Hot, Temperature::Warm],
+            "{concurrency}"
+        );
+        platform.scheduler.retire("services", None);
+    }
 }

@@ -1,4 +1,12 @@
 //! The macros of `dormouse-sdk`, which re-exports them: use them from there.
+//!
+//! ```
+//! use dormouse_sdk::skill; // not from `dormouse_sdk_macros`: what the macros make names `dormouse_sdk`
+//!
+//! #[skill(id = "greet", name = "Greeting", description = "Greets whoever writes.")]
+//! struct Greet;
+//! # assert_eq!(<Greet as dormouse_sdk::RegisteredSkill>::metadata().id, "greet");
+//! ```
 
 mod entrypoint;
 mod init;
@@ -15,11 +23,22 @@ use proc_macro::TokenStream;
 /// Natively it leaves the function as it is, for `main` to hand to `dormouse_sdk::serve`.
 /// A second entrypoint in the same crate does not compile.
 ///
-/// ```ignore
+/// ```
+/// use dormouse_sdk::prelude::*;
+///
+/// # #[skill(id = "greet", name = "Greeting", description = "Greets.")]
+/// # struct Greet;
+/// # impl SkillHandler for Greet {
+/// #     async fn on_request(&self, _: &mut State, _: &ProgressSender, _: &Runtime, _: Content)
+/// #         -> Result<OnRequestResult, AgentError> { Ok(OnRequestResult::completed("Hello")) }
+/// # }
 /// #[entrypoint]
 /// pub fn configure_agents() -> Vec<AgentDefinition> {
 ///     vec![Agent::builder().with_name("greeter").with_skill(Greet).build()]
 /// }
+/// # fn main() {
+/// assert_eq!(configure_agents()[0].name, "greeter");
+/// # }
 /// ```
 #[proc_macro_attribute]
 pub fn entrypoint(arguments: TokenStream, item: TokenStream) -> TokenStream {
@@ -38,13 +57,19 @@ pub fn entrypoint(arguments: TokenStream, item: TokenStream) -> TokenStream {
 /// It makes a start quicker and nothing else: natively, in tests and in a module that is a component already it is
 /// not called. So let it force what would else be built at its first use:
 ///
-/// ```ignore
-/// static TABLE: LazyLock<Vec<u32>> = LazyLock::new(build_table);
+/// ```
+/// use std::sync::LazyLock;
+/// use dormouse_sdk::init;
+///
+/// static SQUARES: LazyLock<Vec<u32>> = LazyLock::new(|| (0..1000).map(|n| n * n).collect());
 ///
 /// #[init]
 /// fn init() {
-///     LazyLock::force(&TABLE);
+///     LazyLock::force(&SQUARES);
 /// }
+/// # fn main() {
+/// assert_eq!(SQUARES[12], 144); // natively built here, at its first use
+/// # }
 /// ```
 #[proc_macro_attribute]
 pub fn init(arguments: TokenStream, item: TokenStream) -> TokenStream {
@@ -59,7 +84,9 @@ pub fn init(arguments: TokenStream, item: TokenStream) -> TokenStream {
 /// `output_modes` are lists of text and may be left out; without tags, the id is the only one,
 /// since A2A 1.0 wants at least one. Modes are media types; without them the agent's defaults hold.
 ///
-/// ```ignore
+/// ```
+/// use dormouse_sdk::{RegisteredSkill, skill};
+///
 /// #[skill(
 ///     id = "stats",
 ///     name = "Column statistics",
@@ -70,6 +97,8 @@ pub fn init(arguments: TokenStream, item: TokenStream) -> TokenStream {
 ///     output_modes = ["application/json"],
 /// )]
 /// struct Stats;
+///
+/// assert_eq!(Stats::metadata().tags, ["csv", "statistics"]);
 /// ```
 #[proc_macro_attribute]
 pub fn skill(arguments: TokenStream, item: TokenStream) -> TokenStream {
@@ -84,14 +113,23 @@ pub fn skill(arguments: TokenStream, item: TokenStream) -> TokenStream {
 /// derives serde's `Deserialize` and schemars' `JsonSchema`. `name` and `description` say something else. What is left of
 /// the function is a `dormouse_sdk::BaseTool` of its name.
 ///
-/// ```ignore
+/// ```
+/// use dormouse_sdk::{AgentError, BaseTool, tool};
+///
+/// #[derive(serde::Deserialize, schemars::JsonSchema)]
+/// struct Numbers {
+///     left: i64,
+///     right: i64,
+/// }
+///
 /// /// Adds two numbers.
 /// #[tool]
 /// async fn sum(numbers: Numbers) -> Result<i64, AgentError> {
 ///     Ok(numbers.left + numbers.right)
 /// }
 ///
-/// LlmWorker::<String>::builder(runtime.llm()).with_tool(sum)
+/// // For `LlmWorker::<String>::builder(runtime.llm()).with_tool(sum)`.
+/// assert_eq!(sum.declaration().description, "Adds two numbers.");
 /// ```
 #[proc_macro_attribute]
 pub fn tool(arguments: TokenStream, item: TokenStream) -> TokenStream {
@@ -107,8 +145,12 @@ pub fn tool(arguments: TokenStream, item: TokenStream) -> TokenStream {
 /// and `description`, then instructions for a model. What is wrong with it is told when the crate is compiled. Other keys of the
 /// front matter are not used.
 ///
-/// ```ignore
-/// Agent::builder().with_name("editor").with_skill_def(include_skill!("skills/summarise"))
+/// ```
+/// use dormouse_sdk::{Agent, include_skill};
+///
+/// let summarise = include_skill!("../tests/skills/summarise");
+/// let editor = Agent::builder().with_name("editor").with_skill_def(summarise).build();
+/// assert_eq!(editor.skills().count(), 1);
 /// ```
 #[proc_macro]
 pub fn include_skill(arguments: TokenStream) -> TokenStream {

@@ -4,6 +4,13 @@ use super::{Llm, LlmRequest, LlmResponse};
 use crate::AgentError;
 
 /// A part of an answer.
+///
+/// ```
+/// use dormouse_sdk::{LlmPiece, LlmResponse};
+///
+/// let pieces = [LlmPiece::Text("It ".to_owned()), LlmPiece::Done(LlmResponse::text("It rains."))];
+/// assert_ne!(pieces[0], pieces[1]);
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub enum LlmPiece {
     /// More of its text.
@@ -14,6 +21,21 @@ pub enum LlmPiece {
 
 /// An answer that is being written; from [`Llm::stream`]. Dropping it stops it, and so does the end of the call. It costs
 /// what [`Llm::generate`] costs; dropped, what the longest answer would have.
+///
+/// ```
+/// # use dormouse_sdk::{LlmResponse, OnRequestResult, testing::Conversation};
+/// # let mut talk = Conversation::with_function(async |state, progress, runtime, content| {
+/// let mut story = runtime.llm().stream("A long story, please").await?;
+/// let mut lines = 0;
+/// while let Some(words) = story.next().await? {
+///     lines += words.matches('\n').count();
+///     if lines == 2 {
+///         break; // enough: dropped here, it is not written any further
+///     }
+/// }
+/// # Ok(OnRequestResult::completed("ok")) }).with_llm(|_| Ok(LlmResponse::text("One.\nTwo.\nThree.\n")));
+/// # assert_eq!(talk.send("").text(), "ok");
+/// ```
 pub struct LlmStream {
     #[cfg(target_family = "wasm")]
     answer: crate::wasm::bindings::dormouse::agent::llm::Answer,
@@ -72,6 +94,17 @@ impl Llm {
 impl LlmStream {
     /// More of the text; none when the answer has ended. With a schema the text is JSON, in pieces.
     ///
+    /// ```
+    /// # use dormouse_sdk::{LlmResponse, OnRequestResult, testing::Conversation};
+    /// # let mut talk = Conversation::with_function(async |state, progress, runtime, content| {
+    /// let mut answer = runtime.llm().stream("Two words, please").await?;
+    /// assert_eq!(answer.next().await?.as_deref(), Some("Once "));
+    /// assert_eq!(answer.next().await?.as_deref(), Some("upon"));
+    /// assert_eq!(answer.next().await?, None);
+    /// # Ok(OnRequestResult::completed("ok")) }).with_llm(|_| Ok(LlmResponse::text("Once upon")));
+    /// # assert_eq!(talk.send("").text(), "ok");
+    /// ```
+    ///
     /// # Errors
     /// [`AgentError::Unavailable`] if the answer broke off, [`AgentError::InvalidInput`] after that.
     pub async fn next(&mut self) -> Result<Option<String>, AgentError> {
@@ -94,6 +127,19 @@ impl LlmStream {
     }
 
     /// The whole answer. Reads what has not been read yet.
+    ///
+    /// ```
+    /// # use dormouse_sdk::{LlmResponse, OnRequestResult, testing::Conversation};
+    /// # let mut talk = Conversation::with_function(async |state, progress, runtime, content| {
+    /// let mut answer = runtime.llm().stream("A long story, please").await?;
+    /// while let Some(words) = answer.next().await? {
+    ///     progress.send_update(words).await?;
+    /// }
+    /// let whole = answer.finish().await?;
+    /// assert_eq!((&*whole.text, whole.usage.output), ("Once upon a time", 0));
+    /// # Ok(OnRequestResult::completed("ok")) }).with_llm(|_| Ok(LlmResponse::text("Once upon a time")));
+    /// # assert_eq!(talk.send("").text(), "ok");
+    /// ```
     ///
     /// # Errors
     /// Those of [`next`](Self::next).

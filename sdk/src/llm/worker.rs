@@ -37,17 +37,49 @@ pub struct LlmFunction<T>(LlmWorker<T>);
 
 impl<T: DeserializeOwned + JsonSchema> LlmFunction<T> {
     /// Without instructions.
+    ///
+    /// ```
+    /// # use dormouse_sdk::{LlmFunction, LlmResponse, OnRequestResult, testing::Conversation};
+    /// # let mut talk = Conversation::with_function(async |state, progress, runtime, content| {
+    /// let cities = LlmFunction::<Vec<String>>::new(runtime.llm());
+    /// assert_eq!(cities.run("Two towns on the Rhine").await?, ["Basel", "Bonn"]);
+    /// # Ok(OnRequestResult::completed("ok")) })
+    /// #     .with_llm(|_| Ok(LlmResponse::text(r#"{"value": ["Basel", "Bonn"]}"#)));
+    /// # assert_eq!(talk.send("").text(), "ok");
+    /// ```
     pub fn new(llm: Llm) -> Self {
         LlmFunction(LlmWorker::builder(llm).build())
     }
 
     /// With instructions for the model.
+    ///
+    /// ```
+    /// # use dormouse_sdk::{LlmFunction, LlmResponse, OnRequestResult, testing::Conversation};
+    /// # let mut talk = Conversation::with_function(async |state, progress, runtime, content| {
+    /// let yes_or_no = LlmFunction::<bool>::new_with_system_instructions(runtime.llm(), "Is this a complaint?");
+    /// assert!(yes_or_no.run("The heating is cold again!").await?);
+    /// # Ok(OnRequestResult::completed("ok")) })
+    /// #     .with_llm(|_| Ok(LlmResponse::text(r#"{"value": true}"#)));
+    /// # assert_eq!(talk.send("").text(), "ok");
+    /// ```
     pub fn new_with_system_instructions(llm: Llm, instructions: impl Into<String>) -> Self {
         let worker = LlmWorker::builder(llm).with_system_instructions(instructions);
         LlmFunction(worker.build())
     }
 
     /// The model's answer. An answer that is no `T` goes back to the model once, with what is wrong with it.
+    ///
+    /// ```
+    /// # use dormouse_sdk::{LlmFunction, LlmResponse, OnRequestResult, testing::Conversation};
+    /// # #[derive(serde::Deserialize, schemars::JsonSchema)]
+    /// # struct Mood { word: String }
+    /// # let mut talk = Conversation::with_function(async |state, progress, runtime, content| {
+    /// let mood = LlmFunction::<Mood>::new(runtime.llm());
+    /// assert_eq!(mood.run("What a day!").await?.word, "sunny");
+    /// # Ok(OnRequestResult::completed("ok")) })
+    /// #     .with_llm(|_| Ok(LlmResponse::text(r#"{"word": "sunny"}"#)));
+    /// # assert_eq!(talk.send("").text(), "ok");
+    /// ```
     ///
     /// # Errors
     /// Those of [`Llm::generate`]; [`AgentError::Failed`] if the model refuses or does not give a `T`.
@@ -92,10 +124,37 @@ pub struct LlmWorker<T> {
 }
 
 /// Fills in an [`LlmWorker`].
+///
+/// ```
+/// # use dormouse_sdk::{LlmResponse, LlmWorker, LlmWorkerBuilder, OnRequestResult, Runtime};
+/// # use dormouse_sdk::testing::Conversation;
+/// # let mut talk = Conversation::with_function(async |state, progress, runtime, content| {
+/// // Workers that differ in what they are to do.
+/// fn worker(runtime: &Runtime, task: &str) -> LlmWorker<String> {
+///     let builder: LlmWorkerBuilder<String> = LlmWorker::builder(runtime.llm());
+///     builder.with_system_instructions(format!("{task} Answer in English.")).build()
+/// }
+/// let summary = worker(runtime, "Summarise.").run(content.text()).await?;
+/// let review = worker(runtime, "Find mistakes.").run(summary).await?;
+/// assert_eq!(review, "None.");
+/// # Ok(OnRequestResult::completed("ok")) })
+/// #     .with_llm(|_| Ok(LlmResponse::text(r#"{"value": "None."}"#)));
+/// # assert_eq!(talk.send("").text(), "ok");
+/// ```
 pub struct LlmWorkerBuilder<T>(LlmWorker<T>);
 
 impl<T> LlmWorker<T> {
     /// A worker without instructions and tools, and with at most 10 requests in one run.
+    ///
+    /// ```
+    /// # use dormouse_sdk::{LlmResponse, LlmWorker, OnRequestResult, testing::Conversation};
+    /// # let mut talk = Conversation::with_function(async |state, progress, runtime, content| {
+    /// let worker = LlmWorker::<u32>::builder(runtime.llm()).build();
+    /// assert_eq!(worker.run("What is 6 times 7?").await?, 42);
+    /// # Ok(OnRequestResult::completed("ok")) })
+    /// #     .with_llm(|_| Ok(LlmResponse::text(r#"{"value": 42}"#)));
+    /// # assert_eq!(talk.send("").text(), "ok");
+    /// ```
     pub fn builder(llm: Llm) -> LlmWorkerBuilder<T> {
         LlmWorkerBuilder(LlmWorker {
             llm,
@@ -109,31 +168,100 @@ impl<T> LlmWorker<T> {
 
 impl<T> LlmWorkerBuilder<T> {
     /// Instructions for the model.
+    ///
+    /// ```
+    /// # use dormouse_sdk::{LlmResponse, LlmWorker, OnRequestResult, testing::Conversation};
+    /// # let mut talk = Conversation::with_function(async |state, progress, runtime, content| {
+    /// let worker = LlmWorker::<String>::builder(runtime.llm())
+    ///     .with_system_instructions("Answer in French.")
+    ///     .build();
+    /// assert_eq!(worker.run("Good day").await?, "Bonjour");
+    /// # Ok(OnRequestResult::completed("ok")) }).with_llm(|request| {
+    /// #     assert_eq!(request.thread.system, "Answer in French.");
+    /// #     Ok(LlmResponse::text(r#"{"value": "Bonjour"}"#))
+    /// # });
+    /// # assert_eq!(talk.send("").text(), "ok");
+    /// ```
     pub fn with_system_instructions(mut self, instructions: impl Into<String>) -> Self {
         self.0.system = instructions.into();
         self
     }
 
     /// Something that the model may ask for.
+    ///
+    /// ```
+    /// # use dormouse_sdk::{AgentError, Json, LlmResponse, LlmWorker, OnRequestResult, tool};
+    /// # use dormouse_sdk::testing::Conversation;
+    /// # #[derive(serde::Deserialize, schemars::JsonSchema)]
+    /// # struct City { city: String }
+    /// # let mut talk = Conversation::with_function(async |state, progress, runtime, content| {
+    /// /// Forecasts the weather of a city.
+    /// #[tool]
+    /// async fn forecast(place: City) -> Result<String, AgentError> {
+    ///     Ok(format!("rain in {}", place.city))
+    /// }
+    /// let worker = LlmWorker::<String>::builder(runtime.llm()).with_tool(forecast).build();
+    /// assert_eq!(worker.run("An umbrella in Oslo?").await?, "Yes.");
+    /// # Ok(OnRequestResult::completed("ok")) }).with_llm(|request| Ok(match request.thread.turns.len() {
+    /// #     1 => LlmResponse::tool_call("forecast", Json::parse(r#"{"city": "Oslo"}"#)?),
+    /// #     _ => LlmResponse::text(r#"{"value": "Yes."}"#),
+    /// # }));
+    /// # assert_eq!(talk.send("").text(), "ok");
+    /// ```
     pub fn with_tool(mut self, tool: impl BaseTool + 'static) -> Self {
         self.0.tools.push(Box::new(tool));
         self
     }
 
     /// How many requests to the model one run may take; at least 1.
+    ///
+    /// ```
+    /// # use dormouse_sdk::{Json, LlmResponse, LlmWorker, OnRequestResult, testing::Conversation};
+    /// # let mut talk = Conversation::with_function(async |state, progress, runtime, content| {
+    /// let worker = LlmWorker::<String>::builder(runtime.llm()).with_max_iterations(3).build();
+    /// let error = worker.run("Hello").await.unwrap_err();
+    /// assert_eq!(error.to_string(), "the model gave no answer in 3 requests");
+    /// # Ok(OnRequestResult::completed("ok")) }).with_llm(|_| {
+    /// #     Ok(LlmResponse::tool_call("again", Json::parse("{}")?))
+    /// # });
+    /// # assert_eq!(talk.send("").text(), "ok");
+    /// ```
     pub fn with_max_iterations(mut self, requests: u32) -> Self {
         self.0.max_iterations = requests.max(1);
         self
     }
 
     /// The worker.
+    ///
+    /// ```
+    /// # use dormouse_sdk::{LlmResponse, LlmWorker, OnRequestResult, testing::Conversation};
+    /// # let mut talk = Conversation::with_function(async |state, progress, runtime, content| {
+    /// let worker = LlmWorker::<Vec<String>>::builder(runtime.llm()).build();
+    /// let (north, south) = (worker.run("Northern towns").await?, worker.run("Southern towns").await?);
+    /// assert_eq!(north, south); // a worker keeps nothing between runs
+    /// # Ok(OnRequestResult::completed("ok")) })
+    /// #     .with_llm(|_| Ok(LlmResponse::text(r#"{"value": ["Rome"]}"#)));
+    /// # assert_eq!(talk.send("").text(), "ok");
+    /// ```
     pub fn build(self) -> LlmWorker<T> {
         self.0
     }
 }
 
 impl<T: DeserializeOwned + JsonSchema> LlmWorker<T> {
-    /// Asks the model, runs the tools that it asks for (those of one turn at once), and returns its answer.
+    /// Asks the model, runs the tools that it asks for (those of one turn at once), and returns its answer. If it is cut
+    /// off in a tool call, the model is told so once.
+    ///
+    /// ```
+    /// # use dormouse_sdk::{LlmResponse, LlmWorker, OnRequestResult, Thread, testing::Conversation};
+    /// # let mut talk = Conversation::with_function(async |state, progress, runtime, content| {
+    /// let worker = LlmWorker::<String>::builder(runtime.llm()).build();
+    /// let thread = Thread::from_user("Good day").with_system("Answer in French.");
+    /// assert_eq!(worker.run(thread).await?, "Bonjour");
+    /// # Ok(OnRequestResult::completed("ok")) })
+    /// #     .with_llm(|_| Ok(LlmResponse::text(r#"{"value": "Bonjour"}"#)));
+    /// # assert_eq!(talk.send("").text(), "ok");
+    /// ```
     ///
     /// # Errors
     /// Those of [`Llm::generate`]; [`AgentError::Failed`] if the model refuses, does not give a `T` or does not come
@@ -169,6 +297,19 @@ impl<T: DeserializeOwned + JsonSchema> LlmWorker<T> {
                     let results = response.tool_calls.into_iter().map(|call| self.tool(call));
                     turns.push(said);
                     turns.push(LlmTurn::ToolResults(join_all(results).await));
+                    continue;
+                }
+                // Which of them is whole, nobody knows.
+                StopReason::Length if !response.tool_calls.is_empty() => {
+                    if is_repaired {
+                        let sentence =
+                            "the model's answer was cut off in the middle of a tool call";
+                        return Err(AgentError::failed(sentence));
+                    }
+                    is_repaired = true;
+                    turns.push(said);
+                    let calls = response.tool_calls.into_iter();
+                    turns.push(LlmTurn::ToolResults(calls.map(cut_off).collect()));
                     continue;
                 }
                 StopReason::End | StopReason::Length => {}
@@ -216,6 +357,16 @@ impl<T: DeserializeOwned + JsonSchema> LlmWorker<T> {
             content,
             is_error,
         }
+    }
+}
+
+/// What the model is told of a tool call that may be half of one.
+fn cut_off(call: ToolCall) -> ToolResult {
+    ToolResult {
+        call_id: call.id,
+        content: "Not done: your answer was cut off at its longest. Answer again, with less."
+            .to_owned(),
+        is_error: true,
     }
 }
 

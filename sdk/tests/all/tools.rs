@@ -2,7 +2,7 @@
 
 use dormouse_sdk::prelude::*;
 use dormouse_sdk::testing::Conversation;
-use dormouse_sdk::{BaseTool, Json, LlmResponse, LlmTurn, LlmWorker};
+use dormouse_sdk::{BaseTool, Json, LlmResponse, LlmTurn, LlmWorker, Outcome, StopReason};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -90,4 +90,30 @@ fn a_worker_runs_it_and_the_model_hears_of_errors() {
     assert!(answer("take-away", r#"{"left": 2, "right": 3}"#).contains("too much"));
     assert!(answer("sum", r#"{"left": "two"}"#).contains("two"));
     assert!(answer("difference", "{}").contains("no tool"));
+}
+
+/// Half a call has no arguments, or those of another call: it must not be run.
+#[test]
+fn a_call_that_is_cut_off_is_not_run_and_the_model_hears_of_it_once() {
+    let cut = || LlmResponse {
+        stop: StopReason::Length,
+        ..LlmResponse::tool_call(
+            "sum",
+            Json::from_text_unchecked(r#"{"left": 2, "right": 3}"#),
+        )
+    };
+    let mut talk = Conversation::new(Calculate).with_llm(move |request| {
+        Ok(match request.thread.turns.last() {
+            Some(LlmTurn::ToolResults(results)) => {
+                assert!(results[0].is_error && results[0].content.contains("cut off"));
+                LlmResponse::text(r#"{"value": "short"}"#)
+            }
+            _ => cut(),
+        })
+    });
+    assert_eq!(talk.send("?").text(), "short");
+    let mut talk = Conversation::new(Calculate).with_llm(move |_| Ok(cut()));
+    let answer = talk.send("?");
+    assert!(matches!(answer.outcome, Outcome::Failed(_)));
+    assert!(answer.text().contains("in the middle of a tool call"));
 }

@@ -11,6 +11,9 @@ pub(super) const VERSION: &str = "2023-06-01";
 /// The tool that stands for an answer with a schema: a model that has to call it follows its schema.
 const ANSWER: &str = "answer";
 
+/// Why a model stopped that had more to say.
+const MAX_TOKENS: &str = "max_tokens";
+
 pub(super) fn body(model: &str, request: &Request) -> Value {
     let messages: Vec<Value> = request.turns.iter().map(message).collect();
     let mut body = json!({"model": model, "max_tokens": request.max_tokens, "messages": messages});
@@ -88,7 +91,10 @@ pub(super) fn reply(body: &Value, has_schema: bool) -> Option<Reply> {
             "tool_use" => {
                 let name = block["name"].as_str()?;
                 if has_schema && name == ANSWER {
-                    answer = Some(block["input"].to_string());
+                    answer = Some(match &block["input"] {
+                        Value::String(cut) => cut.clone(),
+                        whole => whole.to_string(),
+                    });
                     continue;
                 }
                 said.tool_calls.push(ToolCall {
@@ -102,7 +108,7 @@ pub(super) fn reply(body: &Value, has_schema: bool) -> Option<Reply> {
         }
     }
     let stop = match body["stop_reason"].as_str() {
-        Some("max_tokens") => Stop::Length,
+        Some(MAX_TOKENS) => Stop::Length,
         Some("refusal") => Stop::Refused,
         _ if !said.tool_calls.is_empty() => Stop::Tools,
         _ => Stop::End,
@@ -162,9 +168,7 @@ impl Written {
                 if self.blocks.len() >= MAX_CALLS {
                     return Err(Unreadable::Garbage);
                 }
-                let head = event["content_block"].take();
-                let body = head["text"].as_str().unwrap_or_default().to_owned();
-                self.blocks.insert(index, Block { head, body });
+                return Ok(self.begin(index, &event["content_block"]));
             }
             "content_block_delta" => return self.delta(index, &event["delta"]),
             "message_delta" => {
@@ -180,6 +184,26 @@ impl Written {
             _ => {}
         }
         Ok(Event::default())
+    }
+
+    /// A block as it begins: mostly empty, but nothing says that it has to be.
+    fn begin(&mut self, index: u64, block: &Value) -> Event {
+        let kind = block["type"].as_str();
+        let text = block["text"].as_str().filter(|_| kind == Some("text"));
+        let text = text.unwrap_or_default();
+        let (head, bytes) = match kind {
+            Some("tool_use") => (block.clone(), block.to_string().len()),
+            Some("text") => (json!({"type": "text"}), text.len()),
+            // Thinking and the like: nothing of it is kept.
+            _ => (json!({"type": "other"}), 0),
+        };
+        let body = text.to_owned();
+        self.blocks.insert(index, Block { head, body });
+        Event {
+            text: if self.has_schema { "" } else { text }.to_owned(),
+            bytes,
+            ends: false,
+        }
     }
 
     fn delta(&mut self, index: Option<u64>, delta: &Value) -> Result<Event, Unreadable> {
@@ -221,11 +245,23 @@ impl Written {
 
     /// `None` if it is not of the form of an answer.
     pub(super) fn reply(self) -> Option<Reply> {
-        let blocks = self.blocks.into_values().map(|Block { mut head, body }| {
+        let is_cut = self.stop == MAX_TOKENS;
+        let blocks = self.blocks.into_values().map(|block| {
+            let is_answer = block.is_answer();
+            let Block { mut head, body } = block;
             match head["type"].as_str()? {
                 "text" => head["text"] = body.into(),
-                "tool_use" if body.trim().is_empty() => head["input"] = json!({}),
-                "tool_use" => head["input"] = serde_json::from_str(&body).ok()?,
+                "tool_use" if !body.trim().is_empty() => {
+                    head["input"] = match serde_json::from_str(&body) {
+                        Ok(input) => input,
+                        Err(_) if is_cut && self.has_schema && is_answer => body.into(),
+                        Err(_) if is_cut => json!({}),
+                        Err(_) => return None,
+                    };
+                }
+                // What it began with is all of it.
+                "tool_use" if head["input"].is_object() => {}
+                "tool_use" => head["input"] = json!({}),
                 _ => {}
             }
             Some(head)

@@ -96,6 +96,7 @@ pub struct ToolResult {
 pub enum Stop {
     End,
     Tools,
+    /// Of tool calls, the last may be cut off. Then its arguments are an empty object.
     Length,
     Refused,
 }
@@ -204,7 +205,9 @@ impl Llm {
         request: Request,
     ) -> Result<Response, ServiceError> {
         let (name, model) = self.model(request.model.as_deref())?;
+        let mut uncounted = Uncounted(Some((self, name)));
         let answered = self.answer(asker, name, model, request, None).await;
+        uncounted.0 = None;
         self.count(name, Some(&answered), None);
         answered
     }
@@ -309,6 +312,17 @@ impl Llm {
                 known.join(", ")
             ))
         })
+    }
+}
+
+/// A request that is waited for. Dropped as it is, it is counted as one that nobody waited for any more.
+struct Uncounted<'a>(Option<(&'a Llm, &'a str)>);
+
+impl Drop for Uncounted<'_> {
+    fn drop(&mut self) {
+        if let Some((llm, name)) = self.0 {
+            llm.count(name, None, None);
+        }
     }
 }
 

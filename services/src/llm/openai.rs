@@ -62,9 +62,12 @@ pub(super) fn reply(body: &Value) -> Option<Reply> {
     let message = choice["message"].as_object()?;
     let text = |name: &str| message.get(name).and_then(Value::as_str);
     let calls = message.get("tool_calls").and_then(Value::as_array);
-    let tool_calls: Option<Vec<ToolCall>> = calls.into_iter().flatten().map(tool_call).collect();
+    let finish = choice["finish_reason"].as_str();
+    let is_cut = finish == Some("length");
+    let calls = calls.into_iter().flatten();
+    let tool_calls: Option<Vec<ToolCall>> = calls.map(|call| tool_call(call, is_cut)).collect();
     let tool_calls = tool_calls?;
-    let stop = match choice["finish_reason"].as_str() {
+    let stop = match finish {
         Some("length") => Stop::Length,
         Some("content_filter") => Stop::Refused,
         _ if text("refusal").is_some() => Stop::Refused,
@@ -85,7 +88,8 @@ pub(super) fn reply(body: &Value) -> Option<Reply> {
     })
 }
 
-fn tool_call(call: &Value) -> Option<ToolCall> {
+/// Arguments that are cut off are an empty object, if the whole answer is.
+fn tool_call(call: &Value, is_cut: bool) -> Option<ToolCall> {
     let function = &call["function"];
     let arguments = function["arguments"].as_str()?;
     // A tool without parameters is called with nothing at all by some.
@@ -97,7 +101,11 @@ fn tool_call(call: &Value) -> Option<ToolCall> {
     Some(ToolCall {
         id: call["id"].as_str()?.to_owned(),
         name: function["name"].as_str()?.to_owned(),
-        arguments: serde_json::from_str(arguments).ok()?,
+        arguments: match serde_json::from_str(arguments) {
+            Ok(arguments) => arguments,
+            Err(_) if is_cut => json!({}),
+            Err(_) => return None,
+        },
     })
 }
 

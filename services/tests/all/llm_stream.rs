@@ -12,36 +12,36 @@ use tokio::sync::mpsc;
 
 /// What a provider does after what it says.
 #[derive(Clone, Copy, PartialEq)]
-enum Then {
+pub(crate) enum Then {
     Ends,
     Hangs,
     SaysItForEver,
 }
 
 /// More than any of these tests needs, however busy the machine is.
-const LONG: Duration = Duration::from_secs(20);
+pub(crate) const LONG: Duration = Duration::from_secs(20);
 
 /// Short only where the wait is what is looked at.
 fn patience(word: &str) -> Duration {
     if word == "in time" { SHORT } else { LONG }
 }
 
-const EVENTS: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n";
+pub(crate) const EVENTS: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n";
 
-struct Provider {
-    desk: Desk,
+pub(crate) struct Provider {
+    pub(crate) desk: Desk,
     metrics: LlmMetrics,
     /// The body of each request, and `null` for each connection that the platform has given up.
-    seen: mpsc::UnboundedReceiver<Value>,
+    pub(crate) seen: mpsc::UnboundedReceiver<Value>,
 }
 
 impl Provider {
-    async fn start(style: Style, says: Vec<String>, then: Then) -> Self {
+    pub(crate) async fn start(style: Style, says: Vec<String>, then: Then) -> Self {
         Self::with(style, says, then, None, LONG).await
     }
 
     /// Each answer is said once, the last one as often as it is asked for.
-    async fn with(
+    pub(crate) async fn with(
         style: Style,
         says: Vec<String>,
         then: Then,
@@ -84,7 +84,7 @@ impl Provider {
         }
     }
 
-    fn requests(&self, outcome: &str) -> u64 {
+    pub(crate) fn requests(&self, outcome: &str) -> u64 {
         let requests = &self.metrics.requests;
         requests.with_label_values(&["m", outcome]).get()
     }
@@ -95,12 +95,12 @@ impl Provider {
     }
 }
 
-fn events(events: &[Value]) -> String {
+pub(crate) fn events(events: &[Value]) -> String {
     let events = events.iter().map(|event| format!("data: {event}\n\n"));
     format!("{EVENTS}{}", events.collect::<String>())
 }
 
-fn delta(delta: Value) -> Value {
+pub(crate) fn delta(delta: Value) -> Value {
     json!({"choices": [{"index": 0, "delta": delta, "finish_reason": null}]})
 }
 
@@ -117,7 +117,7 @@ fn openai(words: &[&str]) -> String {
 }
 
 /// The texts, and how it ended.
-async fn all_of(stream: &AnswerStream) -> (String, Result<Response, ServiceError>) {
+pub(crate) async fn all_of(stream: &AnswerStream) -> (String, Result<Response, ServiceError>) {
     let mut text = String::new();
     loop {
         match stream.next().await {

@@ -1,4 +1,27 @@
 //! Skills under test, without a server and without WebAssembly.
+//!
+//! A [`Conversation`] calls the skill as a client would. What is not there natively, models, servers and other agents, the
+//! test gives it:
+//!
+//! ```
+//! use dormouse_sdk::{LlmResponse, OnRequestResult, testing::Conversation};
+//!
+//! // In a crate: `Conversation::new(Adviser)`, with a type that has `#[skill(…)]`.
+//! let adviser = Conversation::with_function(async |_, progress, runtime, content| {
+//!     progress.send_update("Asking").await?;
+//!     let advice = runtime.llm().generate(content.text()).await?;
+//!     Ok(OnRequestResult::completed(advice.text))
+//! });
+//! let mut talk = adviser.with_llm(|_| Ok(LlmResponse::text("Take an umbrella.")));
+//! let answer = talk.send("Oslo?");
+//! assert_eq!(answer.updates(), ["Asking"]);
+//! assert_eq!(answer.text(), "Take an umbrella.");
+//! ```
+
+mod answer;
+mod function;
+
+pub use answer::{Answer, Event};
 
 use std::cell::RefCell;
 use std::pin::pin;
@@ -8,15 +31,15 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::Duration;
 
-use crate::agent::RegisteredSkill;
 use crate::dispatch::{self, Call};
-use crate::native::{self, Effect, Memory, NativeHost};
+use crate::native::{Memory, NativeHost};
 use crate::native_services::NativeServices;
 use crate::{
-    Agent, AgentDefinition, AgentError, AgentReply, AgentRequest, Artifact, CallContext, Content,
-    HttpRequest, HttpResponse, Level, LlmRequest, LlmResponse, Outcome, Role, SkillHandler,
-    SkillSlot, Turn,
+    Agent, AgentDefinition, AgentError, AgentReply, AgentRequest, CallContext, Content,
+    HttpRequest, HttpResponse, LlmRequest, LlmResponse, OnRequestResult, Outcome, ProgressSender,
+    RegisteredSkill, Role, Runtime, SkillHandler, SkillSlot, State, Turn,
 };
+use function::Function;
 
 /// A client that talks to one skill, in one context. A message continues the task that waits for
 /// input, if there is one; otherwise it starts the next task.
@@ -62,11 +85,41 @@ pub struct Conversation {
 
 impl Conversation {
     /// A new context with this skill, its only one, as the principal "anonymous".
+    ///
+    /// ```
+    /// # use dormouse_sdk::prelude::*;
+    /// # use dormouse_sdk::testing::Conversation;
+    /// # #[skill(id = "greet", name = "Greeting", description = "Greets.")]
+    /// # struct Greet;
+    /// # impl SkillHandler for Greet {
+    /// #     async fn on_request(&self, _: &mut State, _: &ProgressSender, _: &Runtime, content: Content)
+    /// #         -> Result<OnRequestResult, AgentError> {
+    /// #         Ok(OnRequestResult::completed(format!("Hello, {}!", content.text())))
+    /// #     }
+    /// # }
+    /// let mut talk = Conversation::new(Greet);
+    /// assert_eq!(talk.send("Ada").text(), "Hello, Ada!");
+    /// ```
     pub fn new<S: SkillHandler + RegisteredSkill>(skill: S) -> Self {
         Self::with_agent(Agent::builder().with_name("test").with_skill(skill).build())
     }
 
     /// A new context with the first skill of this agent, as the principal "anonymous".
+    ///
+    /// ```
+    /// # use dormouse_sdk::prelude::*;
+    /// # use dormouse_sdk::testing::Conversation;
+    /// # #[skill(id = "greet", name = "Greeting", description = "Greets.")]
+    /// # struct Greet;
+    /// # impl SkillHandler for Greet {
+    /// #     async fn on_request(&self, _: &mut State, _: &ProgressSender, _: &Runtime, content: Content)
+    /// #         -> Result<OnRequestResult, AgentError> {
+    /// #         Ok(OnRequestResult::completed(format!("Hello, {}!", content.text())))
+    /// #     }
+    /// # }
+    /// let greeter = Agent::builder().with_name("greeter").with_skill(Greet).build();
+    /// assert_eq!(Conversation::with_agent(greeter).send("Ada").text(), "Hello, Ada!");
+    /// ```
     ///
     /// # Panics
     /// [`send`](Self::send) does, if the agent has no skill.
@@ -92,13 +145,68 @@ impl Conversation {
         }
     }
 
+    /// A new context with a function in the place of a skill, as the principal "anonymous": for what an agent has besides
+    /// its skills. It answers first messages only.
+    ///
+    /// ```
+    /// use dormouse_sdk::{AgentError, HttpResponse, OnRequestResult, Runtime, testing::Conversation};
+    ///
+    /// /// What several skills of an agent call.
+    /// async fn rate(runtime: &Runtime, currency: &str) -> Result<f64, AgentError> {
+    ///     let url = format!("https://rates.example.com/{currency}");
+    ///     runtime.http().get(url).send().await?.successful()?.json()
+    /// }
+    ///
+    /// let mut talk = Conversation::with_function(async |_, _, runtime, _| {
+    ///     assert_eq!(rate(runtime, "eur").await?, 1.17);
+    ///     assert!(rate(runtime, "xyz").await.is_err());
+    ///     Ok(OnRequestResult::completed("as it should be"))
+    /// })
+    /// .with_http(|request| match request.url() {
+    ///     "https://rates.example.com/eur" => Ok(HttpResponse::new(200, "1.17")),
+    ///     _ => Ok(HttpResponse::new(404, "")),
+    /// });
+    /// assert_eq!(talk.send("").text(), "as it should be");
+    /// ```
+    pub fn with_function(
+        function: impl AsyncFn(
+            &mut State,
+            &ProgressSender,
+            &Runtime,
+            Content,
+        ) -> Result<OnRequestResult, AgentError>
+        + 'static,
+    ) -> Self {
+        Self::new(Function(function))
+    }
+
     /// The same conversation as another principal.
+    ///
+    /// ```
+    /// # use dormouse_sdk::{OnRequestResult, testing::Conversation};
+    /// let mut talk = Conversation::with_function(async |_, _, runtime, _| {
+    ///     Ok(OnRequestResult::completed(&*runtime.context().principal))
+    /// });
+    /// assert_eq!(talk.send("Who am I?").text(), "anonymous");
+    /// assert_eq!(talk.with_principal("ann").send("And now?").text(), "ann");
+    /// ```
     pub fn with_principal(mut self, principal: impl Into<String>) -> Self {
         self.context.principal = principal.into();
         self
     }
 
     /// The same conversation, with a function in the place of the language model.
+    ///
+    /// ```
+    /// # use dormouse_sdk::{LlmResponse, OnRequestResult, testing::Conversation};
+    /// let talk = Conversation::with_function(async |_, _, runtime, content| {
+    ///     let answer = runtime.llm().generate(content.text()).await?;
+    ///     Ok(OnRequestResult::completed(answer.text))
+    /// });
+    /// // A model that says how many turns it was shown.
+    /// let mut talk = talk.with_llm(|request| Ok(LlmResponse::text(request.thread.turns.len().to_string())));
+    /// assert_eq!(talk.send("Hello").text(), "1");
+    /// ```
     pub fn with_llm(
         self,
         model: impl Fn(&LlmRequest) -> Result<LlmResponse, AgentError> + 'static,
@@ -130,6 +238,18 @@ impl Conversation {
     }
 
     /// The same conversation, with a function in the place of all other agents.
+    ///
+    /// ```
+    /// # use dormouse_sdk::{AgentError, AgentReply, OnRequestResult, testing::Conversation};
+    /// let talk = Conversation::with_function(async |_, _, runtime, _| {
+    ///     let weather = runtime.agents().call("weather", "Oslo").await;
+    ///     let said = weather.map(|reply| reply.text());
+    ///     Ok(OnRequestResult::completed(said.unwrap_or("I do not know".to_owned())))
+    /// });
+    /// // How the skill takes it when the other has no time.
+    /// let mut talk = talk.with_agents(|_| Err(AgentError::Unavailable("no instance is free".to_owned())));
+    /// assert_eq!(talk.send("Rain?").text(), "I do not know");
+    /// ```
     pub fn with_agents(
         self,
         agents: impl Fn(&AgentRequest) -> Result<AgentReply, AgentError> + 'static,
@@ -139,6 +259,16 @@ impl Conversation {
     }
 
     /// The same conversation, with a function in the place of every server that the skill sends to.
+    ///
+    /// ```
+    /// # use dormouse_sdk::{HttpResponse, OnRequestResult, testing::Conversation};
+    /// let talk = Conversation::with_function(async |_, _, runtime, _| {
+    ///     let page = runtime.http().get("https://example.com").send().await?.successful()?;
+    ///     Ok(OnRequestResult::completed(page.text()))
+    /// });
+    /// let mut talk = talk.with_http(|_| Ok(HttpResponse::new(503, "")));
+    /// assert!(talk.send("?").text().ends_with("status 503"));
+    /// ```
     pub fn with_http(
         self,
         servers: impl Fn(&HttpRequest) -> Result<HttpResponse, AgentError> + 'static,
@@ -148,6 +278,16 @@ impl Conversation {
     }
 
     /// Sends a message and waits for the call to end. A panic of the skill is a panic of the test.
+    ///
+    /// ```
+    /// # use dormouse_sdk::{Content, OnRequestResult, testing::Conversation};
+    /// let mut talk = Conversation::with_function(async |_, _, _, content| {
+    ///     let bytes = content.files().count();
+    ///     Ok(OnRequestResult::completed(format!("{bytes} files, {:?}", content.text())))
+    /// });
+    /// assert_eq!(talk.send("words").text(), "0 files, \"words\"");
+    /// assert_eq!(talk.send(Content::from_file("a.csv", "text/csv", b"x")).text(), "1 files, \"\"");
+    /// ```
     pub fn send(&mut self, content: impl Into<Content>) -> Answer {
         let slot = self.slot.take();
         if slot.is_none() {
@@ -198,118 +338,6 @@ impl Conversation {
             role,
             content: content.clone(),
         });
-    }
-}
-
-/// What a call did and how it ended.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Answer {
-    /// What it did, in order.
-    pub events: Vec<Event>,
-    /// How it ended.
-    pub outcome: Outcome,
-}
-
-impl Answer {
-    /// The message that the call ended with.
-    pub fn message(&self) -> Option<&Content> {
-        match &self.outcome {
-            Outcome::Completed { message, .. } => message.as_ref(),
-            Outcome::InputRequired { message, .. } | Outcome::AuthRequired { message, .. } => {
-                Some(message)
-            }
-            Outcome::Message(message) | Outcome::Rejected(message) | Outcome::Failed(message) => {
-                Some(message)
-            }
-        }
-    }
-
-    /// The text of that message; empty without one.
-    pub fn text(&self) -> String {
-        self.message().map(Content::text).unwrap_or_default()
-    }
-
-    /// The texts of the progress updates, in order.
-    pub fn updates(&self) -> Vec<String> {
-        self.events
-            .iter()
-            .filter_map(|event| match event {
-                Event::Update(content) => Some(content.text()),
-                _ => None,
-            })
-            .collect()
-    }
-
-    /// The artifacts as a client holds them in the end: chunks put together, in order of first
-    /// appearance, then those of the outcome.
-    pub fn artifacts(&self) -> Vec<Artifact> {
-        let mut artifacts = Vec::new();
-        for event in &self.events {
-            if let Event::Artifact {
-                artifact, append, ..
-            } = event
-            {
-                native::merge_artifact(&mut artifacts, artifact.clone(), *append);
-            }
-        }
-        if let Outcome::Completed {
-            artifacts: last, ..
-        } = &self.outcome
-        {
-            artifacts.extend(last.iter().cloned());
-        }
-        artifacts
-    }
-}
-
-/// Something that a call did before it ended.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Event {
-    /// It sent a progress update.
-    Update(Content),
-    /// It sent an artifact or a chunk of one.
-    Artifact {
-        /// The artifact or chunk.
-        artifact: Artifact,
-        /// Whether it adds to the artifact of that id.
-        append: bool,
-        /// Whether no more chunks follow.
-        last: bool,
-    },
-    /// It wrote a log record.
-    Log {
-        /// How much it matters.
-        level: Level,
-        /// What it says.
-        message: String,
-        /// Names and values.
-        fields: Vec<(String, String)>,
-    },
-}
-
-impl From<Effect> for Event {
-    fn from(effect: Effect) -> Self {
-        match effect {
-            Effect::Update(content) => Event::Update(content),
-            Effect::Artifact {
-                artifact,
-                append,
-                last,
-            } => Event::Artifact {
-                artifact,
-                append,
-                last,
-            },
-            Effect::Log {
-                level,
-                message,
-                fields,
-            } => Event::Log {
-                level,
-                message,
-                fields,
-            },
-        }
     }
 }
 
