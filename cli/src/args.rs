@@ -17,7 +17,8 @@ pub(crate) use agents::{DeployArgs, NewArgs, RollbackArgs, Template};
 pub(crate) use filters::{FilterCommand, FilterPutArgs};
 pub(crate) use settings::{ConfigArgs, LimitName, LimitsArgs};
 
-use crate::config::{LogFormat, Settings, Span};
+use crate::config::{LogFormat, Settings};
+use crate::units::Span;
 
 /// Where commands look for a server unless told otherwise.
 pub(crate) const DEFAULT_SERVER: &str = "http://127.0.0.1:8080";

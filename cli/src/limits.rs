@@ -4,7 +4,8 @@ use clap::{Args, ValueEnum};
 use dormouse_services::Service;
 use serde_json::{Map, Value, json};
 
-use crate::config::{LimitsPreset, Size, Span};
+use crate::config::LimitsPreset;
+use crate::units::{Size, Span};
 
 #[derive(Debug, Args)]
 pub(crate) struct LimitArgs {

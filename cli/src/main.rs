@@ -32,6 +32,7 @@ mod registry;
 mod settings;
 mod token;
 mod traces;
+mod units;
 
 mod client;
 

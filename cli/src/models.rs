@@ -10,7 +10,7 @@ use dormouse_services::net::{AllowRule, HttpClient, Target};
 use serde::Deserialize;
 
 use crate::Usage;
-use crate::config::Span;
+use crate::units::Span;
 
 /// The model that answers when an agent names none, unless there is but one.
 const DEFAULT: &str = "default";
