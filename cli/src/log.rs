@@ -3,16 +3,16 @@
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
-use prometheus::core::{Collector, Desc};
-use prometheus::proto::MetricFamily;
 use prometheus::{IntCounter, Opts};
 use rustix::process::setpriority_process;
+use tracing::Metadata;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
 
 use crate::config::LogFormat;
 
@@ -20,6 +20,8 @@ use crate::config::LogFormat;
 const LINES: usize = 4_096;
 /// Bytes of them.
 const BYTES: usize = 16 << 20;
+/// What agents say may have the half of both, so that the server's own lines find room beside a flood of theirs.
+const AGENTS: &str = "agent";
 
 /// How long the end of the process waits for the last lines.
 const LAST_LINES: Duration = Duration::from_secs(1);
@@ -28,7 +30,10 @@ const LAST_LINES: Duration = Duration::from_secs(1);
 pub(crate) struct Log(Sender);
 
 enum Entry {
-    Line(Vec<u8>),
+    Line {
+        text: Vec<u8>,
+        of_agent: bool,
+    },
     /// All before it is written when the other end is dropped.
     End(SyncSender<()>),
 }
@@ -37,20 +42,72 @@ enum Entry {
 #[derive(Clone)]
 struct Sender {
     entries: SyncSender<Entry>,
-    waiting: Arc<AtomicUsize>,
-    dropped: Arc<AtomicU64>,
+    waiting: Arc<Waiting>,
+    dropped: IntCounter,
+}
+
+/// What waits to be written.
+#[derive(Default)]
+struct Waiting {
+    all: Amount,
+    of_agents: Amount,
+}
+
+#[derive(Default)]
+struct Amount {
+    lines: AtomicUsize,
+    bytes: AtomicUsize,
+}
+
+impl Amount {
+    /// False if there is no room for another line.
+    fn add(&self, bytes: usize, share: usize) -> bool {
+        let lines = self.lines.fetch_add(1, Ordering::Relaxed) + 1;
+        let all = self.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        let has_room = lines <= LINES / share && all <= BYTES / share;
+        if !has_room {
+            self.remove(bytes);
+        }
+        has_room
+    }
+
+    fn remove(&self, bytes: usize) {
+        self.lines.fetch_sub(1, Ordering::Relaxed);
+        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+impl Waiting {
+    fn add(&self, bytes: usize, of_agent: bool) -> bool {
+        if of_agent && !self.of_agents.add(bytes, 2) {
+            return false;
+        }
+        let has_room = self.all.add(bytes, 1);
+        if of_agent && !has_room {
+            self.of_agents.remove(bytes);
+        }
+        has_room
+    }
+
+    fn remove(&self, bytes: usize, of_agent: bool) {
+        self.all.remove(bytes);
+        if of_agent {
+            self.of_agents.remove(bytes);
+        }
+    }
+}
+
+/// Writes one line.
+struct Line<'a> {
+    sender: &'a Sender,
+    of_agent: bool,
 }
 
 impl Log {
     /// # Errors
     /// When there are no more threads.
     pub(crate) fn start(format: LogFormat) -> io::Result<Self> {
-        let (sender, receiver) = sync_channel(LINES);
-        let sender = Sender {
-            entries: sender,
-            waiting: Arc::default(),
-            dropped: Arc::default(),
-        };
+        let (sender, receiver) = Sender::new();
         let waiting = Arc::clone(&sender.waiting);
         std::thread::Builder::new()
             .name("log".into())
@@ -58,10 +115,9 @@ impl Log {
         let filter = EnvFilter::builder()
             .with_default_directive(LevelFilter::INFO.into())
             .from_env_lossy();
-        let writer = sender.clone();
         let log = tracing_subscriber::fmt()
             .with_env_filter(filter)
-            .with_writer(move || writer.clone())
+            .with_writer(sender.clone())
             .with_ansi(io::stderr().is_terminal());
         match format {
             LogFormat::Text => log.init(),
@@ -71,15 +127,8 @@ impl Log {
     }
 
     /// How many lines were dropped because the reader was too slow.
-    pub(crate) fn dropped(&self) -> prometheus::Result<impl Collector + 'static> {
-        let opts = Opts::new(
-            "dormouse_log_dropped_total",
-            "Lines of the log that were dropped, because whoever reads it is too slow",
-        );
-        Ok(Dropped {
-            lines: Arc::clone(&self.0.dropped),
-            counter: IntCounter::with_opts(opts)?,
-        })
+    pub(crate) fn dropped(&self) -> IntCounter {
+        self.0.dropped.clone()
     }
 }
 
@@ -96,33 +145,80 @@ impl Drop for Log {
 /// Behind those who answer requests: an agent that floods its log must not take their time.
 const NICE: i32 = 10;
 
-fn write(entries: &Receiver<Entry>, waiting: &AtomicUsize) {
+fn write(entries: &Receiver<Entry>, waiting: &Waiting) {
     // On Linux this is the priority of the thread that asks, not of its process. Without it all works, too.
     let _as_before = setpriority_process(None, NICE);
     let mut stderr = io::stderr();
     for entry in entries {
         match entry {
-            Entry::Line(line) => {
+            Entry::Line { text, of_agent } => {
                 // There is nowhere to say that it failed.
-                drop(stderr.write_all(&line));
-                waiting.fetch_sub(line.len(), Ordering::Relaxed);
+                drop(stderr.write_all(&text));
+                waiting.remove(text.len(), of_agent);
             }
             Entry::End(end) => drop(end),
         }
     }
 }
 
-impl Write for Sender {
+impl Sender {
+    fn new() -> (Self, Receiver<Entry>) {
+        // One place more, for the end.
+        let (entries, receiver) = sync_channel(LINES + 1);
+        let opts = Opts::new(
+            "dormouse_log_dropped_total",
+            "Lines of the log that were dropped, because whoever reads it is too slow",
+        );
+        let sender = Self {
+            entries,
+            waiting: Arc::default(),
+            dropped: IntCounter::with_opts(opts).expect("the name is constant and valid"),
+        };
+        (sender, receiver)
+    }
+
+    fn line(&self, of_agent: bool) -> Line<'_> {
+        Line {
+            sender: self,
+            of_agent,
+        }
+    }
+}
+
+impl<'a> MakeWriter<'a> for Sender {
+    type Writer = Line<'a>;
+
+    fn make_writer(&'a self) -> Line<'a> {
+        self.line(false)
+    }
+
+    fn make_writer_for(&'a self, event: &Metadata<'_>) -> Line<'a> {
+        self.line(event.target() == AGENTS)
+    }
+}
+
+impl Write for Line<'_> {
     /// An event is one write.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        let before = self.waiting.fetch_add(line.len(), Ordering::Relaxed);
-        let has_room = before + line.len() <= BYTES;
-        let sent = has_room && self.entries.try_send(Entry::Line(line.to_vec())).is_ok();
-        if !sent {
-            self.waiting.fetch_sub(line.len(), Ordering::Relaxed);
-            self.dropped.fetch_add(1, Ordering::Relaxed);
+        let Sender {
+            entries,
+            waiting,
+            dropped,
+        } = self.sender;
+        let (bytes, of_agent) = (line.len(), self.of_agent);
+        if !waiting.add(bytes, of_agent) {
+            dropped.inc();
+            return Ok(bytes);
         }
-        Ok(line.len())
+        let entry = Entry::Line {
+            text: line.to_vec(),
+            of_agent,
+        };
+        if entries.try_send(entry).is_err() {
+            waiting.remove(bytes, of_agent);
+            dropped.inc();
+        }
+        Ok(bytes)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -130,20 +226,43 @@ impl Write for Sender {
     }
 }
 
-struct Dropped {
-    lines: Arc<AtomicU64>,
-    counter: IntCounter,
-}
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
 
-impl Collector for Dropped {
-    fn desc(&self) -> Vec<&Desc> {
-        self.counter.desc()
+    #[test]
+    fn a_flood_of_agents_leaves_the_server_its_half() {
+        let (sender, receiver) = Sender::new();
+        for _ in 0..2 * LINES {
+            sender.line(true).write_all(b"agent\n").unwrap();
+        }
+        assert_eq!(sender.dropped.get(), (LINES + LINES / 2) as u64);
+        for _ in 0..LINES {
+            sender.line(false).write_all(b"server\n").unwrap();
+        }
+        assert_eq!(sender.dropped.get(), 2 * LINES as u64);
+        let waiting: Vec<Entry> = receiver.try_iter().collect();
+        let of = |agents| {
+            let of = |entry: &&Entry| matches!(entry, Entry::Line { of_agent, .. } if *of_agent == agents);
+            waiting.iter().filter(of).count()
+        };
+        assert_eq!((of(true), of(false)), (LINES / 2, LINES / 2));
     }
 
-    fn collect(&self) -> Vec<MetricFamily> {
-        let lines = self.lines.load(Ordering::Relaxed);
-        self.counter
-            .inc_by(lines.saturating_sub(self.counter.get()));
-        self.counter.collect()
+    #[test]
+    fn long_lines_of_agents_leave_it_its_half_of_the_bytes() {
+        let (sender, _receiver) = Sender::new();
+        let long = vec![b'x'; BYTES / 4];
+        for _ in 0..8 {
+            sender.line(true).write_all(&long).unwrap();
+        }
+        assert_eq!(sender.dropped.get(), 6);
+        for _ in 0..2 {
+            sender.line(false).write_all(&long).unwrap();
+        }
+        assert_eq!(sender.dropped.get(), 6);
+        sender.line(false).write_all(b"x").unwrap();
+        assert_eq!(sender.dropped.get(), 7, "all of it is taken");
     }
 }

@@ -103,7 +103,7 @@ async fn run(config: Config, store: &Store, log: &Log) -> anyhow::Result<()> {
     let listener = listen(config.listen).await?;
     let address = listener.local_addr()?;
     let metrics = prometheus::Registry::new();
-    metrics.register(Box::new(log.dropped()?))?;
+    metrics.register(Box::new(log.dropped()))?;
     let services = config.services;
     register(&services, &config.scheduler.egress, &metrics)?;
     let scheduler = Scheduler::new(config.scheduler, Arc::clone(&store.modules), &metrics)?;

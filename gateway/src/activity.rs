@@ -64,7 +64,7 @@ fn record(record: &LogRecord) -> Value {
     })
 }
 
-fn number(query: Option<&str>, name: &str) -> Result<Option<u64>, ApiError> {
+pub(crate) fn number(query: Option<&str>, name: &str) -> Result<Option<u64>, ApiError> {
     let Some(text) = uri::parameter(query, name) else {
         return Ok(None);
     };

@@ -1,6 +1,7 @@
 //! Finding agents: the list with its search, and the AI Catalog of all of them. Both walk the
 //! registry by name, a bounded piece at a time.
 
+use crate::activity;
 use crate::auth::Door;
 use crate::document::Document;
 use crate::errors::ApiError;
@@ -43,7 +44,7 @@ struct Search {
 
 /// `GET /v1/agents`.
 pub(crate) async fn agents(shared: &Shared, query: Option<&str>) -> Result<Reply, ApiError> {
-    let (after, limit) = page(query);
+    let (after, limit) = page(query)?;
     let search = Search::new(query)?;
     let registry = Arc::clone(&shared.registry);
     let (found, next) = blocking(move || find(&*registry, after, limit, &search)).await?;
@@ -60,7 +61,7 @@ pub(crate) async fn agents(shared: &Shared, query: Option<&str>) -> Result<Reply
 /// `GET /.well-known/ai-catalog.json`. A catalogue that is too long for one document ends with a
 /// nested one, which goes on.
 pub(crate) async fn ai_catalog(shared: &Shared, parts: &Parts) -> Result<Reply, ApiError> {
-    let (after, limit) = page(parts.uri.query());
+    let (after, limit) = page(parts.uri.query())?;
     let registry = Arc::clone(&shared.registry);
     let everything = Search::default();
     let (found, next) = blocking(move || find(&*registry, after, limit, &everything)).await?;
@@ -107,10 +108,12 @@ fn catalog_entry(url: &str, record: &AgentRecord) -> Value {
     entry
 }
 
-fn page(query: Option<&str>) -> (Option<String>, usize) {
+fn page(query: Option<&str>) -> Result<(Option<String>, usize), ApiError> {
     let after = uri::parameter(query, "after").map(|after| after.into_owned());
-    let limit = uri::parameter(query, "limit").and_then(|limit| limit.parse().ok());
-    (after, limit.unwrap_or(MAX_PAGE).clamp(1, MAX_PAGE))
+    let limit = activity::number(query, "limit")?.map_or(MAX_PAGE, |limit| {
+        usize::try_from(limit).map_or(MAX_PAGE, |limit| limit.clamp(1, MAX_PAGE))
+    });
+    Ok((after, limit))
 }
 
 /// Up to `limit` agents that match, and the name after which the next answer begins.

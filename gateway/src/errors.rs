@@ -168,7 +168,7 @@ impl From<Denied> for A2aError {
     fn from(denied: Denied) -> Self {
         let kind = match denied {
             Denied::Missing | Denied::Invalid => Kind::Unauthenticated,
-            Denied::Lacks(_) => Kind::PermissionDenied,
+            Denied::Lacks(_) | Denied::Foreign(_) => Kind::PermissionDenied,
         };
         Self::new(kind, denied.sentence())
     }
@@ -241,6 +241,7 @@ impl From<Denied> for ApiError {
         let (status, code) = match denied {
             Denied::Missing | Denied::Invalid => (StatusCode::UNAUTHORIZED, "unauthenticated"),
             Denied::Lacks(_) => (StatusCode::FORBIDDEN, "permission_denied"),
+            Denied::Foreign(_) => (StatusCode::FORBIDDEN, "foreign_request"),
         };
         Self::new(status, code, denied.sentence())
     }

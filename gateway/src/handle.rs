@@ -75,10 +75,8 @@ pub(crate) async fn handle(
     let (parts, body) = request.into_parts();
     let path = uri::decode(parts.uri.path());
     let route = route(&path);
-    let caller = match shared
-        .auth
-        .admit(&parts.headers, auth::need(face, &route, &parts.method))
-    {
+    let need = auth::need(face, &route, &parts.method);
+    let caller = match shared.auth.admit(&parts.uri, &parts.headers, need) {
         Ok(caller) => caller,
         Err(denied) => return Box::pin(refuse(&shared, &route, denied, &parts, body)).await,
     };
@@ -203,9 +201,11 @@ async fn refuse(
         Route::Grpc(_) if grpc::is_grpc(&parts.headers) => grpc::refusal(&error),
         _ => ApiError::from(denied).reply(),
     };
-    let challenge = HeaderValue::try_from(denied.challenge());
-    let challenge = challenge.expect("a challenge is made of plain words");
-    reply.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+    if let Some(challenge) = denied.challenge() {
+        let challenge = HeaderValue::try_from(challenge);
+        let challenge = challenge.expect("a challenge is made of plain words");
+        reply.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+    }
     shared
         .metrics
         .platform

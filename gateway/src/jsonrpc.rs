@@ -15,8 +15,10 @@ use crate::trace;
 use crate::validate::{self, GetParameters, ListParameters};
 use a2a::methods;
 use a2a::{CancelTaskRequest, SubscribeToTaskRequest};
+use hyper::StatusCode;
+use hyper::header::CONTENT_TYPE;
 use hyper::http::request::Parts;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use serde_json::error::Category;
 use serde_json::value::RawValue;
@@ -29,12 +31,17 @@ use std::time::Instant;
 struct Envelope<'a> {
     #[serde(borrow)]
     jsonrpc: Cow<'a, str>,
-    #[serde(borrow, default)]
+    /// `None`: a notification. `null` is an id, if a bad one.
+    #[serde(borrow, default, deserialize_with = "present")]
     id: Option<&'a RawValue>,
     #[serde(borrow)]
     method: Cow<'a, str>,
     #[serde(borrow, default)]
     params: Option<&'a RawValue>,
+}
+
+fn present<'a, D: Deserializer<'a>>(deserializer: D) -> Result<Option<&'a RawValue>, D::Error> {
+    <&RawValue>::deserialize(deserializer).map(Some)
 }
 
 /// The id of an answer to whom nobody can say.
@@ -51,7 +58,8 @@ pub(crate) async fn answer(
     let mut operation = Operation::Unknown;
     let (reply, code) = match serve(shared, caller, agent, parts, body, &mut operation).await {
         Ok(reply) => (reply, "ok"),
-        Err((id, error)) => (refusal(&id, &error), error.kind.code()),
+        Err((Some(id), error)) => (refusal(&id, &error), error.kind.code()),
+        Err((None, error)) => (silence(), error.kind.code()),
     };
     agent.metrics.observe(operation, code, started);
     trace::note(parts, Some(&agent.version.agent), operation, code);
@@ -67,7 +75,14 @@ pub(crate) fn refusal(id: &str, error: &A2aError) -> Reply {
     respond::full(error.rpc_status(), respond::JSON, body)
 }
 
-/// The error comes with the id to answer to.
+/// What a notification is answered with, whatever comes of it (JSON-RPC 2.0 §4.1).
+fn silence() -> Reply {
+    let mut reply = respond::full(StatusCode::NO_CONTENT, respond::JSON, "");
+    reply.headers_mut().remove(CONTENT_TYPE);
+    reply
+}
+
+/// The error comes with the id to answer to; a notification has none.
 async fn serve(
     shared: &Shared,
     caller: &Caller,
@@ -75,8 +90,8 @@ async fn serve(
     parts: &Parts,
     body: Payload,
     operation: &mut Operation,
-) -> Result<Reply, (String, A2aError)> {
-    let nameless = |error: A2aError| (NULL.to_owned(), error);
+) -> Result<Reply, (Option<String>, A2aError)> {
+    let nameless = |error: A2aError| (Some(NULL.to_owned()), error);
     if !negotiate::is_json(&parts.headers) {
         let error = A2aError::new(
             Kind::ContentTypeNotSupported,
@@ -89,25 +104,25 @@ async fn serve(
         .read(&shared.config, limit)
         .await
         .map_err(|error| nameless(error.into()))?;
-    let envelope = envelope(&body)?;
-    let id = envelope.id.map_or(NULL, RawValue::get);
-    let named = |error| (id.to_owned(), error);
+    let envelope = envelope(&body).map_err(|(id, error)| (Some(id), error))?;
+    let id = envelope.id.map(RawValue::get);
+    let named = |error| (id.map(str::to_owned), error);
     negotiate::version(&parts.headers, parts.uri.query()).map_err(named)?;
     let extensions =
         negotiate::extensions(&parts.headers, &agent.definition.extensions).map_err(named)?;
-    let seen = validate::last_event_id(&parts.headers).map_err(named)?;
     let mut request = decode(&envelope).map_err(named)?;
     let activated = negotiate::named(&extensions);
     request.activate(extensions, trace::of(parts));
-    request.go_on(seen);
+    validate::go_on(&mut request, &parts.headers).map_err(named)?;
     *operation = request.operation();
     let performed = shared.operations.perform(caller, agent, request).await;
-    let mut reply = match performed.map_err(named)? {
-        Answer::Stream(opening) => {
+    let mut reply = match (id, performed.map_err(named)?) {
+        (None, _) => silence(),
+        (Some(id), Answer::Stream(opening)) => {
             let framing = Framing::Rpc { id: id.into() };
             sse::reply(*opening, framing, shared.stream_rules.clone())
         }
-        answer => success(id, &answer),
+        (Some(id), answer) => success(id, &answer),
     };
     negotiate::announce(activated, &mut reply);
     Ok(reply)
@@ -120,7 +135,7 @@ fn success(id: &str, answer: &Answer) -> Reply {
     body.extend_from_slice(b",\"result\":");
     serde_json::to_writer(&mut body, answer).expect("A2A types have string keys only");
     body.push(b'}');
-    respond::full(hyper::StatusCode::OK, respond::JSON, body)
+    respond::full(StatusCode::OK, respond::JSON, body)
 }
 
 fn envelope(body: &[u8]) -> Result<Envelope<'_>, (String, A2aError)> {
@@ -144,7 +159,7 @@ fn envelope(body: &[u8]) -> Result<Envelope<'_>, (String, A2aError)> {
             }
             Ok(envelope)
         }
-        Err(error) if error.classify() == Category::Data => {
+        Err(error) if error.classify() == Category::Data || validate::is_json(body) => {
             let sentence = format!("the body is not one JSON-RPC 2.0 request: {error}");
             Err(invalid(&salvaged_id(body), &sentence))
         }
@@ -182,7 +197,7 @@ fn decode(envelope: &Envelope<'_>) -> Result<Request, A2aError> {
     } else {
         params.as_bytes()
     };
-    let request = match &*envelope.method {
+    match &*envelope.method {
         methods::SEND_MESSAGE => validate::send(params).map(Request::Send),
         methods::SEND_STREAMING_MESSAGE => validate::send(params).map(Request::Stream),
         methods::GET_TASK => validate::decode(params).and_then(|request: GetParameters| {
@@ -216,12 +231,7 @@ fn decode(envelope: &Envelope<'_>) -> Result<Request, A2aError> {
             Kind::MethodNotFound,
             format!("A2A 1.0 has no method {method:?}"),
         )),
-    };
-    request.map_err(|error| match error.kind {
-        // The envelope was JSON, so what is in it is too: nested too deeply, then.
-        Kind::Parse => A2aError::params(error.sentence),
-        _ => error,
-    })
+    }
 }
 
 #[cfg(test)]

@@ -102,13 +102,25 @@ pub(crate) fn is_json(headers: &HeaderMap) -> bool {
     })
 }
 
-/// Whether the client names the media type of A2A's own JSON (A2A 1.0 §11.2).
+/// Whether the client names the media type of A2A's own JSON (A2A 1.0 §11.2), and does not refuse it.
 pub(crate) fn wants_a2a_json(headers: &HeaderMap) -> bool {
     [CONTENT_TYPE, ACCEPT]
         .iter()
         .flat_map(|name| headers.get_all(name))
         .filter_map(|value| value.to_str().ok())
-        .any(|value| value.contains("application/a2a+json"))
+        .flat_map(|value| value.split(','))
+        .any(|range| {
+            let mut pieces = range.split(';').map(str::trim);
+            let essence = pieces.next().unwrap_or_default();
+            essence.eq_ignore_ascii_case("application/a2a+json") && !pieces.any(is_refusal)
+        })
+}
+
+/// A weight of nothing: `q=0` (RFC 9110 §12.4.2).
+fn is_refusal(parameter: &str) -> bool {
+    parameter.split_once('=').is_some_and(|(name, weight)| {
+        name.trim().eq_ignore_ascii_case("q") && weight.trim().parse() == Ok(0.0)
+    })
 }
 
 fn is_number(text: &str) -> bool {
@@ -159,6 +171,15 @@ mod tests {
             ACCEPT,
             "application/a2a+json, */*"
         )));
-        assert!(!wants_a2a_json(&headers(ACCEPT, "application/json")));
+        for (accept, wants) in [
+            ("Application/A2A+JSON", true),
+            ("text/plain;q=0, application/a2a+json ; q=0.5", true),
+            ("application/a2a+json;q=0", false),
+            ("application/json, application/a2a+json; Q=0.000", false),
+            ("application/a2a+jsonp", false),
+            ("application/json", false),
+        ] {
+            assert_eq!(wants_a2a_json(&headers(ACCEPT, accept)), wants, "{accept}");
+        }
     }
 }

@@ -74,7 +74,6 @@ async fn serve(
     check_method(path, &parts.method, parts.uri.path())?;
     negotiate::version(&parts.headers, parts.uri.query())?;
     let extensions = negotiate::extensions(&parts.headers, &agent.definition.extensions)?;
-    let seen = validate::last_event_id(&parts.headers)?;
     let body = if has_body(path, &parts.method) {
         body.read(&shared.config, shared.config.max_request_bytes)
             .await?
@@ -84,7 +83,7 @@ async fn serve(
     let mut request = decode(path, &parts.method, parts.uri.query(), &body)?;
     let activated = negotiate::named(&extensions);
     request.activate(extensions, trace::of(parts));
-    request.go_on(seen);
+    validate::go_on(&mut request, &parts.headers)?;
     *operation = request.operation();
     let mut reply = match shared.operations.perform(caller, agent, request).await? {
         Answer::Stream(opening) => sse::reply(*opening, Framing::Bare, shared.stream_rules.clone()),

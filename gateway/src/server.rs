@@ -103,7 +103,7 @@ impl Gateway {
             uploads: Semaphore::new(config.max_uploads),
             changes: Mutex::new(()),
             filters,
-            auth: Auth::new(config.without_tokens, &*store.tokens)?,
+            auth: Auth::new(&config, &*store.tokens)?,
             token_changes: Arc::default(),
             started_ms: now_ms(),
             draining: CancellationToken::new(),
@@ -139,6 +139,9 @@ impl Gateway {
     /// holds the store any more.
     pub async fn run(self, listener: TcpListener, shutdown: impl Future<Output = ()>) {
         let shared = Arc::new(self.shared);
+        if let Ok(address) = listener.local_addr() {
+            shared.auth.site.listens_on(address.ip());
+        }
         let public = Server::new(&shared, Face::Public);
         let metrics = Server::new(&shared, Face::Metrics);
         let mut serving_metrics = pin!(async {

@@ -2,19 +2,18 @@
 
 use crate::errors::{A2aError, Kind};
 use crate::filters;
-use crate::ops::{ListRequest, SendRequest};
-use base64::alphabet;
-use base64::engine::{DecodePaddingMode, Engine, GeneralPurpose, GeneralPurposeConfig};
+use crate::ops::{ListRequest, Request, SendRequest};
 use dormouse_services::TaskFilter;
-use dormouse_services::model::{
-    Extension, Message, Metadata, Part, PartContent, Role, TaskState, Timestamp,
-};
+use dormouse_services::model::{Extension, Message, Metadata, Role, TaskState, Timestamp};
 use hyper::HeaderMap;
-use serde::de::{DeserializeOwned, Error as _};
-use serde::{Deserialize, Deserializer};
+use message::WireMessage;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use serde_json::error::Category;
+use serde_json::value::RawValue;
 
+mod message;
 pub(crate) mod push;
 
 /// The extension of this platform that every agent has: a message whose metadata has
@@ -22,6 +21,9 @@ pub(crate) mod push;
 const IDEMPOTENCY: &str = "urn:dormouse:idempotency:v1";
 const IDEMPOTENCY_KEY: &str = "urn:dormouse:idempotency:v1/key";
 const MAX_KEY_BYTES: usize = 256;
+
+/// Where a guest finds `acceptedOutputModes` of the request's configuration, in the request's metadata.
+const ACCEPTED_OUTPUT_MODES: &str = "acceptedOutputModes";
 
 /// How cards declare it.
 pub(crate) fn idempotency() -> Extension {
@@ -50,10 +52,19 @@ pub(crate) fn decode<T: DeserializeOwned>(json: &[u8]) -> Result<T, A2aError> {
     if json.trim_ascii_start().first() == Some(&b'[') {
         return Err(A2aError::params("the request must be a JSON object"));
     }
-    serde_json::from_slice(json).map_err(|error| match error.classify() {
-        Category::Data => A2aError::params(format!("the request is not valid: {error}")),
-        _ => A2aError::new(Kind::Parse, format!("the request is not JSON: {error}")),
+    serde_json::from_slice(json).map_err(|error| {
+        // JSON has numbers, texts and depths that no value here has.
+        if error.classify() == Category::Data || is_json(json) {
+            A2aError::params(format!("the request is not valid: {error}"))
+        } else {
+            A2aError::new(Kind::Parse, format!("the request is not JSON: {error}"))
+        }
     })
+}
+
+/// Whether it follows the grammar.
+pub(crate) fn is_json(bytes: &[u8]) -> bool {
+    serde_json::from_slice::<&RawValue>(bytes).is_ok()
 }
 
 /// A SendMessageRequest.
@@ -76,6 +87,11 @@ pub(crate) fn sent(
     let mut message = checked(message)?;
     filters::strip(&mut message.metadata);
     filters::strip(&mut metadata);
+    let accepted = configuration.accepted_output_modes.unwrap_or_default();
+    if !accepted.is_empty() {
+        let metadata = metadata.get_or_insert_default();
+        metadata.insert(ACCEPTED_OUTPUT_MODES.to_owned(), accepted.into());
+    }
     Ok(Box::new(SendRequest {
         chain: None,
         trace: None,
@@ -103,17 +119,33 @@ pub(crate) fn idempotency_key(message: &Message) -> Result<Option<String>, A2aEr
     }
 }
 
-/// Where a client says which event it has seen: the header of server-sent events.
-pub(crate) fn last_event_id(headers: &HeaderMap) -> Result<Option<u64>, A2aError> {
+/// Takes in which event a client has seen, as the header of server-sent events says it. It means something to streams
+/// only.
+///
+/// # Errors
+/// InvalidParams if it is no number of an event, and for a stream that a message begins: clients send it when they
+/// connect again by themselves, and the message would be run twice.
+pub(crate) fn go_on(request: &mut Request, headers: &HeaderMap) -> Result<(), A2aError> {
     let Some(value) = headers.get("last-event-id").filter(|id| !id.is_empty()) else {
-        return Ok(None);
+        return Ok(());
     };
-    let id = value
-        .to_str()
-        .ok()
-        .and_then(|text| text.trim().parse().ok());
-    id.map(Some)
-        .ok_or_else(|| A2aError::params("Last-Event-ID is not an id of this server's events"))
+    match request {
+        Request::Stream(_) => Err(A2aError::params(
+            "a message begins a stream and does not resume one, so it is not taken with Last-Event-ID: go on with \
+             SubscribeToTask (tasks/{id}:subscribe), or leave the header out to send the message again",
+        )),
+        Request::Subscribe { after, .. } => {
+            let seen = value.to_str().ok();
+            *after = seen.and_then(|text| text.trim().parse().ok());
+            match after {
+                Some(_) => Ok(()),
+                None => Err(A2aError::params(
+                    "Last-Event-ID is not an id of this server's events",
+                )),
+            }
+        }
+        _ => Ok(()),
+    }
 }
 
 /// GetTaskRequest. Here and below: ProtoJSON takes a field by its name in the proto, too.
@@ -230,122 +262,15 @@ pub(crate) struct WireConfiguration {
     pub(crate) history_length: Option<i32>,
     #[serde(default, alias = "return_immediately")]
     pub(crate) return_immediately: Option<bool>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct WireMessage {
-    #[serde(alias = "message_id")]
-    message_id: String,
-    #[serde(default, alias = "context_id")]
-    context_id: Option<String>,
-    #[serde(default, alias = "task_id")]
-    task_id: Option<String>,
-    role: Role,
-    parts: Vec<StrictPart>,
-    #[serde(default)]
-    metadata: Option<Metadata>,
-    #[serde(default)]
-    extensions: Option<Vec<String>>,
-    #[serde(default, alias = "reference_task_ids")]
-    reference_task_ids: Option<Vec<String>>,
-}
-
-impl From<WireMessage> for Message {
-    fn from(wire: WireMessage) -> Self {
-        Self {
-            message_id: wire.message_id,
-            context_id: wire.context_id,
-            task_id: wire.task_id,
-            role: wire.role,
-            parts: wire
-                .parts
-                .into_iter()
-                .map(|StrictPart(part)| part)
-                .collect(),
-            metadata: wire.metadata,
-            extensions: wire.extensions,
-            reference_task_ids: wire.reference_task_ids,
-        }
-    }
-}
-
-/// A part with exactly one content member, as the oneof of a2a.proto demands.
-struct StrictPart(Part);
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct WirePart {
-    #[serde(default)]
-    text: Option<String>,
-    #[serde(default)]
-    raw: Option<String>,
-    #[serde(default)]
-    url: Option<String>,
-    #[serde(default, deserialize_with = "present")]
-    data: Option<Value>,
-    #[serde(default)]
-    filename: Option<String>,
-    #[serde(default, alias = "media_type")]
-    media_type: Option<String>,
-    #[serde(default)]
-    metadata: Option<Metadata>,
-}
-
-/// `null` is a value of `data`, not its absence.
-fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
-    Value::deserialize(deserializer).map(Some)
-}
-
-impl<'de> Deserialize<'de> for StrictPart {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let wire = WirePart::deserialize(deserializer)?;
-        let members = usize::from(wire.text.is_some())
-            + usize::from(wire.raw.is_some())
-            + usize::from(wire.url.is_some())
-            + usize::from(wire.data.is_some());
-        if members != 1 {
-            return Err(D::Error::custom(format!(
-                "a part has exactly one of text, raw, url and data, but this one has {members}"
-            )));
-        }
-        let content = if let Some(text) = wire.text {
-            PartContent::Text(text)
-        } else if let Some(raw) = wire.raw {
-            PartContent::Raw(base64(&raw).map_err(D::Error::custom)?)
-        } else if let Some(url) = wire.url {
-            PartContent::Url(url)
-        } else {
-            PartContent::Data(wire.data.unwrap_or_default())
-        };
-        Ok(Self(Part {
-            content,
-            // An empty text is none, as in protobuf.
-            filename: wire.filename.filter(|name| !name.is_empty()),
-            media_type: wire.media_type.filter(|kind| !kind.is_empty()),
-            metadata: wire.metadata,
-        }))
-    }
-}
-
-/// ProtoJSON takes the standard and the URL-safe alphabet, with and without padding.
-fn base64(text: &str) -> Result<Vec<u8>, base64::DecodeError> {
-    const LENIENT: GeneralPurposeConfig =
-        GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
-    const STANDARD: GeneralPurpose = GeneralPurpose::new(&alphabet::STANDARD, LENIENT);
-    const URL_SAFE: GeneralPurpose = GeneralPurpose::new(&alphabet::URL_SAFE, LENIENT);
-    let engine = if text.contains(['-', '_']) {
-        &URL_SAFE
-    } else {
-        &STANDARD
-    };
-    engine.decode(text)
+    #[serde(default, alias = "accepted_output_modes")]
+    pub(crate) accepted_output_modes: Option<Vec<String>>,
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
+    use dormouse_services::model::{Part, PartContent};
     use serde_json::json;
 
     fn message(change: impl FnOnce(&mut Value)) -> Result<Box<SendRequest>, A2aError> {

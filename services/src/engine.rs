@@ -109,6 +109,14 @@ pub struct NewTask {
     pub message: Message,
 }
 
+/// What of a task never changes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Begun {
+    pub version: u32,
+    pub skill: String,
+    pub context: String,
+}
+
 /// A waiting task that has been given its input and now needs a call.
 pub struct Continuation {
     pub call: Call,
@@ -341,14 +349,18 @@ impl TaskEngine {
         })
     }
 
-    /// The skill that a task began with.
+    /// What stays as it was when the task began.
     ///
     /// # Errors
     /// NotFound.
-    pub async fn skill_of(&self, scope: &TaskScope, id: &str) -> Result<String, TaskError> {
+    pub async fn begun_as(&self, scope: &TaskScope, id: &str) -> Result<Begun, TaskError> {
         let live = self.0.find(scope, id).await?;
-        let skill = live.log().head.skill.clone();
-        Ok(skill)
+        let head = &live.log().head;
+        Ok(Begun {
+            version: head.version,
+            skill: head.skill.clone(),
+            context: head.context.clone(),
+        })
     }
 
     /// The task with its whole history.

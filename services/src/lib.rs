@@ -36,7 +36,7 @@ pub use call::{Call, Settled};
 pub use chooser::{Choice, Chooser, MAX_SHOWN};
 pub use desk::{Desk, ServiceError, Services};
 pub use engine::{
-    Along, Continuation, Listing, NewTask, TaskEngine, TaskFilter, TaskLimits, TaskScope,
+    Along, Begun, Continuation, Listing, NewTask, TaskEngine, TaskFilter, TaskLimits, TaskScope,
 };
 pub use error::TaskError;
 pub use grants::{Grants, Origin, Service};

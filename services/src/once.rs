@@ -5,7 +5,7 @@ use crate::engine::{TaskEngine, TaskScope, blocking};
 use crate::error::TaskError;
 use crate::model::Message;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use tokio::sync::{Mutex, OwnedMutexGuard};
@@ -25,6 +25,7 @@ pub enum Attempt {
 pub struct Once {
     key: Vec<u8>,
     digest: String,
+    skill: Option<Value>,
     _turn: OwnedMutexGuard<()>,
 }
 
@@ -43,27 +44,32 @@ struct Record {
     task: String,
     /// Of the message, so that a key used for two messages is noticed.
     digest: String,
+    /// What the message said of the skill; filters may have changed it before the task began.
+    #[serde(default)]
+    skill: Option<Value>,
 }
 
 impl Once {
     /// The entry of state that makes a task this key's.
     pub(crate) fn entry(&self, task: &str) -> (Vec<u8>, Option<Vec<u8>>) {
-        let record = json!({"task": task, "digest": self.digest});
+        let record = json!({"task": task, "digest": self.digest, "skill": self.skill});
         (self.key.clone(), Some(record.to_string().into_bytes()))
     }
 }
 
 impl TaskEngine {
     /// Whether a message with this key was sent before. Waits while another send with the key
-    /// finds out the same. `key` is the client's own and means nothing in another scope.
+    /// finds out the same. `key` is the client's own and means nothing in another scope. `skill` is what the client
+    /// says of the skill.
     ///
     /// # Errors
-    /// KeyReused if the key stood for another message; Store.
+    /// KeyReused if the key stood for another message, or one for another context or skill; Store.
     pub async fn once(
         &self,
         scope: &TaskScope,
         key: &str,
         message: &Message,
+        skill: Option<&Value>,
     ) -> Result<Attempt, TaskError> {
         let key = state_key(scope, key);
         let mut hasher = DefaultHasher::new();
@@ -77,12 +83,42 @@ impl TaskEngine {
             return Ok(Attempt::First(Once {
                 key,
                 digest,
+                skill: skill.cloned(),
                 _turn: turn,
             }));
         };
         let record: Record = serde_json::from_slice(&stored)?;
-        if record.digest == digest {
-            Ok(Attempt::Repeated(record.task))
+        if record.digest != digest {
+            return Err(TaskError::KeyReused);
+        }
+        self.is_repeated(scope, &record, message, skill).await?;
+        Ok(Attempt::Repeated(record.task))
+    }
+
+    /// What is named again must be what the first led to (A2A 1.0 §3.4.1); what is left out is not said to be another.
+    async fn is_repeated(
+        &self,
+        scope: &TaskScope,
+        record: &Record,
+        message: &Message,
+        skill: Option<&Value>,
+    ) -> Result<(), TaskError> {
+        let context = message.context_id.as_ref();
+        // That of a task that goes on is the task's, whatever the message says.
+        let skill = skill.filter(|_| message.task_id.is_none());
+        if context.is_none() && skill.is_none() {
+            return Ok(());
+        }
+        let live = self.0.find(scope, &record.task).await?;
+        let head = &live.log().head;
+        let same_context = context.is_none_or(|context| *context == head.context);
+        let same_skill = match (skill, &record.skill) {
+            (Some(again), Some(first)) => again == first,
+            (Some(again), None) => again.as_str() == Some(&head.skill),
+            (None, _) => true,
+        };
+        if same_context && same_skill {
+            Ok(())
         } else {
             Err(TaskError::KeyReused)
         }

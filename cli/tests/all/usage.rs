@@ -17,7 +17,7 @@ fn wrong_arguments_exit_2() {
         &["serve", "--call-timeout", "0s"],
         &["rollback", "greeter", "first"],
         &["agents", "--server", "nowhere"],
-        &["agents", "--server", "https://example.com"],
+        &["agents", "--server", "ftp://example.com"],
         &["delete", "greeter", "--server", "http://127.0.0.1:9"],
         &["token"],
         &["token", "create", "ann"],

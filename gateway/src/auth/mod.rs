@@ -3,18 +3,20 @@
 
 mod api;
 mod scope;
+mod site;
 pub mod tokens;
 
 pub(crate) use api::answer;
 pub(crate) use scope::{Need, needed};
 
-use crate::config::WithoutTokens;
+use crate::config::{GatewayConfig, WithoutTokens};
 use crate::handle::Face;
 use arc_swap::ArcSwap;
 use dormouse_services::TaskScope;
 use dormouse_store::{Digest, StoreError, TokenRecord, TokenStore};
-use hyper::HeaderMap;
 use hyper::header::AUTHORIZATION;
+use hyper::{HeaderMap, Uri};
+use site::Site;
 use std::collections::HashMap;
 use std::sync::Arc;
 use tokens::{Scope, Scopes};
@@ -72,6 +74,8 @@ pub(crate) enum Denied {
     Invalid,
     /// Its token lacks this scope.
     Lacks(Scope),
+    /// No token is needed, and this has sent it.
+    Foreign(&'static str),
 }
 
 impl Denied {
@@ -84,19 +88,25 @@ impl Denied {
                 "the token is not valid here: it is unknown, revoked or expired".to_owned()
             }
             Self::Lacks(scope) => format!("the token lacks the scope {scope}"),
+            Self::Foreign(whose) => format!(
+                "this server has no tokens and takes requests from its own machine only, but this one is from {whose}: \
+                 create a token (`dormouse token create NAME --scope admin`), or start the server with --public-url \
+                 if that is its name"
+            ),
         }
     }
 
-    /// The value of `WWW-Authenticate` (RFC 6750 §3).
-    pub(crate) fn challenge(self) -> String {
+    /// The value of `WWW-Authenticate` (RFC 6750 §3), if a token helps.
+    pub(crate) fn challenge(self) -> Option<String> {
         let realm = r#"Bearer realm="dormouse""#;
-        match self {
+        Some(match self {
+            Self::Foreign(_) => return None,
             Self::Missing => realm.to_owned(),
             Self::Invalid => format!(r#"{realm}, error="invalid_token""#),
             Self::Lacks(scope) => {
                 format!(r#"{realm}, error="insufficient_scope", scope="{scope}""#)
             }
-        }
+        })
     }
 }
 
@@ -105,6 +115,7 @@ pub(crate) struct Auth {
     table: ArcSwap<Table>,
     without_tokens: WithoutTokens,
     anybody: Caller,
+    pub(crate) site: Site,
 }
 
 struct Table {
@@ -119,13 +130,11 @@ struct Known {
 }
 
 impl Auth {
-    pub(crate) fn new(
-        without_tokens: WithoutTokens,
-        store: &dyn TokenStore,
-    ) -> Result<Self, StoreError> {
+    pub(crate) fn new(config: &GatewayConfig, store: &dyn TokenStore) -> Result<Self, StoreError> {
         Ok(Self {
+            site: Site::new(&config.public_url),
             table: ArcSwap::from_pointee(Table::read(store)?),
-            without_tokens,
+            without_tokens: config.without_tokens,
             anybody: Caller {
                 principal: ANONYMOUS.into(),
                 scopes: Scopes::all(),
@@ -154,9 +163,18 @@ impl Auth {
     }
 
     /// Lets a request in, or says why not.
-    pub(crate) fn admit(&self, headers: &HeaderMap, need: Need) -> Result<Caller, Denied> {
+    pub(crate) fn admit(
+        &self,
+        uri: &Uri,
+        headers: &HeaderMap,
+        need: Need,
+    ) -> Result<Caller, Denied> {
+        if need == Need::Nothing {
+            return Ok(self.anybody.clone());
+        }
         let table = self.table.load();
-        if need == Need::Nothing || self.door_of(&table) == Door::Open {
+        if self.door_of(&table) == Door::Open {
+            self.site.check(uri, headers)?;
             return Ok(self.anybody.clone());
         }
         let caller = table.caller(headers)?;

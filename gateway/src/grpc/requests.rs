@@ -92,6 +92,7 @@ pub(super) fn send(request: pb::SendMessageRequest) -> Result<Box<SendRequest>, 
             task_push_notification_config: push.map(push::config),
             history_length: configuration.history_length,
             return_immediately: Some(configuration.return_immediately),
+            accepted_output_modes: Some(configuration.accepted_output_modes),
         },
     )
 }

@@ -10,6 +10,7 @@ mod read;
 mod send;
 mod skill;
 mod split;
+mod turn;
 
 pub(crate) use detached::Detached;
 pub(crate) use inside::TRACE;
@@ -112,13 +113,6 @@ impl Request {
                 config.traceparent = trace.as_ref().map(Trace::parent);
             }
             _ => {}
-        }
-    }
-
-    /// Says which event of a subscribed task the client has seen.
-    pub(crate) fn go_on(&mut self, seen: Option<u64>) {
-        if let Self::Subscribe { after, .. } = self {
-            *after = seen;
         }
     }
 

@@ -6,6 +6,7 @@ use super::{Operations, SendRequest, skill};
 use crate::agents::AgentEntry;
 use crate::auth::Caller;
 use crate::errors::A2aError;
+use dormouse_scheduler::Place;
 use dormouse_services::memory::rank;
 use dormouse_services::model::{Message, PartContent, SkillDefinition};
 use dormouse_services::{Choice, MAX_SHOWN};
@@ -27,22 +28,24 @@ const EMPTY_WORDS: [&str; 44] = [
 
 impl Operations {
     /// Has the model choose the skill of a new task, if there is a choice and the client has made none. What the model
-    /// does not decide is left to the words. It is not shown what filters of messages have yet to look at.
+    /// does not decide is left to the words. It is not shown what filters of messages have yet to look at, nor what
+    /// would be refused in any case: the call has its place before, which is returned.
     ///
     /// # Errors
-    /// Invalid params if the model says that none fits.
+    /// ContentTypeNotSupported if no skill takes the message, Unavailable if there is no place; invalid params if the
+    /// model says that none fits.
     pub(super) async fn choose_by_model(
         &self,
         caller: &Caller,
         agent: &AgentEntry,
         request: &mut SendRequest,
-    ) -> Result<(), A2aError> {
+    ) -> Result<Option<Box<Place>>, A2aError> {
         let definition = &agent.definition;
         let is_open = request.message.task_id.is_none()
             && definition.skills.len() > 1
             && skill::named(&request.message, request.metadata.as_ref()).is_none();
         if !is_open {
-            return Ok(());
+            return Ok(None);
         }
         let mut text = String::new();
         for part in texts(&request.message) {
@@ -57,14 +60,17 @@ impl Operations {
             .filters
             .guard(&scope.agent, &scope.principal, "", request);
         if text.trim().is_empty() || guard.is_some() {
-            return Ok(());
+            return Ok(None);
         }
+        skill::check_any(definition, &request.message)?;
+        let context = request.message.context_id.as_deref();
+        let place = self.enter(agent, &scope.principal, context)?;
         match self.engine.choose_skill(&scope, definition, &text).await {
             Some(Choice::Skill(id)) => skill::write_down(&mut request.message, &id, "model"),
             Some(Choice::None) => return Err(skill::unclear_words(definition)),
             None => {}
         }
-        Ok(())
+        Ok(Some(Box::new(place)))
     }
 }
 

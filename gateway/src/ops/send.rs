@@ -10,7 +10,7 @@ use crate::metrics::AgentMetrics;
 use crate::trace;
 use dormouse_scheduler::{CallFailure, CallRequest, Entry, Place, Scheduler};
 use dormouse_services::agents::Chain;
-use dormouse_services::model::{FailureClass, Message, Metadata, Outcome, Task};
+use dormouse_services::model::{FailureClass, Isolation, Message, Metadata, Outcome, Task};
 use dormouse_services::push::PushConfig;
 use dormouse_services::trace::{Span, Trace};
 use dormouse_services::{Along, Attempt, Call, NewTask, Once, Settled, TaskError, TaskReader};
@@ -196,7 +196,7 @@ impl Operations {
                 let skill = skill::choose(&agent.definition, &mut request.message, metadata)?;
                 skill.id.clone()
             }
-            Some(id) => self.engine.skill_of(&scope, id).await?,
+            Some(id) => self.engine.begun_as(&scope, id).await?.skill,
         };
         let (name, principal) = (&scope.agent, &scope.principal);
         let Some(guard) = self.filters.guard(name, principal, &skill, request) else {
@@ -220,13 +220,18 @@ impl Operations {
         let mut once = None;
         if let Some(key) = &request.idempotency_key {
             let scope = caller.scope(&agent.version.agent);
-            match Box::pin(self.engine.once(&scope, key, &request.message)).await? {
+            let skill = skill::named(&request.message, request.metadata.as_ref());
+            match Box::pin(self.engine.once(&scope, key, &request.message, skill)).await? {
                 Attempt::Repeated(id) => return Ok(Turn::Known(id)),
                 Attempt::First(first) => once = Some(first),
             }
         }
+        if agent.version.isolation == Isolation::Context && request.message.context_id.is_none() {
+            Box::pin(self.know_context(caller, agent, &mut request.message)).await?;
+        }
+        let mut place = None;
         if self.engine.has_chooser() {
-            Box::pin(self.choose_by_model(caller, agent, &mut request)).await?;
+            place = Box::pin(self.choose_by_model(caller, agent, &mut request)).await?;
         }
         // Seldom there, so its future is in a box.
         let guard = if self.filters.see_messages() {
@@ -234,12 +239,11 @@ impl Operations {
         } else {
             None
         };
-        let mut place = None;
         if request.chain.is_some() {
             // In a box of its own: it is seldom, and every send pays for what this future holds.
             let context = request.message.context_id.as_deref();
-            let entering = Box::pin(self.enter_soon(agent, &caller.principal, context));
-            place = Some(Box::new(entering.await?));
+            let entering = Box::pin(self.enter_soon(agent, &caller.principal, context, place));
+            place = Some(entering.await?);
         }
         let ready = match request.message.task_id.clone() {
             Some(id) => Box::pin(self.resume(caller, agent, &id, request, once, place)).await?,
@@ -333,6 +337,9 @@ impl Operations {
         } = *request;
         let scope = caller.scope(&agent.version.agent);
         // Refused before the task has taken its input, it waits as before.
+        if message.parts.iter().any(|part| part.media_type.is_some()) {
+            Box::pin(self.check_turn(&scope, agent, id, &message)).await?;
+        }
         let place = match place {
             Some(place) => *place,
             None => self.enter(agent, &scope.principal, message.context_id.as_deref())?,
@@ -347,8 +354,7 @@ impl Operations {
             Some(Arc::clone(agent))
         } else {
             place = None;
-            let found = self.agents.find_version(&scope.agent, turn.version).await;
-            found.map_err(|error| A2aError::internal("the registry could not be read", &error))?
+            self.version_of(&scope.agent, turn.version).await?
         };
         let Some(version) = version else {
             let sentence = format!(

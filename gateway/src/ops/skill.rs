@@ -67,6 +67,19 @@ pub(crate) fn check_modes(
     })
 }
 
+/// What no skill takes is refused before it is known which of them is meant.
+pub(super) fn check_any(agent: &AgentDefinition, message: &Message) -> Result<(), A2aError> {
+    let mut checks = agent
+        .skills
+        .iter()
+        .map(|skill| check_modes(agent, skill, message));
+    let first = checks.next().unwrap_or(Ok(()));
+    if first.is_ok() || checks.any(|check| check.is_ok()) {
+        return Ok(());
+    }
+    first
+}
+
 fn takes(mode: &str, given: &str) -> bool {
     let essence = |text: &str| {
         text.split(';')

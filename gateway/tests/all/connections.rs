@@ -28,7 +28,7 @@ async fn a_body_that_does_not_arrive_is_given_up() {
         for sent in ["", "{"] {
             let mut stream = server.connect().await;
             let head = format!(
-                "POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\na2a-version: 1.0\r\n\
+                "POST {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\na2a-version: 1.0\r\n\
                  content-type: {content_type}\r\ncontent-length: 100\r\n\r\n{sent}"
             );
             stream.write_all(head.as_bytes()).await.unwrap();
@@ -42,7 +42,7 @@ async fn an_upload_that_trickles_is_given_up_too() {
     let server = start(|config| config.body_timeout = SHORT).await;
     let stream = server.connect().await;
     let (mut from, mut to) = stream.into_split();
-    let head = "POST /v1/modules HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 100000\r\n\r\n";
+    let head = "POST /v1/modules HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: 100000\r\n\r\n";
     to.write_all(head.as_bytes()).await.unwrap();
     let trickle = async {
         while to.write_all(b"x").await.is_ok() {
@@ -63,7 +63,9 @@ async fn a_connection_lost_in_the_middle_of_an_upload_leaves_nothing() {
     let server = start(|config| config.max_uploads = 1).await;
     let mut stream = server.connect().await;
     stream
-        .write_all(b"POST /v1/modules HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n\0asm")
+        .write_all(
+            b"POST /v1/modules HTTP/1.1\r\nhost: localhost\r\ncontent-length: 100\r\n\r\n\0asm",
+        )
         .await
         .unwrap();
     drop(stream);
@@ -87,7 +89,7 @@ async fn a_connection_serves_many_requests() {
     let mut stream = server.connect().await;
     for _ in 0..3 {
         stream
-            .write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
+            .write_all(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n")
             .await
             .unwrap();
         let mut read = Vec::new();
@@ -102,7 +104,7 @@ async fn one_connection_more_than_allowed_waits_for_another_to_end() {
     let server = start(|config| config.max_connections = 1).await;
     let mut first = server.connect().await;
     first
-        .write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
+        .write_all(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n")
         .await
         .unwrap();
     let mut read = Vec::new();
@@ -111,7 +113,7 @@ async fn one_connection_more_than_allowed_waits_for_another_to_end() {
     }
     let mut second = server.connect().await;
     second
-        .write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+        .write_all(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
         .await
         .unwrap();
     let waiting = tokio::time::timeout(SHORT, second.read_u8()).await;
@@ -124,7 +126,7 @@ async fn one_connection_more_than_allowed_waits_for_another_to_end() {
 async fn a_client_sees_why_its_upload_is_refused_although_it_sends_all_of_it() {
     let server = start(|config| config.max_module_bytes = 1000).await;
     let mut stream = server.connect().await;
-    let head = "POST /v1/modules HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 20000000\r\n\r\n";
+    let head = "POST /v1/modules HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: 20000000\r\n\r\n";
     stream.write_all(head.as_bytes()).await.unwrap();
     stream.write_all(&vec![0; 20_000_000]).await.unwrap();
     assert_eq!(answer(stream).await.status, 413);

@@ -10,7 +10,7 @@ async fn subscribe(server: &Server) -> TcpStream {
     let id = waiting_task(server).await;
     let mut stream = server.connect().await;
     let head = format!(
-        "GET /agents/echo/tasks/{id}:subscribe HTTP/1.1\r\nhost: x\r\na2a-version: 1.0\r\n\r\n"
+        "GET /agents/echo/tasks/{id}:subscribe HTTP/1.1\r\nhost: localhost\r\na2a-version: 1.0\r\n\r\n"
     );
     stream.write_all(head.as_bytes()).await.unwrap();
     let mut read = Vec::new();
@@ -30,7 +30,7 @@ async fn an_idle_server_stops_at_once() {
         200
     );
     let mut idle = server.connect().await;
-    idle.write_all(b"GET /readyz HTTP/1.1\r\nhost: x\r\n\r\n")
+    idle.write_all(b"GET /readyz HTTP/1.1\r\nhost: localhost\r\n\r\n")
         .await
         .unwrap();
     let mut read = Vec::new();
@@ -51,7 +51,7 @@ async fn streams_are_ended_and_the_rest_of_a_request_is_still_answered() {
     let body = br#"{"jsonrpc":"2.0","id":7,"method":"ListTasks"}"#;
     let mut slow = server.connect().await;
     let head = format!(
-        "POST /agents/echo HTTP/1.1\r\nhost: x\r\na2a-version: 1.0\r\ncontent-type: application/json\r\n\
+        "POST /agents/echo HTTP/1.1\r\nhost: localhost\r\na2a-version: 1.0\r\ncontent-type: application/json\r\n\
          content-length: {}\r\n\r\n{{",
         body.len()
     );

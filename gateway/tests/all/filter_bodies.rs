@@ -66,7 +66,7 @@ async fn a_body_is_whole_or_in_pieces_as_configured() {
 
 /// A client that says enough to be refused, and then nothing.
 async fn half_a_body(server: &Server) -> Answer {
-    let head = "POST /agents/echo HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n\
+    let head = "POST /agents/echo HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
                 content-length: 1000000\r\nconnection: close\r\n\r\n";
     let mut stream = server.connect().await;
     stream.write_all(head.as_bytes()).await.unwrap();

@@ -23,7 +23,7 @@ async fn connect(server: &Server) -> SendRequest<Bytes> {
 }
 
 fn request(path: &str, content_type: &str) -> Request<()> {
-    Request::post(format!("http://x{path}"))
+    Request::post(format!("http://localhost{path}"))
         .header("content-type", content_type)
         .header("a2a-version", "1.0")
         .body(())
@@ -60,7 +60,10 @@ async fn every_path_is_there_over_http_2_too() {
     let server = start(|_| {}).await;
     let mut client = connect(&server).await;
     let (answer, _) = client
-        .send_request(Request::get("http://x/healthz").body(()).unwrap(), true)
+        .send_request(
+            Request::get("http://localhost/healthz").body(()).unwrap(),
+            true,
+        )
         .unwrap();
     let mut answer = answer.await.unwrap();
     assert_eq!(answer.status(), 200);
@@ -97,7 +100,7 @@ async fn the_first_bytes_may_come_one_by_one() {
     let server = start(|_| {}).await;
     for (sent, expected) in [
         ([PREFACE, SETTINGS].concat(), &b"\x04\0"[..]),
-        (b"PUT / HTTP/1.1\r\nhost: x\r\n\r\n".to_vec(), b"P/"),
+        (b"PUT / HTTP/1.1\r\nhost: localhost\r\n\r\n".to_vec(), b"P/"),
     ] {
         let mut stream = server.connect().await;
         for byte in sent {
@@ -167,7 +170,7 @@ async fn an_open_stream_is_not_idle() {
 async fn garbage_ends_its_connection_only() {
     let server = start(|_| {}).await;
     for garbage in [
-        b"PRINTER / HTTP/1.1\r\nhost: x\r\n\r\n".to_vec(),
+        b"PRINTER / HTTP/1.1\r\nhost: localhost\r\n\r\n".to_vec(),
         [PREFACE, &[0xff; 4096]].concat(),
         // A frame of 16 MiB, data on stream 0, and a window of 2^31.
         [PREFACE, SETTINGS, b"\xff\xff\xff\0\0\0\0\0\x01"].concat(),

@@ -83,6 +83,10 @@ async fn a_model_is_not_asked_where_there_is_nothing_to_choose() {
     let mut silent = message("together");
     silent["message"]["parts"] = json!([{"data": {"x": 1}}]);
     send(&server, "calc", &silent).await;
+    let mut image = message("together");
+    image["message"]["parts"][0]["mediaType"] = json!("image/png");
+    let refused = send(&server, "calc", &image).await;
+    assert_eq!(refused["error"]["code"], -32005, "{refused}");
     let asked = metrics.requests.with_label_values(&["s", "ok"]);
     assert_eq!(asked.get(), 0);
 }

@@ -70,7 +70,7 @@ async fn subscribe(server: &Server, task: &str) -> crate::grpc_client::Events {
 async fn http1(server: &Server, task: &str) -> TcpStream {
     let mut stream = server.connect().await;
     let head = format!(
-        "GET /agents/echo/tasks/{task}:subscribe HTTP/1.1\r\nhost: x\r\na2a-version: 1.0\r\n\r\n"
+        "GET /agents/echo/tasks/{task}:subscribe HTTP/1.1\r\nhost: localhost\r\na2a-version: 1.0\r\n\r\n"
     );
     stream.write_all(head.as_bytes()).await.unwrap();
     let mut status = [0; 12];
@@ -95,11 +95,11 @@ async fn open(client: &mut SendRequest<Bytes>, task: &str, is_grpc: bool) -> Rec
     let (request, body) = if is_grpc {
         let asked = asked("SubscribeToTask", &json!({"tenant": "echo", "id": task}));
         let length = u32::try_from(asked.message.len()).unwrap().to_be_bytes();
-        let request = Request::post(format!("http://x{}", asked.path))
+        let request = Request::post(format!("http://localhost{}", asked.path))
             .header("content-type", "application/grpc");
         (request, [&[0], &length[..], &asked.message].concat())
     } else {
-        let path = format!("http://x/agents/echo/tasks/{task}:subscribe");
+        let path = format!("http://localhost/agents/echo/tasks/{task}:subscribe");
         (Request::get(path), Vec::new())
     };
     let request = request.header("a2a-version", "1.0").body(()).unwrap();
@@ -182,7 +182,7 @@ async fn over_http_2_its_stream_is_reset_and_the_connection_goes_on() {
 async fn until_open(client: &mut SendRequest<Bytes>, task: &str) -> RecvStream {
     let whole = async {
         loop {
-            let request = Request::get(format!("http://x/agents/echo/tasks/{task}"))
+            let request = Request::get(format!("http://localhost/agents/echo/tasks/{task}"))
                 .header("a2a-version", "1.0")
                 .body(())
                 .unwrap();

@@ -197,7 +197,10 @@ impl Answer {
 pub(crate) async fn ask(address: &str, request: &str, body: &[u8]) -> Answer {
     let mut stream = TcpStream::connect(address).await.unwrap();
     let (line, headers) = request.split_once('\n').unwrap_or((request, ""));
-    let mut head = format!("{line} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n");
+    let mut head = format!("{line} HTTP/1.1\r\nconnection: close\r\n");
+    if !headers.contains("host:") {
+        head.push_str("host: localhost\r\n");
+    }
     for header in headers.lines() {
         head.push_str(&format!("{header}\r\n"));
     }

@@ -26,6 +26,7 @@ fn configure_agents() -> Vec<AgentDefinition> {
             .with_skill(Flood)
             .with_skill(Nonsense)
             .with_skill(Prints)
+            .with_skill(Again)
             .build(),
     ]
 }
@@ -106,3 +107,36 @@ skill!(
         println!("call {own}");
     }
 );
+
+#[skill(
+    id = "again",
+    name = "again",
+    description = "Asks, and meets others in its second turn."
+)]
+struct Again;
+
+impl SkillHandler for Again {
+    async fn on_request(
+        &self,
+        _state: &mut State,
+        _progress: &ProgressSender,
+        _runtime: &Runtime,
+        _content: Content,
+    ) -> Result<OnRequestResult, AgentError> {
+        Ok(OnRequestResult::InputRequired {
+            message: "How many?".into(),
+            slot: SkillSlot::new(()),
+        })
+    }
+
+    async fn on_input_received(
+        &self,
+        _state: &mut State,
+        _progress: &ProgressSender,
+        runtime: &Runtime,
+        content: Content,
+    ) -> Result<OnInputResult, AgentError> {
+        let own = meet(runtime, &content).await?;
+        Ok(OnInputResult::completed(own.to_string()))
+    }
+}

@@ -50,7 +50,8 @@ impl SkillHandler for Relay {
             "principal": context.principal,
             "context": context.context_id,
             "task": context.task_id,
-            "trace": metadata.map(|all| all["traceId"].clone()),
+            "trace": metadata.as_ref().map(|all| all["traceId"].clone()),
+            "accepts": metadata.map(|all| all["acceptedOutputModes"].clone()),
             "for": context.reference_task_ids,
         });
         if let Some((next, rest)) = order.path.split_first() {

@@ -4,7 +4,6 @@
 use super::stream::{Event, MAX_CALLS, Unreadable};
 use super::{Reply, Request, Said, Stop, ToolCall, Turn};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
 
 pub(super) fn body(model: &str, request: &Request) -> Value {
     let mut messages = Vec::new();
@@ -122,7 +121,8 @@ pub(super) fn streamed(mut body: Value) -> Value {
 pub(super) struct Written {
     text: String,
     refusal: String,
-    calls: BTreeMap<u64, Asked>,
+    /// As they have come.
+    calls: Vec<Asked>,
     finish: Option<String>,
     usage: Value,
 }
@@ -130,6 +130,7 @@ pub(super) struct Written {
 /// A tool call that is being written.
 #[derive(Default)]
 struct Asked {
+    index: Option<u64>,
     id: String,
     name: String,
     arguments: String,
@@ -172,12 +173,32 @@ impl Written {
     }
 
     fn tool_call(&mut self, part: &Value) -> Result<usize, Unreadable> {
-        let index = part["index"].as_u64().unwrap_or(0);
-        if self.calls.len() >= MAX_CALLS && !self.calls.contains_key(&index) {
-            return Err(Unreadable::Garbage);
-        }
-        let call = self.calls.entry(index).or_default();
         let function = &part["function"];
+        let index = part["index"].as_u64();
+        let known = match index {
+            Some(_) => self.calls.iter().rposition(|call| call.index == index),
+            // Who does not count sends each call whole, or one piece after the other.
+            None => self.calls.len().checked_sub(1),
+        };
+        let id = part["id"].as_str().unwrap_or_default();
+        let known = known.filter(|known| {
+            let call = &self.calls[*known];
+            let other = !id.is_empty() && !call.id.is_empty() && id != call.id;
+            let unnamed = id.is_empty() && function["name"].is_null();
+            !other && (index.is_some() || unnamed || (!id.is_empty() && id == call.id))
+        });
+        let call = match known {
+            Some(known) => &mut self.calls[known],
+            None if self.calls.len() >= MAX_CALLS => return Err(Unreadable::Garbage),
+            None => {
+                let index = part["index"].as_u64();
+                self.calls.push(Asked {
+                    index,
+                    ..Asked::default()
+                });
+                self.calls.last_mut().ok_or(Unreadable::Garbage)?
+            }
+        };
         let mut bytes = 0;
         // Who is called comes whole, and from some providers with every piece.
         for (value, to) in [
@@ -202,7 +223,7 @@ impl Written {
     }
 
     /// `None` if it is not of the form of an answer.
-    pub(super) fn reply(self) -> Option<Reply> {
+    pub(super) fn reply(mut self) -> Option<Reply> {
         let mut message = json!({"content": self.text});
         if !self.refusal.is_empty() {
             message["refusal"] = self.refusal.into();
@@ -210,7 +231,8 @@ impl Written {
                 message["content"] = Value::Null;
             }
         }
-        let calls = self.calls.into_values().map(|call| {
+        self.calls.sort_by_key(|call| call.index);
+        let calls = self.calls.into_iter().map(|call| {
             json!({"id": call.id, "function": {"name": call.name, "arguments": call.arguments}})
         });
         message["tool_calls"] = calls.collect();

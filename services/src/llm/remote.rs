@@ -7,6 +7,7 @@ use crate::desk::ServiceError;
 use crate::net::{Answer, Driving, HttpClient, NetError, Received, StreamError, Target, Times};
 use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt, Full};
+use hyper::body::Frame;
 use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use hyper::{HeaderMap, Method, Response, StatusCode};
 use serde_json::Value;
@@ -14,7 +15,7 @@ use std::error::Error;
 use std::future::Future;
 use std::pin::pin;
 use std::time::Duration;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tracing::warn;
 
 /// The first wait before another attempt; it doubles.
@@ -102,10 +103,7 @@ impl Remote {
             }
         };
         let (answer, driving) = self.begin(Bytes::from(body.to_string())).await?;
-        let patience = self.client.answer_timeout;
-        let reading = driven(driving, self.listen(answer, request, along));
-        let read = timeout(patience, reading).await;
-        read.unwrap_or_else(|_elapsed| Err(self.silent(&StreamError::AnswerTimeout)))
+        driven(driving, self.listen(answer, request, along)).await
     }
 
     fn body(&self, request: &Request) -> Value {
@@ -152,6 +150,10 @@ impl Remote {
         along: &mut Along<'_>,
     ) -> Result<Reply, ServiceError> {
         let (head, body) = answer.into_parts();
+        let body = Timely {
+            body,
+            left: self.client.answer_timeout,
+        };
         let kind = head.headers.get(CONTENT_TYPE);
         let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
         if !head.status.is_success() || kind.starts_with("application/json") {
@@ -176,13 +178,16 @@ impl Remote {
 
     async fn events(
         &self,
-        mut body: Received,
+        mut body: Timely,
         mut written: Written,
         along: &mut Along<'_>,
     ) -> Result<Written, ServiceError> {
         let mut events = Events::default();
         while let Some(frame) = body.frame().await {
-            let frame = frame.map_err(|error| self.broke_off(&error))?;
+            let frame = frame.map_err(|error| match error {
+                StreamError::AnswerTimeout => self.silent(&error),
+                error => self.broke_off(&error),
+            })?;
             let Some(bytes) = frame.data_ref() else {
                 continue;
             };
@@ -205,7 +210,7 @@ impl Remote {
         Err(self.broke_off(&StreamError::Incomplete))
     }
 
-    async fn whole(&self, mut body: Received) -> Result<Bytes, ServiceError> {
+    async fn whole(&self, mut body: Timely) -> Result<Bytes, ServiceError> {
         let mut bytes = BytesMut::new();
         while let Some(frame) = body.frame().await {
             let frame = frame.map_err(|error| self.silent(&error))?;
@@ -302,6 +307,26 @@ impl Remote {
             Style::Anthropic => anthropic::reply(&body, request.schema.is_some()),
         });
         reply.ok_or_else(|| self.unreadable())
+    }
+}
+
+/// The body of an answer whose provider may take so long for all of it. While the agent has not read what is there, nobody
+/// waits for the provider.
+struct Timely {
+    body: Received,
+    left: Duration,
+}
+
+impl Timely {
+    async fn frame(&mut self) -> Option<Result<Frame<Bytes>, StreamError>> {
+        if self.left.is_zero() {
+            return Some(Err(StreamError::AnswerTimeout));
+        }
+        let begun = Instant::now();
+        self.body.wait_anew();
+        let frame = timeout(self.left, self.body.frame()).await;
+        self.left = self.left.saturating_sub(begun.elapsed());
+        frame.unwrap_or(Some(Err(StreamError::AnswerTimeout)))
     }
 }
 

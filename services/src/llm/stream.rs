@@ -5,6 +5,7 @@ use crate::desk::{Asker, ServiceError};
 use serde_json::Value;
 use std::collections::HashMap;
 use std::future::{Future, pending};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 use thiserror::Error;
@@ -178,6 +179,8 @@ struct Incoming {
     pieces: tokio::sync::Mutex<mpsc::Receiver<Heard>>,
     /// The first piece, which was waited for.
     first: Mutex<Option<Piece>>,
+    /// Its last piece was taken.
+    is_over: AtomicBool,
     /// Its place among the requests of the call.
     _turn: OwnedSemaphorePermit,
 }
@@ -213,6 +216,7 @@ impl Streams {
         let incoming = Incoming {
             pieces: tokio::sync::Mutex::new(pieces),
             first: Mutex::new(Some(first)),
+            is_over: AtomicBool::new(false),
             _turn: turn,
         };
         open.streams.insert(key, Arc::new(incoming));
@@ -227,8 +231,8 @@ impl AnswerStream {
     /// The next piece.
     ///
     /// # Errors
-    /// Those of [`Desk::generate`](crate::Desk::generate), in the middle of the answer too; Invalid after its end and
-    /// after the end of its call.
+    /// Those of [`Desk::generate`](crate::Desk::generate), in the middle of the answer too; Unavailable if it was given up
+    /// because nobody read it; Invalid after its end and after the end of its call.
     pub async fn next(&self) -> Result<Piece, ServiceError> {
         let open = self.streams.upgrade();
         let incoming = open.and_then(|streams| streams.open().streams.get(&self.key).cloned());
@@ -242,10 +246,12 @@ impl AnswerStream {
             Some(first) => Ok(first),
             None => {
                 let next = incoming.pieces.lock().await.recv().await;
-                next.unwrap_or_else(|| Err(over()))
+                let is_over = || incoming.is_over.load(Ordering::Acquire);
+                next.unwrap_or_else(|| Err(if is_over() { over() } else { given_up() }))
             }
         };
         if !matches!(piece, Ok(Piece::Text(_))) {
+            incoming.is_over.store(true, Ordering::Release);
             self.close();
         }
         piece
@@ -265,6 +271,14 @@ impl Drop for AnswerStream {
 
 fn over() -> ServiceError {
     ServiceError::Invalid("this answer has ended: nothing follows".to_owned())
+}
+
+/// Whoever writes an answer says how it ends, unless there was no room for that.
+fn given_up() -> ServiceError {
+    unavailable(format!(
+        "the language model's answer was given up: a piece of it was not read for {} s",
+        UNREAD.as_secs()
+    ))
 }
 
 fn ended() -> ServiceError {

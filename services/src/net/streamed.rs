@@ -146,6 +146,14 @@ pub struct Received {
     end: Instant,
 }
 
+impl Received {
+    /// Says that the next piece is waited for from now on.
+    pub(crate) fn wait_anew(&mut self) {
+        let next = (Instant::now() + self.piece).min(self.end);
+        self.waiting.as_mut().reset(next);
+    }
+}
+
 impl Body for Received {
     type Data = Bytes;
     type Error = StreamError;

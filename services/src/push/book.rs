@@ -78,22 +78,26 @@ impl TaskEngine {
             .ok_or_else(|| TaskError::PushConfigNotFound(id.to_owned()))
     }
 
-    /// Those with an id greater than `after`, at most `limit`.
+    /// Those after the page that `token` came with, at most `limit`.
+    ///
+    /// # Errors
+    /// NotFound; BadPageToken if no page of this task came with it.
     pub async fn list_push(
         &self,
         scope: &TaskScope,
         task: &str,
-        after: Option<&str>,
+        token: Option<&str>,
         limit: usize,
     ) -> Result<PushPage, TaskError> {
         let live = self.0.find(scope, task).await?;
+        let after = token.map(|token| parse_token(live.id, token)).transpose()?;
         let mut configs = self.0.configs(live.id).await?;
         configs.retain(|config| after.is_none_or(|after| config.id.as_str() > after));
         let more = configs.len() > limit;
         configs.truncate(limit);
         let next = configs.last().filter(|_| more);
         Ok(PushPage {
-            next: next.map(|config| config.id.clone()),
+            next: next.map(|config| page_token(live.id, &config.id)),
             configs,
         })
     }
@@ -115,6 +119,20 @@ impl TaskEngine {
             ])
             .await
     }
+}
+
+/// Where a page ends, and what tells it from any other text. It stays good when its configuration is deleted.
+fn page_token(task: TaskId, last: &str) -> String {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(task.as_bytes()).update(last.as_bytes());
+    let check = hasher.finalize().to_hex();
+    format!("{}.{last}", &check[..16])
+}
+
+fn parse_token(task: TaskId, token: &str) -> Result<&str, TaskError> {
+    let last = token.split_once('.').map(|(_, last)| last);
+    last.filter(|last| page_token(task, last) == token)
+        .ok_or(TaskError::BadPageToken)
 }
 
 /// A configuration on its way into the store.

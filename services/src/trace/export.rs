@@ -10,7 +10,7 @@ use prometheus::{IntCounter, IntCounterVec, Opts};
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -127,24 +127,17 @@ struct Sender {
 impl Sender {
     async fn run(mut self, stop: CancellationToken) {
         let mut batch = Vec::new();
-        let mut begun = None;
-        while let Some(open) = stop.run_until_cancelled(self.gather(&mut batch)).await {
+        let mut end = End { stop, last: None };
+        while let Some(open) = end.stop.run_until_cancelled(self.gather(&mut batch)).await {
             if !open {
                 return;
             }
             let spans = batch.len() as u64;
             let body = encoded(&batch);
             batch.clear();
-            let sent = stop.run_until_cancelled(self.deliver(&body, spans)).await;
-            if sent.is_none() {
-                begun = Some((body, spans));
-                break;
-            }
+            self.deliver(&body, spans, &mut end).await;
         }
-        let last = Instant::now() + LAST;
-        if let Some((body, spans)) = begun {
-            self.send_last(&body, spans, last).await;
-        }
+        let last = end.last();
         loop {
             while batch.len() < BATCH
                 && let Ok(ended) = self.waiting.try_recv()
@@ -185,10 +178,22 @@ impl Sender {
         true
     }
 
-    async fn deliver(&mut self, body: &Bytes, spans: u64) {
+    /// What is on its way when the server stops is not sent again beside: the collector may have it. Only the waits
+    /// between attempts are cut short.
+    async fn deliver(&mut self, body: &Bytes, spans: u64, end: &mut End) {
         let mut wait = FIRST_WAIT;
-        for attempt in 1.. {
-            let why = match self.attempt(body).await {
+        let mut is_last = false;
+        for attempt in 1..=ATTEMPTS {
+            is_last |= attempt == ATTEMPTS;
+            let attempted = tokio::select! {
+                biased;
+                attempted = self.attempt(body) => attempted,
+                () = end.passed() => Err(Refused {
+                    why: "it did not answer before the server stopped".to_owned(),
+                    again: false,
+                }),
+            };
+            let why = match attempted {
                 Ok(()) => {
                     self.exported.inc_by(spans);
                     if std::mem::take(&mut self.is_down) {
@@ -196,8 +201,9 @@ impl Sender {
                     }
                     return;
                 }
-                Err(Refused { again: true, .. }) if attempt < ATTEMPTS => {
-                    sleep(wait).await;
+                Err(Refused { again: true, .. }) if !is_last => {
+                    let waited = end.stop.run_until_cancelled(sleep(wait)).await;
+                    is_last = waited.is_none();
                     wait *= 2;
                     continue;
                 }
@@ -241,6 +247,24 @@ impl Sender {
                 why: error.to_string(),
             }),
         }
+    }
+}
+
+/// The end of the sending: what is left has some time from the stop on.
+struct End {
+    stop: CancellationToken,
+    last: Option<Instant>,
+}
+
+impl End {
+    /// Until when something may still be sent. The first to ask does so when it has noticed the stop.
+    fn last(&mut self) -> Instant {
+        *self.last.get_or_insert_with(|| Instant::now() + LAST)
+    }
+
+    async fn passed(&mut self) {
+        self.stop.cancelled().await;
+        sleep_until(self.last()).await;
     }
 }
 

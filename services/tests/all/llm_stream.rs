@@ -358,7 +358,104 @@ async fn a_stream_that_is_not_read_is_given_up_and_counts_as_it_was_set_aside() 
     // What had come is still read, and then nothing follows.
     let (read, ended) = all_of(&unread).await;
     assert!(!read.is_empty());
-    assert!(matches!(ended, Err(ServiceError::Invalid(_))), "{ended:?}");
+    assert!(
+        matches!(&ended, Err(ServiceError::Unavailable(told)) if told.contains("not read")),
+        "{ended:?}"
+    );
+    let after = unread.next().await;
+    assert!(matches!(after, Err(ServiceError::Invalid(_))), "{after:?}");
+}
+
+#[tokio::test]
+async fn the_time_that_pieces_wait_for_their_agent_is_not_the_providers() {
+    let words = ["word"; 40];
+    let says = vec![openai(&words)];
+    let provider = Provider::with(Style::OpenAi, says, Then::Ends, None, SHORT).await;
+    let stream = provider.desk.stream(simple()).await.unwrap();
+    tokio::time::sleep(2 * SHORT).await;
+    let (text, ended) = all_of(&stream).await;
+    assert_eq!(text, words.concat());
+    assert!(ended.is_ok(), "{ended:?}");
+}
+
+/// Not every provider that speaks OpenAI's form counts its calls.
+#[tokio::test]
+async fn tool_calls_that_are_not_counted_are_told_apart() {
+    let part = |part: Value| delta(json!({"tool_calls": [part]}));
+    let whole = |index: Value, id: &str, city: &str| {
+        let arguments = json!({"city": city}).to_string();
+        let function = json!({"name": "forecast", "arguments": arguments});
+        let mut call = json!({"id": id, "function": function});
+        if !index.is_null() {
+            call["index"] = index;
+        }
+        part(call)
+    };
+    let ends = json!({"choices": [{"delta": {}, "finish_reason": "tool_calls"}], "usage": null});
+    let none = Value::Null;
+    for (says, expected) in [
+        // Without an index.
+        (
+            vec![
+                whole(none.clone(), "c1", "Oslo"),
+                whole(none.clone(), "c2", "Bergen"),
+            ],
+            vec![("c1", "Oslo"), ("c2", "Bergen")],
+        ),
+        // Without ids, too.
+        (
+            vec![
+                whole(none.clone(), "", "Oslo"),
+                whole(none.clone(), "", "Bergen"),
+            ],
+            vec![("", "Oslo"), ("", "Bergen")],
+        ),
+        // All of them at the same index.
+        (
+            vec![
+                whole(json!(0), "c1", "Oslo"),
+                whole(json!(0), "c2", "Bergen"),
+            ],
+            vec![("c1", "Oslo"), ("c2", "Bergen")],
+        ),
+        // In pieces without an index.
+        (
+            vec![
+                part(
+                    json!({"id": "c1", "function": {"name": "forecast", "arguments": "{\"city\":"}}),
+                ),
+                part(json!({"function": {"arguments": "\"Oslo\"}"}})),
+                part(
+                    json!({"id": "c2", "function": {"name": "forecast", "arguments": "{\"city\":"}}),
+                ),
+                part(json!({"id": "c2", "function": {"arguments": "\"Bergen\"}"}})),
+            ],
+            vec![("c1", "Oslo"), ("c2", "Bergen")],
+        ),
+        // Counted, mixed and with their ids again.
+        (
+            vec![
+                part(
+                    json!({"index": 1, "id": "c2", "function": {"name": "forecast", "arguments": "{\"city\":"}}),
+                ),
+                whole(json!(0), "c1", "Oslo"),
+                part(
+                    json!({"index": 1, "id": "c2", "function": {"name": "forecast", "arguments": "\"Bergen\"}"}}),
+                ),
+            ],
+            vec![("c1", "Oslo"), ("c2", "Bergen")],
+        ),
+    ] {
+        let says = vec![events(&[says, vec![ends.clone()]].concat())];
+        let provider = Provider::start(Style::OpenAi, says, Then::Ends).await;
+        let stream = provider.desk.stream(request()).await.unwrap();
+        let calls = all_of(&stream).await.1.unwrap().said.tool_calls;
+        let calls: Vec<_> = calls
+            .iter()
+            .map(|call| (&*call.id, call.arguments["city"].as_str().unwrap()))
+            .collect();
+        assert_eq!(calls, expected);
+    }
 }
 
 #[tokio::test]

@@ -21,4 +21,5 @@ mod restart;
 mod scope;
 mod state;
 mod support;
+mod trace_export;
 mod turns;

@@ -52,6 +52,19 @@ fn an_agent_calls_another_for_its_caller_and_in_its_context() {
 }
 
 #[test]
+fn a_guest_sees_what_its_client_refers_to_and_accepts() {
+    let dir = data_dir();
+    let server = server(dir.path(), &[]);
+    let mut params = relay(json!({})).params();
+    params["message"]["referenceTaskIds"] = json!(["t1", "t2"]);
+    params["configuration"] = json!({"acceptedOutputModes": ["text/csv", "text/plain"]});
+    let answer = server.result("relay-a", "SendMessage", &params);
+    let told: Value = serde_json::from_str(reply(&answer)).unwrap();
+    assert_eq!(told["for"], json!(["t1", "t2"]));
+    assert_eq!(told["accepts"], json!(["text/csv", "text/plain"]));
+}
+
+#[test]
 fn a_principal_is_carried_on() {
     let dir = data_dir();
     let server = server(dir.path(), &GRANTS);

@@ -125,7 +125,7 @@ fn an_oversized_message_is_refused() {
     let server = server(&dir);
     let said = raw(
         &server,
-        b"POST /agents/hostile HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n\
+        b"POST /agents/hostile HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
           a2a-version: 1.0\r\ncontent-length: 4000000000\r\nconnection: close\r\n\r\n{",
     );
     assert!(said.starts_with("HTTP/1.1 413"), "{said}");

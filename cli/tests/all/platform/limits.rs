@@ -145,6 +145,37 @@ fn an_operator_says_how_many_calls_meet_in_an_instance() {
     assert_eq!(numbers, ["1", "2"]);
 }
 
+/// Turns that do not name their context, too.
+#[test]
+fn contexts_that_are_kept_apart_do_not_meet_in_an_instance() {
+    let dir = data_dir();
+    let server = Server::start(dir.path(), &[]);
+    server.deploy(&guest("crowd"));
+    set(
+        &server,
+        "crowd",
+        &json!({"isolation": "context", "call_seconds": 2}),
+    );
+    let waiting = || {
+        let asked = server.send("crowd", text("x").skill("again"));
+        asked["task"]["id"].as_str().unwrap().to_owned()
+    };
+    let tasks = [waiting(), waiting()];
+    // Each would go on if the other were in its instance.
+    let ended = std::thread::scope(|scope| {
+        let go_on = |id: &str| {
+            let mut params = text("2").params();
+            params["message"]["taskId"] = json!(id);
+            server.result("crowd", "SendMessage", &params)
+        };
+        let calls = tasks.each_ref().map(|id| scope.spawn(move || go_on(id)));
+        calls.map(|call| call.join().unwrap())
+    });
+    for answer in ended {
+        assert_eq!(error_class(&answer["task"]), "deadline", "{answer}");
+    }
+}
+
 #[test]
 fn the_commands_change_what_holds_for_one_agent() {
     let dir = data_dir();

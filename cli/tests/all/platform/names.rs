@@ -197,7 +197,7 @@ fn an_upload_may_name_its_one_agent() {
     assert_eq!(refused(&wrong), (400, "invalid_name".into()));
     let none = raw(
         &server,
-        b"PUT /v1/agents/x HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\nconnection: close\r\n\r\n",
+        b"PUT /v1/agents/x HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\nconnection: close\r\n\r\n",
     );
     assert!(none.starts_with("HTTP/1.1 400"), "{none}");
 }

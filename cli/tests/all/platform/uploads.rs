@@ -118,7 +118,7 @@ fn a_module_over_the_limit_is_refused_before_it_is_read() {
     let server = Server::start(dir.path(), &[]);
     let said = raw(
         &server,
-        b"POST /v1/modules HTTP/1.1\r\nhost: x\r\ncontent-type: application/wasm\r\n\
+        b"POST /v1/modules HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/wasm\r\n\
           content-length: 4000000000\r\nconnection: close\r\n\r\n\0asm",
     );
     assert!(said.starts_with("HTTP/1.1 413"), "{said}");
@@ -135,7 +135,7 @@ fn a_connection_lost_in_mid_upload_leaves_nothing() {
     let address = server.url.strip_prefix("http://").unwrap();
     let mut stream = std::net::TcpStream::connect(address).unwrap();
     let head = format!(
-        "POST /v1/modules HTTP/1.1\r\nhost: x\r\ncontent-type: application/wasm\r\n\
+        "POST /v1/modules HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/wasm\r\n\
          content-length: {}\r\n\r\n",
         wasm.len()
     );

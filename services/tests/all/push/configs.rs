@@ -44,7 +44,7 @@ async fn configurations_are_kept_replaced_listed_and_deleted() {
     assert_eq!(engine.get_push(&ann(), &id, "b").await.unwrap(), replaced);
 
     let first = engine.list_push(&ann(), &id, None, 2).await.unwrap();
-    assert_eq!((first.configs.len(), first.next.as_deref()), (2, Some("b")));
+    assert_eq!(first.configs.len(), 2);
     let next = first.next.as_deref();
     let second = engine.list_push(&ann(), &id, next, 2).await.unwrap();
     assert_eq!((second.configs[0].id.as_str(), second.next), ("c", None));
