@@ -398,7 +398,7 @@ fn check_origin(url: &str) -> anyhow::Result<String> {
             && parsed.fragment().is_none()
     });
     match parsed {
-        Some(_) => Ok(url.trim_end_matches('/').to_owned()),
+        Some(parsed) => Ok(parsed.as_str().trim_end_matches('/').to_owned()),
         None => Err(Usage::error(format!(
             "the public URL {url:?} must look like https://agents.example.com"
         ))),

@@ -89,7 +89,7 @@ impl Denied {
             }
             Self::Lacks(scope) => format!("the token lacks the scope {scope}"),
             Self::Foreign(whose) => format!(
-                "this server has no tokens and takes requests from its own machine only, but this one is from {whose}: \
+                "this server has no tokens, and this request is from {whose}: \
                  create a token (`dormouse token create NAME --scope admin`), or start the server with --public-url \
                  if that is its name"
             ),

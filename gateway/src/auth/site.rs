@@ -76,10 +76,18 @@ impl Site {
             host.parse::<Ipv4Addr>().is_ok_and(|ip| ip.is_loopback())
                 || host.parse::<Ipv6Addr>().is_ok_and(|ip| ip.is_loopback())
         };
-        host.eq_ignore_ascii_case("localhost")
-            || host.eq_ignore_ascii_case(&self.public)
-            || loopback()
+        !host.is_empty()
+            && (is_localhost(host) || host.eq_ignore_ascii_case(&self.public) || loopback())
     }
+}
+
+/// `localhost` and the names below it lead to loopback and nowhere else (RFC 6761 §6.3).
+fn is_localhost(host: &str) -> bool {
+    let host = host.strip_suffix('.').unwrap_or(host);
+    let mut labels = host.rsplit('.');
+    labels
+        .next()
+        .is_some_and(|last| last.eq_ignore_ascii_case("localhost"))
 }
 
 /// No name leads to an address but itself, so a page from there is the server's own.
@@ -117,6 +125,8 @@ mod tests {
             ("LocalHost:8080", true),
             ("127.0.0.1:8080", true),
             ("127.8.9.1", true),
+            ("dormouse.localhost:8080", true),
+            ("localhost.", true),
             ("[::1]:8080", true),
             ("agents.example.com", true),
             ("evil.example", false),
@@ -145,6 +155,17 @@ mod tests {
             headers.append(name, value);
         }
         assert!(site.check(&Uri::from_static("/"), &headers).is_err());
+    }
+
+    #[test]
+    fn no_name_is_nobodys() {
+        let site = Site::new("agents.example.com");
+        for (host, origin) in [("", "http://localhost"), ("localhost", "null")] {
+            assert!(
+                !ask(&site, &[("host", host), ("origin", origin)]),
+                "{origin}"
+            );
+        }
     }
 
     #[test]

@@ -6,7 +6,6 @@ use super::{Operations, SendRequest, skill};
 use crate::agents::AgentEntry;
 use crate::auth::Caller;
 use crate::errors::A2aError;
-use dormouse_scheduler::Place;
 use dormouse_services::memory::rank;
 use dormouse_services::model::{Message, PartContent, SkillDefinition};
 use dormouse_services::{Choice, MAX_SHOWN};
@@ -29,7 +28,7 @@ const EMPTY_WORDS: [&str; 44] = [
 impl Operations {
     /// Has the model choose the skill of a new task, if there is a choice and the client has made none. What the model
     /// does not decide is left to the words. It is not shown what filters of messages have yet to look at, nor what
-    /// would be refused in any case: the call has its place before, which is returned.
+    /// would be refused in any case.
     ///
     /// # Errors
     /// ContentTypeNotSupported if no skill takes the message, Unavailable if there is no place; invalid params if the
@@ -39,13 +38,13 @@ impl Operations {
         caller: &Caller,
         agent: &AgentEntry,
         request: &mut SendRequest,
-    ) -> Result<Option<Box<Place>>, A2aError> {
+    ) -> Result<(), A2aError> {
         let definition = &agent.definition;
         let is_open = request.message.task_id.is_none()
             && definition.skills.len() > 1
             && skill::named(&request.message, request.metadata.as_ref()).is_none();
         if !is_open {
-            return Ok(None);
+            return Ok(());
         }
         let mut text = String::new();
         for part in texts(&request.message) {
@@ -60,17 +59,18 @@ impl Operations {
             .filters
             .guard(&scope.agent, &scope.principal, "", request);
         if text.trim().is_empty() || guard.is_some() {
-            return Ok(None);
+            return Ok(());
         }
         skill::check_any(definition, &request.message)?;
         let context = request.message.context_id.as_deref();
-        let place = self.enter(agent, &scope.principal, context)?;
+        // Given back at once: others can use it while the model thinks.
+        drop(self.enter(agent, &scope.principal, context)?);
         match self.engine.choose_skill(&scope, definition, &text).await {
             Some(Choice::Skill(id)) => skill::write_down(&mut request.message, &id, "model"),
             Some(Choice::None) => return Err(skill::unclear_words(definition)),
             None => {}
         }
-        Ok(Some(Box::new(place)))
+        Ok(())
     }
 }
 

@@ -229,9 +229,8 @@ impl Operations {
         if agent.version.isolation == Isolation::Context && request.message.context_id.is_none() {
             Box::pin(self.know_context(caller, agent, &mut request.message)).await?;
         }
-        let mut place = None;
         if self.engine.has_chooser() {
-            place = Box::pin(self.choose_by_model(caller, agent, &mut request)).await?;
+            Box::pin(self.choose_by_model(caller, agent, &mut request)).await?;
         }
         // Seldom there, so its future is in a box.
         let guard = if self.filters.see_messages() {
@@ -239,6 +238,7 @@ impl Operations {
         } else {
             None
         };
+        let mut place = None;
         if request.chain.is_some() {
             // In a box of its own: it is seldom, and every send pays for what this future holds.
             let context = request.message.context_id.as_deref();

@@ -183,8 +183,10 @@ impl Written {
         let id = part["id"].as_str().unwrap_or_default();
         let known = known.filter(|known| {
             let call = &self.calls[*known];
-            let other = !id.is_empty() && !call.id.is_empty() && id != call.id;
-            let unnamed = id.is_empty() && function["name"].is_null();
+            let unnamed = function["name"].as_str().unwrap_or_default().is_empty();
+            // Some providers give each piece an id of its own; whom to call is said with the first only.
+            let other = !unnamed && !id.is_empty() && !call.id.is_empty() && id != call.id;
+            let unnamed = unnamed && id.is_empty();
             !other && (index.is_some() || unnamed || (!id.is_empty() && id == call.id))
         });
         let call = match known {

@@ -9,6 +9,7 @@ mod events;
 mod limits;
 mod listing;
 mod llm;
+mod llm_calls;
 mod llm_cut;
 mod llm_stream;
 mod logs;
