@@ -13,7 +13,6 @@ use crate::handle::{Shared, method_not_allowed};
 use crate::limits::{self, Brought};
 use crate::metrics::Operation;
 use crate::naming::{self, Named};
-use crate::negotiate;
 use crate::ops::Detached;
 use crate::probe::{self, Probe};
 use crate::respond::{self, Body, Reply};
@@ -54,14 +53,7 @@ pub(crate) async fn answer(
         Route::Tokens | Route::Token(_) => Operation::Tokens,
         _ => Operation::Registry,
     };
-    let served = match check_json(&route, parts) {
-        Ok(()) => serve(&shared, route, parts, body).await,
-        Err(error) => {
-            body::discard(body).await;
-            Err(error)
-        }
-    };
-    let (reply, code) = match served {
+    let (reply, code) = match serve(&shared, route, parts, body).await {
         Ok(reply) => (reply, "ok"),
         Err(error) => (error.reply(), error.code),
     };
@@ -171,20 +163,6 @@ pub(crate) async fn permit(shared: &Shared) -> Result<SemaphorePermit<'_>, ApiEr
             "too many uploads are being compiled; try again shortly",
         )),
     }
-}
-
-/// What is said to be something else than JSON is refused: a page of anybody's can have a browser send that.
-fn check_json(route: &Route<'_>, parts: &Parts) -> Result<(), ApiError> {
-    let writes = parts.method == Method::POST || parts.method == Method::PUT;
-    let unsaid = !parts.headers.contains_key(CONTENT_TYPE);
-    if *route == Route::Modules || !writes || unsaid || negotiate::is_json(&parts.headers) {
-        return Ok(());
-    }
-    Err(ApiError::new(
-        StatusCode::UNSUPPORTED_MEDIA_TYPE,
-        "unsupported_media_type",
-        "the body is JSON and is sent as such: Content-Type: application/json",
-    ))
 }
 
 fn check_type(headers: &HeaderMap) -> Result<(), ApiError> {

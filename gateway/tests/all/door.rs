@@ -70,30 +70,3 @@ async fn with_tokens_any_name_will_do() {
     let request = "GET /v1/agents\nhost: dormouse.example\norigin: http://evil.example";
     assert_eq!(server.ask(request, b"").await.status, 401);
 }
-
-#[tokio::test]
-async fn what_is_said_to_be_something_else_than_json_is_not_read_as_json() {
-    let server = start(|_| {}).await;
-    for (request, body) in [
-        ("POST /v1/tokens", ADMIN),
-        ("PUT /v1/agents/echo/limits", b"{}"),
-        ("PUT /v1/agents/echo/config", b"{}"),
-        ("POST /v1/agents/echo/active", br#"{"version":1}"#),
-        ("PUT /v1/filters/f", b"{}"),
-    ] {
-        for other in ["text/plain", "application/x-www-form-urlencoded", ""] {
-            let answer = server
-                .ask(&format!("{request}\ncontent-type: {other}"), body)
-                .await;
-            let code = answer.json()["error"]["code"].clone();
-            assert_eq!(
-                (answer.status, code),
-                (415, json!("unsupported_media_type")),
-                "{request} {other:?}"
-            );
-        }
-    }
-    let json = "POST /v1/agents/echo/active\ncontent-type: Application/JSON; charset=utf-8";
-    let answer = server.ask(json, br#"{"version":1}"#).await;
-    assert_eq!(answer.status, 200);
-}
