@@ -113,12 +113,8 @@ impl Operations {
         agent: &AgentEntry,
         principal: &str,
         context: Option<&str>,
-        place: Option<Box<Place>>,
-    ) -> Result<Box<Place>, A2aError> {
-        let mut place = match place {
-            Some(place) => place,
-            None => Box::new(self.enter(agent, principal, context)?),
-        };
+    ) -> Result<Place, A2aError> {
+        let mut place = self.enter(agent, principal, context)?;
         match tokio::time::timeout(PLACE_TIMEOUT, place.ready()).await {
             Ok(()) => Ok(place),
             Err(_elapsed) => Err(A2aError::new(

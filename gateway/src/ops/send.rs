@@ -242,8 +242,8 @@ impl Operations {
         if request.chain.is_some() {
             // In a box of its own: it is seldom, and every send pays for what this future holds.
             let context = request.message.context_id.as_deref();
-            let entering = Box::pin(self.enter_soon(agent, &caller.principal, context, place));
-            place = Some(entering.await?);
+            let entering = Box::pin(self.enter_soon(agent, &caller.principal, context));
+            place = Some(Box::new(entering.await?));
         }
         let ready = match request.message.task_id.clone() {
             Some(id) => Box::pin(self.resume(caller, agent, &id, request, once, place)).await?,
