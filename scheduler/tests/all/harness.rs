@@ -219,7 +219,7 @@ impl Platform {
     pub(crate) async fn until_empty(&self) {
         tokio::time::timeout(Duration::from_secs(20), async {
             while self.metric("dormouse_instances", &[]) != 0.0 {
-                tokio::task::yield_now().await;
+                tokio::time::sleep(Duration::from_millis(1)).await;
             }
         })
         .await

@@ -117,7 +117,8 @@ fn damaged_compiled_code_is_made_again() {
     echo(&server);
     echo(&server);
     assert_eq!(server.metric("dormouse_compiles_total", &[]), 1.0);
-    assert_eq!(server.started("stored"), 1.0);
+    // The first call finds the damage, or the look at all code after the start found it before.
+    assert_eq!(server.started("stored") + server.started("cold"), 1.0);
 }
 
 #[test]

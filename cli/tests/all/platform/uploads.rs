@@ -103,7 +103,9 @@ fn what_is_refused_leaves_nothing_behind() {
         0
     );
     assert_eq!(server.metric("dormouse_modules", &[]), 0.0);
-    assert_eq!(server.metric("dormouse_instances", &[]), 0.0);
+    server.until("the instances of what was refused go", |server| {
+        server.metric("dormouse_instances", &[]) == 0.0
+    });
 
     let form = server
         .request("POST", "/v1/modules")
