@@ -25,6 +25,7 @@ pub mod scene;
 
 pub mod baseline;
 pub mod metrics;
+pub mod native;
 pub mod procfs;
 pub mod server;
 

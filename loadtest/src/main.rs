@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, error::ErrorKind};
 use dormouse_loadtest::{
-    baseline,
+    baseline, native,
     options::{Hidden, Options, Plan},
     plot,
     report::Report,
@@ -17,9 +17,16 @@ const MISSED: u8 = 3;
 
 fn main() -> anyhow::Result<ExitCode> {
     let options = Options::parse();
-    if let Some(Hidden::Baseline { worker_threads }) = options.command {
-        baseline::serve(worker_threads)?;
-        return Ok(ExitCode::SUCCESS);
+    match options.command {
+        None => {}
+        Some(Hidden::Baseline { worker_threads }) => {
+            baseline::serve(worker_threads)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        Some(Hidden::Native { threads }) => {
+            native::run(threads)?;
+            return Ok(ExitCode::SUCCESS);
+        }
     }
     let (json, check, plot) = (options.json, options.check, options.plot.clone());
     let plan = match options.plan() {

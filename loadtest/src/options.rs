@@ -151,6 +151,12 @@ pub enum Hidden {
         #[arg(long, default_value_t = 1)]
         worker_threads: usize,
     },
+    /// Threads that compute for ever at the lowest priority; ends when its stdin does
+    #[command(hide = true)]
+    Native {
+        #[arg(long, default_value_t = 1)]
+        threads: usize,
+    },
 }
 
 /// What will be done, with every default filled in.

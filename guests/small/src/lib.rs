@@ -1,8 +1,15 @@
-//! The smallest agent: the contract alone, without the SDK. The load generator makes as many different modules of it as a
-//! machine has room for (`loadtest/src/module.rs`), so its code is what a module costs at least.
+//! The smallest agent: the contract alone, without the SDK, the standard library or WASI, and its functions wait for
+//! nothing. The load generator makes as many different modules of it as a machine has room for
+//! (`loadtest/src/module.rs`), so its code is what a module costs at least.
+#![no_std]
+
+extern crate alloc;
+
+mod arena;
 
 mod bindings {
     wit_bindgen::generate!({
+        async: false,
         path: "../../wit",
         inline: "
             package test:small;
@@ -22,12 +29,16 @@ use bindings::dormouse::agent::types::{
     AgentDefinition, CallContext, Isolation, Message, Outcome, SkillDefinition,
 };
 use bindings::exports::dormouse::agent::{entrypoint, skills};
-use std::hint::black_box;
+use alloc::borrow::ToOwned;
+use alloc::string::String;
+use alloc::vec;
+use alloc::vec::Vec;
+use core::hint::black_box;
 
 /// What the load generator rewrites, as in the guest `load`. There is one agent, whatever it says of their count.
 static LABEL: [u8; 40] = *b"dormouse-load-label:01:load-0000:0000000";
 
-const PREFIX: std::ops::Range<usize> = 23..32;
+const PREFIX: core::ops::Range<usize> = 23..32;
 
 struct Small;
 
@@ -66,7 +77,7 @@ impl entrypoint::Guest for Small {
 }
 
 impl skills::Guest for Small {
-    async fn on_request(
+    fn on_request(
         _call: Call,
         _context: CallContext,
         _skill: String,
@@ -75,7 +86,7 @@ impl skills::Guest for Small {
         Outcome::Message(message)
     }
 
-    async fn on_input(
+    fn on_input(
         _call: Call,
         _context: CallContext,
         _skill: String,
@@ -84,6 +95,11 @@ impl skills::Guest for Small {
     ) -> Outcome {
         Outcome::Message(message)
     }
+}
+
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
+    core::arch::wasm32::unreachable()
 }
 
 bindings::export!(Small with_types_in bindings);

@@ -10,6 +10,7 @@ use crate::{
     connection::{Connection, Fault},
     fleet::{SPIN, echo},
     load::{Connections, Pace},
+    native,
     scene::{Scene, latency},
     schedule::Schedule,
     stats::{median, ratio},
@@ -74,7 +75,7 @@ const BUSY_LIMIT: Duration = Duration::from_secs(20);
 pub(super) async fn run(scene: &mut Scene<'_>) -> anyhow::Result<()> {
     let call_timeout = format!("{}s", scene.plan.phase.as_secs() + 120);
     let flags = ["--call-timeout", &call_timeout, "--drain-timeout", "1s"];
-    let mut loops = Vec::new();
+    let (mut loops, mut native, mut of_native) = (Vec::new(), Vec::new(), Vec::new());
     let mut cores = Vec::new();
     // By skill, in the order of the first round.
     let mut failing: Vec<(Neighbour, Vec<f64>)> = Vec::new();
@@ -82,6 +83,8 @@ pub(super) async fn run(scene: &mut Scene<'_>) -> anyhow::Result<()> {
         scene.serve(&flags).await?;
         let round = round(scene, number).await?;
         loops.extend(round.of_alone(round.beside_loops_us));
+        native.extend(round.of_alone(round.beside_native_us));
+        of_native.extend(ratio(round.beside_loops_us, round.beside_native_us));
         cores.push(round.cores);
         for (neighbour, beside_us) in &round.beside_failing {
             let ratio = round.of_alone(*beside_us);
@@ -97,6 +100,16 @@ pub(super) async fn run(scene: &mut Scene<'_>) -> anyhow::Result<()> {
         "p99_ratio",
         p99_ratio,
         "p99 beside endless loops, of p99 alone",
+    );
+    found.ratio(
+        "native_p99_ratio",
+        median(native.into_iter()).unwrap_or_default(),
+        "p99 beside threads of another program at the lowest priority, of p99 alone",
+    );
+    found.ratio(
+        "p99_of_native",
+        median(of_native.into_iter()).unwrap_or_default(),
+        "p99 beside endless loops, of p99 beside those threads",
     );
     let cores = median(cores.into_iter()).unwrap_or_default();
     found.count(
@@ -119,6 +132,8 @@ pub(super) async fn run(scene: &mut Scene<'_>) -> anyhow::Result<()> {
 /// The victim's p99 alone and beside its neighbours, in microseconds.
 struct Round {
     alone_us: f64,
+    /// Beside threads that compute for ever in another program, at the lowest priority.
+    beside_native_us: f64,
     beside_loops_us: f64,
     beside_failing: Vec<(Neighbour, f64)>,
     /// Cores that the server used beside the loops.
@@ -160,6 +175,11 @@ async fn round(scene: &mut Scene<'_>, number: u32) -> anyhow::Result<Round> {
     let victim = Victim { call, rate, number };
 
     let alone_us = victim.p99_us(scene, "alone").await?;
+    let threads = scene.plan.server_threads;
+    let native = native::start(threads)?;
+    let name = format!("beside {threads} threads of another program");
+    let beside_native_us = victim.p99_us(scene, &name).await?;
+    drop(native);
     // Before the loops, which go on in the server when their clients have left.
     let beside_failing = beside_failing(scene, &victim).await?;
 
@@ -176,6 +196,7 @@ async fn round(scene: &mut Scene<'_>, number: u32) -> anyhow::Result<Round> {
     }
     Ok(Round {
         alone_us,
+        beside_native_us,
         beside_loops_us,
         beside_failing,
         cores: cores.unwrap_or_default(),

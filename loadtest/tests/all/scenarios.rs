@@ -135,7 +135,9 @@ async fn a_neighbour_spins_beside_the_victim() {
     let worst = figure(&finding, "worst_p99_ratio");
     assert!(failing.into_iter().all(|ratio| ratio <= worst), "{finding}");
     assert!(figure(&finding, "p99_ratio") > 0.0, "{finding}");
-    assert_eq!(finding["phases"].as_array().unwrap().len(), 13);
+    let native = ["native_p99_ratio", "p99_of_native"].map(|name| figure(&finding, name));
+    assert!(native.into_iter().all(|ratio| ratio > 0.0), "{finding}");
+    assert_eq!(finding["phases"].as_array().unwrap().len(), 14);
     assert_eq!(report["verdicts"][1]["measured"], worst);
 }
 
