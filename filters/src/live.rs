@@ -10,8 +10,10 @@ use crate::output::{Allowance, Flood, Output, Stream};
 use crate::world::http::exports::zentinel::agent::handler;
 use crate::world::http::zentinel::agent::types::{AgentInfo, AgentResponse};
 use crate::world::{Code, Guest};
+use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 use thiserror::Error;
 use wasmtime::component::ResourceTable;
@@ -92,21 +94,16 @@ impl Live {
         config: &str,
     ) -> Result<(Self, AgentInfo), WasmRuntimeError> {
         let mut store = store(engine, settings, id)?;
-        let limit = settings.limits.max_execution_time;
         let _running = engine.clock.as_ref().map(|clock| clock.enter());
-        refill(&mut store, settings)?;
-        let instance = within(limit, "instantiation", pin!(code.instantiate(&mut store))).await?;
+        let time = refill(&mut store, settings)?;
+        let instance = within(time, "instantiation", pin!(code.instantiate(&mut store))).await?;
         let guest = code.guest(&mut store, &instance)?;
-        refill(&mut store, settings)?;
-        let info = within(limit, "get-info", pin!(guest.info(&mut store))).await?;
-        refill(&mut store, settings)?;
-        within(
-            limit,
-            "configure",
-            pin!(guest.configure(&mut store, config)),
-        )
-        .await?
-        .map_err(WasmRuntimeError::Configuration)?;
+        let time = refill(&mut store, settings)?;
+        let info = within(time, "get-info", pin!(guest.info(&mut store))).await?;
+        let time = refill(&mut store, settings)?;
+        within(time, "configure", pin!(guest.configure(&mut store, config)))
+            .await?
+            .map_err(WasmRuntimeError::Configuration)?;
         Ok((Self { store, guest }, info))
     }
 
@@ -118,16 +115,15 @@ impl Live {
         settings: &WasmAgentConfig,
         call: Call<'_>,
     ) -> Result<(Answer, Option<u64>), WasmRuntimeError> {
-        let limit = settings.limits.max_execution_time;
         let _running = engine.clock.as_ref().map(|clock| clock.enter());
         let store = &mut self.store;
-        refill(store, settings)?;
+        let time = refill(store, settings)?;
         if let Call::Message(_, content) | Call::Result(_, content) = &call {
             // What is redacted may be as long as what was there.
             store.set_hostcall_fuel(settings.limits.max_output + 2 * content.bytes());
         }
         let function = call.function();
-        let answer = within(limit, function, pin!(self.guest.answer(store, call))).await?;
+        let answer = within(time, function, pin!(self.guest.answer(store, call))).await?;
         Ok((answer, self.fuel_used(settings)?))
     }
 
@@ -343,8 +339,15 @@ fn store(
     Ok(store)
 }
 
-/// Gives the store what one call may use.
-fn refill(store: &mut Store<State>, settings: &WasmAgentConfig) -> Result<(), WasmRuntimeError> {
+/// The wall time of a call.
+#[derive(Clone, Copy)]
+struct Time {
+    started: Instant,
+    limit: Duration,
+}
+
+/// Gives the store what one call may use, from now on.
+fn refill(store: &mut Store<State>, settings: &WasmAgentConfig) -> Result<Time, WasmRuntimeError> {
     if settings.fuel_enabled {
         let done = store.set_fuel(filled(settings));
         done.map_err(|error| WasmRuntimeError::EngineCreation(error.to_string()))?;
@@ -356,7 +359,10 @@ fn refill(store: &mut Store<State>, settings: &WasmAgentConfig) -> Result<(), Wa
     state.started = Instant::now();
     state.readings = 0;
     state.allowance.set(settings.limits.max_output);
-    Ok(())
+    Ok(Time {
+        started: state.started,
+        limit: state.limit,
+    })
 }
 
 /// The budget and one more: whoever has left nothing is over it.
@@ -368,17 +374,22 @@ fn out_of_fuel() -> WasmRuntimeError {
     WasmRuntimeError::ResourceLimit("instructions (max_fuel)".into())
 }
 
-/// Runs guest code for at most the limit, waits in the host included. The work is large, so it stays where it is.
+/// Runs guest code for at most its time, waits in the host included. The work is large, so it stays where it is.
 async fn within<T>(
-    limit: Duration,
+    time: Time,
     function: &'static str,
-    work: Pin<&mut impl Future<Output = wasmtime::Result<T>>>,
+    mut work: Pin<&mut impl Future<Output = wasmtime::Result<T>>>,
 ) -> Result<T, WasmRuntimeError> {
-    match tokio::time::timeout(limit, work).await {
-        Err(_elapsed) => Err(WasmRuntimeError::Timeout(limit)),
-        Ok(Ok(value)) => Ok(value),
-        Ok(Err(error)) => Err(failure(&error, function, limit)),
-    }
+    // Most calls wait for nothing, and need no timer.
+    let done = match poll_fn(|cx| Poll::Ready(work.as_mut().poll(cx))).await {
+        Poll::Ready(done) => done,
+        Poll::Pending => {
+            let left = time.limit.saturating_sub(time.started.elapsed());
+            let waited = tokio::time::timeout(left, work).await;
+            waited.map_err(|_elapsed| WasmRuntimeError::Timeout(time.limit))?
+        }
+    };
+    done.map_err(|error| failure(&error, function, time.limit))
 }
 
 fn failure(error: &wasmtime::Error, function: &'static str, limit: Duration) -> WasmRuntimeError {

@@ -307,11 +307,13 @@ fn total_memory(text: &str) -> Option<u64> {
     Some(kib << 10)
 }
 
-/// Resident memory of this process in bytes, from `/proc/self/statm` (proc_pid_statm(5)).
+/// Resident memory of this process in bytes, from `/proc/self/status` (proc_pid_status(5)), which, unlike `statm`, does not
+/// count in pages: rustix looks for their size where valgrind has nothing.
 pub fn resident() -> Option<u64> {
-    let text = fs::read_to_string("/proc/self/statm").ok()?;
-    let pages: u64 = text.split_whitespace().nth(1)?.parse().ok()?;
-    Some(pages * rustix::param::page_size() as u64)
+    let text = fs::read_to_string("/proc/self/status").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim_end().parse().ok()?;
+    Some(kib << 10)
 }
 
 #[cfg(test)]

@@ -2,9 +2,9 @@
 //! filters see it whole or as it arrives. A response's is whole already, or a stream of events.
 
 use super::edits::apply;
-use super::filter::{Filter, Phase};
+use super::filter::Filter;
 use super::pipeline::{Passage, Stop, listed};
-use super::question::{Piece, Question};
+use super::question::{Phase, Piece, Question};
 use super::stored::BodyMode;
 use crate::body::Arriving;
 use crate::config::GatewayConfig;

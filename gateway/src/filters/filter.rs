@@ -3,7 +3,7 @@
 use super::breaker::Breaker;
 use super::edits::{self, Checked, Verdict, Wrong};
 use super::metrics::{ALLOW, Meter, Metrics};
-use super::question::{Question, Words};
+use super::question::{ALL_PHASES, PHASES, Phase, Question, Words};
 use super::stored::{BodyMode, Fail, Record};
 use crate::config::FilterRules;
 use dormouse_filters::message::{self, Decision};
@@ -11,9 +11,11 @@ use dormouse_filters::{AuditMetadata, WasmAgentInstance, WasmRuntimeError, World
 use dormouse_scheduler::Scheduler;
 use dormouse_services::trace::{Kind as Side, Span, Trace};
 use hyper::StatusCode;
-use std::pin::Pin;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::task::Poll;
 use std::time::Duration;
 use thiserror::Error;
 use tokio::sync::Semaphore;
@@ -34,6 +36,8 @@ pub(crate) struct Filter {
     pub(super) instances: Vec<Arc<WasmAgentInstance>>,
     queue: Semaphore,
     breaker: Mutex<Breaker>,
+    /// By phase: whether it has declared the event.
+    wants: [bool; PHASES],
     /// By phase.
     meters: [OnceLock<Meter>; PHASES],
     tools: Arc<Tools>,
@@ -44,33 +48,6 @@ static THREADS: AtomicUsize = AtomicUsize::new(0);
 thread_local! {
     /// The number of a thread that has asked filters.
     static THREAD: usize = THREADS.fetch_add(1, Ordering::Relaxed);
-}
-
-/// How many phases there are.
-const PHASES: usize = Phase::Result as usize + 1;
-
-/// When a filter is asked. The names are those that filters declare.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Phase {
-    RequestHeaders,
-    RequestBody,
-    ResponseHeaders,
-    ResponseBody,
-    Message,
-    Result,
-}
-
-impl Phase {
-    pub(super) fn as_str(self) -> &'static str {
-        match self {
-            Self::RequestHeaders => "request_headers",
-            Self::RequestBody => "request_body",
-            Self::ResponseHeaders => "response_headers",
-            Self::ResponseBody => "response_body",
-            Self::Message => "message",
-            Self::Result => "result",
-        }
-    }
 }
 
 /// Why there is no answer.
@@ -134,9 +111,15 @@ pub(super) enum Said<T> {
 
 /// An answer that has been looked at.
 #[derive(Debug)]
-pub(super) struct Heard {
+pub(super) struct Opinion {
     pub(super) checked: Checked,
     pub(super) needs_more: bool,
+}
+
+/// How one call of a filter has ended, and what that took.
+struct Heard<T> {
+    answer: Result<T, Failure>,
+    took: Duration,
 }
 
 /// An instance at work.
@@ -161,9 +144,15 @@ impl Filter {
         instances: Vec<Arc<WasmAgentInstance>>,
         tools: Arc<Tools>,
     ) -> Self {
+        // One that did not start is asked at once, to fail.
+        let wants = ALL_PHASES.map(|phase| match instances.first() {
+            Some(instance) => instance.wants(phase.as_str()),
+            None => matches!(phase, Phase::RequestHeaders | Phase::Message),
+        });
         Self {
             record,
             instances,
+            wants,
             queue: Semaphore::new(tools.rules.queue),
             breaker: Mutex::default(),
             meters: Default::default(),
@@ -186,12 +175,8 @@ impl Filter {
         instance.is_none_or(|instance| instance.world() == world)
     }
 
-    /// Whether it has declared the event. One that did not start is asked at once, to fail.
     pub(super) fn wants(&self, phase: Phase) -> bool {
-        match self.instances.first() {
-            Some(instance) => instance.wants(phase.as_str()),
-            None => matches!(phase, Phase::RequestHeaders | Phase::Message),
-        }
+        self.wants[phase as usize]
     }
 
     /// Bytes of a body, a message or an artifact.
@@ -240,24 +225,22 @@ impl Filter {
         turn: usize,
         about: About<'_>,
         question: Question,
-    ) -> Said<Heard> {
+    ) -> Said<Opinion> {
         let (started, phase) = (Instant::now(), question.phase());
         let work = |instance: Arc<WasmAgentInstance>| -> Asking<_> {
             Box::pin(async move { instance.on(question.event()).await })
         };
         let check = |response| Ok((edits::check(&response)?, response));
-        let heard = self.call(turn, work, check).await;
-        self.settle(phase, about, started, heard, |(checked, response)| {
-            Finding {
-                decision: match checked.verdict {
-                    Verdict::Allow => ALLOW,
-                    Verdict::Block { .. } => "block",
-                    Verdict::Redirect { .. } => "redirect",
-                },
-                audit: &response.audit,
-            }
+        let heard = self.call(turn, started, work, check).await;
+        self.settle(phase, about, heard, |(checked, response)| Finding {
+            decision: match checked.verdict {
+                Verdict::Allow => ALLOW,
+                Verdict::Block { .. } => "block",
+                Verdict::Redirect { .. } => "redirect",
+            },
+            audit: &response.audit,
         })
-        .map(|(checked, response)| Heard {
+        .map(|(checked, response)| Opinion {
             checked,
             needs_more: response.needs_more,
         })
@@ -284,7 +267,8 @@ impl Filter {
                 return asking;
             }
             // Moves to other threads by itself when it is long, and is dropped with whoever waits for it.
-            let asking = tokio::spawn(self.tools.scheduler.aside(asking));
+            let tools = Arc::clone(&self.tools);
+            let asking = tokio::spawn(async move { tools.scheduler.aside(asking).await });
             let task = AbortOnDropHandle::new(asking);
             Box::pin(async move { task.await.unwrap_or(Err(WasmRuntimeError::Shutdown)) })
         };
@@ -297,34 +281,38 @@ impl Filter {
             let audit = audit_of(&mut answer.audit);
             Ok((check(answer)?, decision, audit))
         };
-        let heard = self.call(turn, work, check).await;
-        self.settle(phase, about, started, heard, |(_, decision, audit)| {
-            Finding { decision, audit }
+        let heard = self.call(turn, started, work, check).await;
+        self.settle(phase, about, heard, |(_, decision, audit)| Finding {
+            decision,
+            audit,
         })
         .map(|(checked, _, _)| checked)
     }
 
     /// What it would not have seen whole.
     pub(super) fn too_large<T>(&self, phase: Phase, about: About<'_>) -> Said<T> {
-        let failed: Result<T, _> = Err(Failure::TooLarge);
+        let failed = Heard::<T> {
+            answer: Err(Failure::TooLarge),
+            took: Duration::ZERO,
+        };
         self.tools
             .metrics
             .skipped(&self.record.name, phase.as_str());
-        self.settle(phase, about, Instant::now(), failed, |_| {
-            unreachable!("there is no answer")
-        })
+        self.settle(phase, about, failed, |_| unreachable!("there is no answer"))
     }
 
     fn settle<T>(
         &self,
         phase: Phase,
         about: About<'_>,
-        started: Instant,
-        heard: Result<T, Failure>,
+        heard: Heard<T>,
         finding: impl FnOnce(&T) -> Finding<'_>,
     ) -> Said<T> {
         let fail = self.record.settings.fail;
-        let took = started.elapsed();
+        let Heard {
+            answer: heard,
+            took,
+        } = heard;
         let mut span = about.trace.map(|trace| self.span(trace, phase, took));
         let decision = match (&heard, fail) {
             (Ok(answer), _) => {
@@ -405,24 +393,42 @@ impl Filter {
     async fn call<T: Send + 'static, U>(
         &self,
         turn: usize,
+        started: Instant,
         work: impl FnOnce(Arc<WasmAgentInstance>) -> Asking<T>,
         check: impl FnOnce(T) -> Result<U, Wrong>,
-    ) -> Result<U, Failure> {
-        let instance = self.instances.get(turn).ok_or(Failure::NotLoaded)?;
-        let place = self.queue.try_acquire();
-        let _place = place.map_err(|_full| Failure::QueueFull)?;
+    ) -> Heard<U> {
+        let refused = |failure| Heard {
+            answer: Err(failure),
+            took: Duration::ZERO,
+        };
+        let Some(instance) = self.instances.get(turn) else {
+            return refused(Failure::NotLoaded);
+        };
+        let Ok(_place) = self.queue.try_acquire() else {
+            return refused(Failure::QueueFull);
+        };
         let rules = &self.tools.rules;
-        if !self.lock().admits(rules, Instant::now()) {
-            return Err(Failure::Open);
+        if !self.lock().admits(rules, started) {
+            return refused(Failure::Open);
         }
-        let work = self.tools.scheduler.aside(work(Arc::clone(instance)));
-        let answered = match tokio::time::timeout(rules.patience, work).await {
+        let work = work(Arc::clone(instance));
+        let mut work = pin!(self.tools.scheduler.aside(work));
+        // Most filters wait for nothing, and need no timer.
+        let done = match poll_fn(|cx| Poll::Ready(work.as_mut().poll(cx))).await {
+            Poll::Ready(done) => Ok(done),
+            Poll::Pending => tokio::time::timeout(rules.patience, work).await,
+        };
+        let answer = match done {
             Err(_elapsed) => Err(Failure::Timeout),
             Ok(Err(error)) => Err(error.into()),
             Ok(Ok(answer)) => check(answer).map_err(Failure::Invalid),
         };
-        self.lock().ended(rules, answered.is_ok(), Instant::now());
-        answered
+        let ended = Instant::now();
+        self.lock().ended(rules, answer.is_ok(), ended);
+        Heard {
+            answer,
+            took: ended.duration_since(started),
+        }
     }
 }
 

@@ -3,8 +3,8 @@
 
 use super::book::Filters;
 use super::edits::Wrong;
-use super::filter::{About, Failure, Filter, Phase, Said};
-use super::question::Words;
+use super::filter::{About, Failure, Filter, Said};
+use super::question::{Phase, Words};
 use crate::errors::{A2aError, Kind};
 use crate::ops::{SendRequest, TRACE};
 use dormouse_filters::World;
@@ -33,7 +33,7 @@ const MAX_NAME: usize = 64;
 pub(crate) struct Guard {
     /// Each filter with the instance that sees this turn.
     filters: Vec<(Arc<Filter>, usize)>,
-    subject: Subject,
+    subject: Arc<Subject>,
     trace: Option<Trace>,
 }
 
@@ -91,14 +91,14 @@ impl Filters {
             .collect();
         (!filters.is_empty()).then(|| Guard {
             filters,
-            subject: Subject {
+            subject: Arc::new(Subject {
                 agent: agent.to_owned(),
                 skill: skill.to_owned(),
                 principal: principal.to_owned(),
                 task_id: message.task_id.clone(),
                 context_id: message.context_id.clone(),
                 message_id: message.message_id.clone(),
-            },
+            }),
             trace: request.trace.clone(),
         })
     }
@@ -120,7 +120,7 @@ impl Guard {
             name: None,
             description: None,
         };
-        let subject = Arc::new(self.subject.clone());
+        let subject = Arc::clone(&self.subject);
         let entered = self.ask_all(Phase::Message, subject, looked).await;
         entered.map_err(A2aError::from)
     }
@@ -172,7 +172,7 @@ impl Screen for Guard {
         let subject = Subject {
             task_id: Some(said.task),
             context_id: Some(said.context),
-            ..self.subject.clone()
+            ..Subject::clone(&self.subject)
         };
         let looked = Looked {
             kind: match said.kind {

@@ -1,8 +1,8 @@
 //! All filters that apply to a request, in their order. The first that does not allow it ends it; edits add up.
 
 use super::edits::{Edit, Verdict, apply};
-use super::filter::{About, Failure, Filter, Heard, Phase, Said};
-use super::question::{Head, Question};
+use super::filter::{About, Failure, Filter, Opinion, Said};
+use super::question::{Head, Phase, Question};
 use crate::body;
 use crate::config::GatewayConfig;
 use crate::errors::ApiError;
@@ -11,10 +11,10 @@ use crate::trace;
 use bytes::Bytes;
 use dormouse_filters::{Header, RequestMetadata, World};
 use dormouse_services::trace::Trace;
-use hyper::HeaderMap;
 use hyper::body::Incoming;
 use hyper::header::{HeaderValue, LOCATION};
 use hyper::http::request::Parts;
+use hyper::{HeaderMap, Version};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -135,13 +135,13 @@ impl Passage {
     /// Whether the filter wants to see more.
     pub(super) fn heed(
         &mut self,
-        said: Said<Heard>,
+        said: Said<Opinion>,
         request: Option<&mut HeaderMap>,
     ) -> Result<bool, Stop> {
         match said {
             Said::Skip => Ok(false),
             Said::Refuse(failure) => Err(Box::new(refusal(&failure))),
-            Said::Answer(Heard {
+            Said::Answer(Opinion {
                 checked,
                 needs_more,
             }) => {
@@ -226,11 +226,19 @@ fn metadata(ask: &Ask<'_>, parts: &Parts, trace: Option<&Trace>) -> RequestMetad
             .map_or_else(String::new, |peer| peer.ip().to_string()),
         client_port: ask.peer.map_or(0, |peer| peer.port()),
         server_name: parts.uri.host().map(str::to_owned).or_else(|| text("host")),
-        protocol: format!("{:?}", parts.version),
+        protocol: protocol(parts.version).to_owned(),
         tls_version: None,
         route_id: ask.agent.map(str::to_owned),
         upstream_id: None,
         timestamp_ms: now.map_or(0, |now| u64::try_from(now.as_millis()).unwrap_or(u64::MAX)),
         traceparent: trace.map(Trace::parent).or_else(|| text("traceparent")),
+    }
+}
+
+fn protocol(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_10 => "HTTP/1.0",
+        Version::HTTP_2 => "HTTP/2.0",
+        _ => "HTTP/1.1",
     }
 }

@@ -1,10 +1,46 @@
 //! What a filter is asked, owned, so that its work can move to another thread.
 
-use super::filter::Phase;
 use bytes::Bytes;
 use dormouse_filters::message::{Content, Kind, Subject};
 use dormouse_filters::{Event, Header, RequestMetadata};
 use std::sync::Arc;
+
+/// How many phases there are.
+pub(super) const PHASES: usize = ALL_PHASES.len();
+
+/// Each at its own number.
+pub(super) const ALL_PHASES: [Phase; 6] = [
+    Phase::RequestHeaders,
+    Phase::RequestBody,
+    Phase::ResponseHeaders,
+    Phase::ResponseBody,
+    Phase::Message,
+    Phase::Result,
+];
+
+/// When a filter is asked. The names are those that filters declare.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    RequestHeaders,
+    RequestBody,
+    ResponseHeaders,
+    ResponseBody,
+    Message,
+    Result,
+}
+
+impl Phase {
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::RequestHeaders => "request_headers",
+            Self::RequestBody => "request_body",
+            Self::ResponseHeaders => "response_headers",
+            Self::ResponseBody => "response_body",
+            Self::Message => "message",
+            Self::Result => "result",
+        }
+    }
+}
 
 /// The head of a request as filters see it.
 pub(super) struct Head {

@@ -1,6 +1,7 @@
 //! What filters have of the scheduler: their engine, its compiled code, and threads for those that compute for long.
 
 use super::{Scheduler, SchedulerError};
+use crate::engine::TICK;
 use crate::filter_code::FilterCode;
 use crate::lane::{Lane, Pace};
 use crate::machine::filter_slots;
@@ -8,8 +9,11 @@ use dormouse_filters::config::Limits;
 use dormouse_filters::metrics::MetricSink;
 use dormouse_filters::{WasmAgentConfig, WasmAgentRuntime};
 use dormouse_store::Digest;
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Poll;
+use std::time::Instant;
 
 impl Scheduler {
     /// A runtime for filters on their engine (`docs/decisions/0027`). One per process: it has all the slots there are.
@@ -47,10 +51,20 @@ impl Scheduler {
 
     /// Runs a filter's work where its caller is, and moves it to threads of its own when it keeps that thread for a
     /// tick. Dropping it ends the work.
-    pub fn aside<T: Send + 'static>(
+    pub async fn aside<T: Send + 'static>(
         &self,
-        work: Pin<Box<dyn Future<Output = T> + Send>>,
-    ) -> impl Future<Output = T> + Send + 'static {
-        Lane::new(&self.0.filter_lane, Pace::of_polls(), work)
+        mut work: Pin<Box<dyn Future<Output = T> + Send>>,
+    ) -> T {
+        let begun = Instant::now();
+        // Most of it is done at once, and needs no lane.
+        if let Poll::Ready(done) = poll_fn(|cx| Poll::Ready(work.as_mut().poll(cx))).await {
+            return done;
+        }
+        let lane = Lane::new(&self.0.filter_lane, Pace::of_polls(), work);
+        if begun.elapsed() < TICK {
+            lane.await
+        } else {
+            lane.moved().await
+        }
     }
 }
