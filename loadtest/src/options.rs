@@ -50,7 +50,7 @@ pub struct Options {
     pub command: Option<Hidden>,
 
     /// The dormouse binary [default: the one beside this program, else the one in PATH]
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_name = "PATH", overrides_with = "dormouse")]
     dormouse: Option<PathBuf>,
 
     /// Module with the agent that answers with a message, for hot, warm and cold

@@ -8,7 +8,7 @@ fn echo(server: &Server) {
     assert_eq!(reply(&server.send(ECHO, text("hello"))), "hello");
 }
 
-fn no_instances(server: &Server) {
+pub(super) fn no_instances(server: &Server) {
     server.until("every instance is evicted", |server| {
         server.metric("dormouse_instances", &[]) == 0.0
     });

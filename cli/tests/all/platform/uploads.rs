@@ -1,5 +1,6 @@
 //! Uploads: one that works, and all that are refused and leave nothing behind.
 
+use super::lives::no_instances;
 use super::{Answer, Server, answer, data_dir, example, files, guest, raw};
 
 /// The code of a refusal, after a look at its form.
@@ -103,9 +104,7 @@ fn what_is_refused_leaves_nothing_behind() {
         0
     );
     assert_eq!(server.metric("dormouse_modules", &[]), 0.0);
-    server.until("the instances of what was refused go", |server| {
-        server.metric("dormouse_instances", &[]) == 0.0
-    });
+    no_instances(&server);
 
     let form = server
         .request("POST", "/v1/modules")
