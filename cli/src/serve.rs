@@ -10,6 +10,7 @@ use anyhow::{Context, anyhow};
 use dormouse_gateway::{CardKey, Gateway, GatewayConfig, WithoutTokens};
 use dormouse_scheduler::Scheduler;
 use dormouse_scheduler::machine::{self, Machine};
+use dormouse_scheduler::policy::share_of_one;
 use dormouse_services::egress::Egress;
 use dormouse_services::llm::LlmMetrics;
 use dormouse_services::{Services, TaskEngine, TaskLimits};
@@ -71,6 +72,8 @@ fn fit(config: &mut Config) {
             lowered.mend()
         );
     }
+    let share = share_of_one(scheduler.max_instances);
+    scheduler.max_instances_per_agent = scheduler.max_instances_per_agent.min(share);
     scheduler.memory_budget = scheduler.memory_budget.or(machine.memory_budget());
     let wanted = config.max_connections;
     config.max_connections = machine.connections(wanted);

@@ -163,7 +163,11 @@ pub(crate) async fn prepare(
             if new {
                 code.forget(&digest);
             }
-            Err(error)
+            Err(match error {
+                // Code that was made just now, and that no slot of the pool is large enough for.
+                DeployError::Engine(why) if new => DeployError::Instantiate(why),
+                error => error,
+            })
         }
     }
 }

@@ -25,6 +25,7 @@ use dormouse_store::{Digest, ModuleStore};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use thiserror::Error;
+use wasmtime::PoolConcurrencyLimitError;
 
 /// Runs calls. Cheap to clone; one per process.
 #[derive(Clone)]
@@ -244,7 +245,11 @@ impl Scheduler {
 
     /// Evicts the parked instances of an agent's other versions; all of them if none is active.
     pub fn retire(&self, agent: &str, active: Option<u32>) {
-        self.0.pool.retire(agent, |number| Some(number) == active);
+        let retired = self.0.pool.retire(agent, |number| Some(number) == active);
+        if !retired.is_empty() {
+            // Not here: to unmap what many large instances had takes long.
+            tokio::task::spawn_blocking(move || drop(retired));
+        }
     }
 
     /// Services that every agent gets which needs them.
@@ -284,7 +289,11 @@ impl Scheduler {
 
     /// Evicts every parked instance, and keeps what is known of the use of agents. Calls must have ended before.
     pub async fn drain(&self) {
-        self.0.pool.evict_all();
+        let pool = Arc::clone(&self.0.pool);
+        let evicting = tokio::task::spawn_blocking(move || pool.evict_all());
+        if let Err(error) = evicting.await {
+            tracing::error!(%error, "instances were not evicted");
+        }
         save_popularity(&self.0).await;
     }
 }
@@ -370,10 +379,18 @@ impl Inner {
         };
         let (code, temperature) = self.code(&request.version).await?;
         let version = &request.version;
-        let instance = Instance::start(&self.engine, &code, version, deadline, Arc::clone(pace))
-            .await
-            .map_err(|error| self.explain(&error, &version.limits))?;
-        Ok((slot.hold(Box::new(instance)), temperature))
+        loop {
+            let pace = Arc::clone(pace);
+            let started = Instance::start(&self.engine, &code, version, deadline, pace).await;
+            match started {
+                Ok(instance) => return Ok((slot.hold(Box::new(instance)), temperature)),
+                // Instances may be of many parts, and those that are parked have taken all there are.
+                Err(error)
+                    if error.is::<PoolConcurrencyLimitError>()
+                        && self.pool.evict_oldest(AT_ONCE) > 0 => {}
+                Err(error) => return Err(self.explain(&error, &version.limits)),
+            }
+        }
     }
 
     async fn code(&self, version: &VersionRef) -> Result<(Code, Temperature), CallFailure> {
@@ -413,6 +430,9 @@ fn owner(request: &CallRequest) -> Owner {
     }
 }
 
+/// Parked instances that are given up together when the engine has no part left for another.
+const AT_ONCE: usize = 8;
+
 /// How often idle instances and idle code are looked for, at most.
 const HOUSE_TICK: Duration = Duration::from_millis(500);
 
@@ -439,8 +459,15 @@ async fn keep_house(inner: std::sync::Weak<Inner>) {
             saved = Instant::now();
             save_popularity(&inner).await;
         }
-        inner.pool.evict_idle(tokio::time::Instant::now());
-        inner.relieve();
-        inner.code.tick();
+        let now = tokio::time::Instant::now();
+        // Not here: to unmap what many large instances had takes long.
+        let tidying = tokio::task::spawn_blocking(move || {
+            inner.pool.evict_idle(now);
+            inner.relieve();
+            inner.code.tick();
+        });
+        if let Err(error) = tidying.await {
+            tracing::error!(%error, "what is idle was not evicted");
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! The wasmtime engines of the process, one for agents and one for filters, and the clock that lets guests be interrupted.
 
 use crate::config::SchedulerConfig;
-use crate::machine::{agent_slots, filter_slots, stacks};
+use crate::machine::{agent_slots, filter_slots, memories, stacks};
 use dormouse_filters::clock::{Clock, Running};
 use dormouse_services::LogBook;
 use dormouse_services::egress::Egress;
@@ -28,6 +28,9 @@ const KEEP_TABLE: usize = 4 << 10;
 /// Slots that are free and yet set up for the module which they had last, so that its next instance starts sooner. Each
 /// keeps the mapping of that module's code, which counts as resident.
 const WARM_SLOTS: u32 = 16;
+
+/// Core instances of one instance of a component. A lifted module has four: itself, the WASI adapter and two shims.
+const CORE_INSTANCES: usize = 32;
 
 pub(crate) struct Engine {
     pub(crate) wasmtime: wasmtime::Engine,
@@ -100,10 +103,11 @@ fn agent_pool(config: &SchedulerConfig) -> PoolingAllocationConfig {
     let instances = agent_slots(config.max_instances);
     let mut pool = pool(config, instances, stacks(instances));
     pool
-        // A lifted module is four core instances: itself, the WASI adapter and two shims.
-        .total_core_instances(count(instances * 4))
-        .total_memories(count(instances))
-        .total_tables(count(instances * 3))
+        // Enough for instances that are as large as one may be: it is but a count.
+        .total_core_instances(count(instances * CORE_INSTANCES))
+        .total_memories(count(memories(config.max_instances)))
+        // A lifted module has three.
+        .total_tables(count(instances * 8))
         // Reset only what a guest has touched.
         .pagemap_scan(Enabled::Auto)
         .linear_memory_keep_resident(KEEP_MEMORY)
@@ -129,7 +133,7 @@ fn pool(config: &SchedulerConfig, instances: usize, stacks: usize) -> PoolingAll
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(count(instances))
         .total_stacks(count(stacks))
-        .max_core_instances_per_component(32)
+        .max_core_instances_per_component(count(CORE_INSTANCES))
         .max_memories_per_component(2)
         .max_tables_per_component(16)
         .max_memory_size(ceiling.memory_bytes)

@@ -26,8 +26,8 @@ pub const OPEN_FILES_MEND: &str =
     "ulimit -n 65536 before `dormouse serve` (systemd: LimitNOFILE=65536)";
 
 /// What wasmtime reserves for one linear memory so that compiled code needs no bounds checks (4 GiB and a guard
-/// of 32 MiB), with stacks and tables.
-const ADDRESSES_PER_INSTANCE: u64 = (4 << 30) + (40 << 20);
+/// of 32 MiB), of which there are more than instances, with stacks and tables.
+const ADDRESSES_PER_INSTANCE: u64 = ((4 << 30) + (32 << 20)) / 4 * 5 + (8 << 20);
 /// Addresses of the program itself; compiled code and caches included.
 const ADDRESSES_RESERVE: u64 = 2 << 30;
 /// Addresses of a process on x86-64 and AArch64 with four levels of page tables.
@@ -55,6 +55,12 @@ pub(crate) fn filter_slots(instances: usize) -> usize {
 /// Slots of the pool for agents: also those that are not for their calls.
 pub(crate) fn agent_slots(instances: usize) -> usize {
     instances + DISCOVERY_SLOTS
+}
+
+/// Linear memories of the pool for agents. Most instances have one; a component may have two, and a quarter of them may
+/// without taking another's.
+pub(crate) fn memories(instances: usize) -> usize {
+    agent_slots(instances) + instances / 4
 }
 
 /// All slots of both pools.

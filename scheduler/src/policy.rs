@@ -76,6 +76,12 @@ pub fn admit(caps: Caps, load: Load) -> Admission {
     }
 }
 
+/// How many of so many instances one agent may have unless it is said: not all, so that others have places while its calls
+/// take long.
+pub fn share_of_one(instances: usize) -> usize {
+    instances - instances / 4
+}
+
 /// Whether one more call of an agent may wait: as many as there are places left. So one agent alone has half
 /// of the queue at most, two a third each, and there is always a place for an agent of which nothing waits
 /// (dynamic thresholds: Choudhury and Hahne, 1998).

@@ -161,11 +161,12 @@ impl<I> Pool<I> {
         })
     }
 
-    /// Evicts the parked instances of every version of an agent that `keep` refuses.
-    pub(crate) fn retire(&self, agent: &str, keep: impl Fn(u32) -> bool) {
-        self.evict(Ended::Replaced, |state| {
+    /// Evicts the parked instances of every version of an agent that `keep` refuses. They end when they are dropped.
+    #[must_use]
+    pub(crate) fn retire(&self, agent: &str, keep: impl Fn(u32) -> bool) -> Vec<Live<I>> {
+        self.take_all(Ended::Replaced, |state| {
             state.oldest(|version| version.agent == agent && !keep(version.number))
-        });
+        })
     }
 
     /// Parked instances.
@@ -173,15 +174,22 @@ impl<I> Pool<I> {
         self.lock().by_use.len()
     }
 
-    fn evict(&self, end: Ended, mut which: impl FnMut(&State<I>) -> Option<Stamp>) -> usize {
+    fn evict(&self, end: Ended, which: impl FnMut(&State<I>) -> Option<Stamp>) -> usize {
+        self.take_all(end, which).len()
+    }
+
+    fn take_all(
+        &self,
+        end: Ended,
+        mut which: impl FnMut(&State<I>) -> Option<Stamp>,
+    ) -> Vec<Live<I>> {
         let mut evicted = Vec::new();
         let mut state = self.lock();
         while let Some(mut live) = which(&state).and_then(|used| state.take(used)) {
             live.end_as(end);
             evicted.push(live);
         }
-        drop(state);
-        evicted.len()
+        evicted
     }
 
     fn lock(&self) -> MutexGuard<'_, State<I>> {

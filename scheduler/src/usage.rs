@@ -88,6 +88,8 @@ impl Book {
 /// memory grows seldom and never shrinks.
 pub(crate) struct Limiter {
     limits: StoreLimits,
+    memory_bytes: usize,
+    /// Of all its memories.
     granted: usize,
     usage: Arc<Usage>,
 }
@@ -100,6 +102,7 @@ impl Limiter {
             .build();
         Self {
             limits,
+            memory_bytes,
             granted: 0,
             usage,
         }
@@ -113,9 +116,12 @@ impl ResourceLimiter for Limiter {
         desired: usize,
         maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        let granted = self.limits.memory_growing(current, desired, maximum)?;
+        let more = desired.saturating_sub(current);
+        // The limit is that of each memory to wasmtime, and of all together to us.
+        let granted = self.granted.saturating_add(more) <= self.memory_bytes
+            && self.limits.memory_growing(current, desired, maximum)?;
         if granted {
-            self.granted += desired.saturating_sub(current);
+            self.granted += more;
             let peak = self.granted as u64;
             self.usage
                 .peak_memory_bytes
@@ -143,5 +149,22 @@ impl ResourceLimiter for Limiter {
 
     fn memories(&self) -> usize {
         self.limits.memories()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    #[test]
+    fn two_memories_share_what_an_instance_may_have() {
+        let usage = Arc::new(Usage::default());
+        let mut limiter = Limiter::new(100, 10, Arc::clone(&usage));
+        assert!(limiter.memory_growing(0, 60, None).unwrap());
+        assert!(!limiter.memory_growing(0, 60, None).unwrap());
+        assert!(limiter.memory_growing(0, 40, None).unwrap());
+        assert!(!limiter.memory_growing(60, 61, None).unwrap());
+        assert_eq!(usage.read().peak_memory_bytes, 100);
     }
 }

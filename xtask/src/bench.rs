@@ -1,6 +1,5 @@
 //! Measurements with the load generator.
 
-use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::guests;
@@ -21,24 +20,14 @@ pub(crate) fn bench(flags: &[String]) -> anyhow::Result<()> {
         "build dormouse and the load generator",
         &mut cargo(root(), &build),
     )?;
-    let dormouse = programs()?.join("dormouse");
-    step::run("measure", load_on(&dormouse)?.args(flags))
-}
-
-/// Where programs are that are built for use.
-pub(crate) fn programs() -> anyhow::Result<PathBuf> {
-    Ok(step::target_dir(root())?.join("release"))
-}
-
-/// The load generator, which is built, for this binary, with every module that it may need.
-pub(crate) fn load_on(dormouse: &Path) -> anyhow::Result<Command> {
     guests::build("guests")?;
     guests::build("policies")?;
     let modules = guests::modules("guests");
-    let mut loadtest = Command::new(programs()?.join("loadtest"));
+    let programs = step::target_dir(root())?.join("release");
+    let mut loadtest = Command::new(programs.join("loadtest"));
     loadtest
         .arg("--dormouse")
-        .arg(dormouse)
+        .arg(programs.join("dormouse"))
         .arg("--agent-wasm")
         .arg(modules.join("echo.wasm"))
         .arg("--task-agent-wasm")
@@ -50,6 +39,7 @@ pub(crate) fn load_on(dormouse: &Path) -> anyhow::Result<Command> {
         .arg("--endless-wasm")
         .arg(modules.join("lying_loop.wasm"))
         .arg("--filters")
-        .arg(guests::modules("policies"));
-    Ok(loadtest)
+        .arg(guests::modules("policies"))
+        .args(flags);
+    step::run("measure", &mut loadtest)
 }

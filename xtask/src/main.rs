@@ -2,7 +2,7 @@
 //! binary, Python.
 //!
 //! Reading order: [`demo`] (the platform with the examples, answering), [`checks`] (everything that
-//! CI runs), [`bench`] (the load generator), [`release`] (the fastest binary), [`instructions`] (what a hot call takes), [`fuzz`] (the parsers' fuzz targets), [`languages`] (agents that are not in Rust),
+//! CI runs), [`bench`] (the load generator), [`instructions`] (what a hot call takes), [`fuzz`] (the parsers' fuzz targets), [`languages`] (agents that are not in Rust),
 //! [`examples`] (those in the SDK's documentation), [`guests`] (agents for WebAssembly) and [`setup`] (what
 //! all of them need), [`server`] and [`metrics`] (the running platform), [`step`] (how a command is
 //! run and told).
@@ -18,7 +18,6 @@ mod guests;
 mod instructions;
 mod languages;
 mod metrics;
-mod release;
 mod server;
 mod setup;
 mod step;
@@ -99,8 +98,6 @@ Examples:
         #[arg(last = true)]
         flags: Vec<String>,
     },
-    /// Build the fastest binary: twice, the second time with what the first has shown under load (most of an hour)
-    Release,
 }
 
 fn main() -> ExitCode {
@@ -115,7 +112,6 @@ fn main() -> ExitCode {
         Task::Examples => examples::examples(),
         Task::Instructions { keep } => instructions::instructions(keep),
         Task::Bench { flags } => bench::bench(&flags),
-        Task::Release => release::release(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -148,7 +148,7 @@ impl World {
             }
             Step::Retire(agent, number) => {
                 let name = version(*agent, 1).agent.clone();
-                self.pool.retire(&name, |other| other == *number);
+                drop(self.pool.retire(&name, |other| other == *number));
             }
             _ => {}
         }

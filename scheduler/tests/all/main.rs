@@ -10,6 +10,7 @@ mod keep_alive;
 mod life;
 mod limits;
 mod machine;
+mod parts;
 mod policy;
 mod pressure;
 mod services;

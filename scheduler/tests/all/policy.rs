@@ -1,6 +1,6 @@
 //! The policy as properties: no counts and no times may break these.
 
-use dormouse_scheduler::policy::{Admission, Caps, Load, admit, may_wait};
+use dormouse_scheduler::policy::{Admission, Caps, Load, admit, may_wait, share_of_one};
 use dormouse_scheduler::queue::FairQueue;
 use proptest::prelude::*;
 
@@ -127,5 +127,12 @@ proptest! {
         }
         prop_assert_eq!(queue.len(), total(stuck));
         prop_assert_eq!(queue.len_of(&stuck_name), total(stuck));
+    }
+}
+
+#[test]
+fn one_agent_does_not_have_all_places() {
+    for (instances, share) in [(1, 1), (3, 3), (4, 3), (200, 150), (1_000, 750)] {
+        assert_eq!(share_of_one(instances), share);
     }
 }
