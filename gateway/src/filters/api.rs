@@ -6,6 +6,7 @@ use super::stored::{BodyMode, Record, Settings};
 use crate::body;
 use crate::errors::ApiError;
 use crate::handle::{Shared, method_not_allowed};
+use crate::ops::Detached;
 use crate::platform::{blocking, no_module};
 use crate::respond::{self, Reply};
 use crate::route::Route;
@@ -109,41 +110,56 @@ async fn put(shared: &Arc<Shared>, name: &str, body: Incoming) -> Result<Reply, 
     if !(1..=MAX_INSTANCES).contains(&put.settings.instances) {
         return Err(invalid(&format!("instances is 1 to {MAX_INSTANCES}")));
     }
-    let (filters, _permit) = (&shared.filters, crate::platform::permit(shared).await?);
+    // All of it or nothing, also when the client leaves from here on.
+    let taking = take(Arc::clone(shared), name.to_owned(), put);
+    Detached::new(&shared.operations.calls, taking).await
+}
+
+async fn take(shared: Arc<Shared>, name: String, put: Put) -> Result<Reply, ApiError> {
+    let filters = &shared.filters;
+    let _permit = crate::platform::permit(&shared).await?;
     let _changing = filters.changes.lock().await;
-    let old = filters.find(name);
-    let (digest, bytes, uploaded) = module(shared, put.wasm, put.digest, old.as_deref()).await?;
+    let old = filters.find(&name);
+    let (digest, bytes, uploaded) = module(&shared, put.wasm, put.digest, old.as_deref()).await?;
     let record = Record {
-        name: name.to_owned(),
+        name,
         digest: digest.to_string(),
         settings: put.settings,
     };
     let new = filters.start(record.clone(), bytes.clone()).await;
     let new = new.map_err(|error| refused(&error))?;
-    if new.body_mode() != BodyMode::Buffer && !new.streams() {
-        filters.end(&new.instances).await;
-        let sentence = "the component does not take bodies in pieces, so body must be \"buffer\"";
-        let status = StatusCode::UNPROCESSABLE_ENTITY;
-        return Err(ApiError::new(status, "invalid_filter", sentence));
-    }
-    if let Err(error) = keep(shared, &record, uploaded.then_some(bytes)).await {
-        filters.end(&new.instances).await;
+    let kept = match pieces(&new) {
+        Ok(()) => keep(&shared, &record, uploaded.then_some(bytes)).await,
+        Err(error) => Err(error),
+    };
+    if let Err(error) = kept {
+        filters.give_up(&record, &new.instances).await;
         return Err(error);
     }
     let reply = entry(&new);
-    filters.change(name, Some(new)).await;
+    filters.change(&record.name, Some(new)).await;
     if let Some(old) = &old
         && old.record.digest != record.digest
     {
-        remove_unused(shared, &old.record).await;
+        remove_unused(&shared, &old.record).await;
     }
-    info!(filter = name, %digest, "filter deployed");
+    info!(filter = record.name, %digest, "filter deployed");
     let status = if old.is_some() {
         StatusCode::OK
     } else {
         StatusCode::CREATED
     };
     Ok(respond::json(status, &reply))
+}
+
+/// Whether it takes bodies as it is to get them.
+fn pieces(new: &Filter) -> Result<(), ApiError> {
+    if new.body_mode() == BodyMode::Buffer || new.streams() {
+        return Ok(());
+    }
+    let sentence = "the component does not take bodies in pieces, so body must be \"buffer\"";
+    let status = StatusCode::UNPROCESSABLE_ENTITY;
+    Err(ApiError::new(status, "invalid_filter", sentence))
 }
 
 /// The bytes that the request means, and whether it has brought them.
@@ -183,12 +199,17 @@ async fn keep(
 }
 
 async fn delete(shared: &Arc<Shared>, name: &str) -> Result<Reply, ApiError> {
+    let removing = remove(Arc::clone(shared), name.to_owned());
+    Detached::new(&shared.operations.calls, removing).await
+}
+
+async fn remove(shared: Arc<Shared>, name: String) -> Result<Reply, ApiError> {
     let filters = &shared.filters;
     let _changing = filters.changes.lock().await;
-    let old = filters.find(name).ok_or_else(|| no_filter(name))?;
+    let old = filters.find(&name).ok_or_else(|| no_filter(&name))?;
     kept(old.record.forget(&*filters.store).await)?;
-    filters.change(name, None).await;
-    remove_unused(shared, &old.record).await;
+    filters.change(&name, None).await;
+    remove_unused(&shared, &old.record).await;
     info!(filter = name, "filter deleted");
     Ok(respond::json(StatusCode::OK, &json!({"deleted": name})))
 }

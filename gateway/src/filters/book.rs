@@ -125,10 +125,18 @@ impl Filters {
         let digest = record.digest().ok_or(NotStarted::Digest)?;
         let bytes = self.modules.get(&digest)?.ok_or(NotStarted::Gone)?;
         self.runtime.compile_component(&record.digest, &bytes)?;
-        let mut instances = Vec::new();
+        let mut instances: Vec<Arc<WasmAgentInstance>> = Vec::new();
         for id in self.ids(record) {
             let (component, config) = (&record.digest, record.config());
-            instances.push(self.runtime.load_agent(&id, component, &config)?);
+            match self.runtime.load_agent(&id, component, &config) {
+                Ok(instance) => instances.push(instance),
+                Err(error) => {
+                    for instance in instances {
+                        self.runtime.unload_agent(instance.agent_id());
+                    }
+                    return Err(error.into());
+                }
+            }
         }
         Ok(instances)
     }
@@ -148,7 +156,9 @@ impl Filters {
         let (runtime, digest) = (Arc::clone(&self.runtime), record.digest.clone());
         let compiling =
             tokio::task::spawn_blocking(move || runtime.compile_component(&digest, &bytes));
-        compiling.await.unwrap_or(Err(WasmRuntimeError::Shutdown))?;
+        let compiled = compiling.await.unwrap_or(Err(WasmRuntimeError::Shutdown));
+        // What compiles may still not fit, and its code is on the disk then.
+        compiled.inspect_err(|_refused| self.forget_unused(&record))?;
         let mut instances = Vec::new();
         let config = record.config();
         for id in self.ids(&record) {
@@ -156,12 +166,33 @@ impl Filters {
             match loading.await {
                 Ok(instance) => instances.push(instance),
                 Err(error) => {
-                    self.end(&instances).await;
+                    self.give_up(&record, &instances).await;
                     return Err(error);
                 }
             }
         }
         Ok(self.filter(record, instances))
+    }
+
+    /// Lets go of what was started for a filter that is not taken.
+    pub(super) async fn give_up(&self, record: &Record, instances: &[Arc<WasmAgentInstance>]) {
+        self.end(instances).await;
+        self.forget_unused(record);
+    }
+
+    /// Forgets the component that a filter is made of, unless another one is, too.
+    fn forget_unused(&self, record: &Record) {
+        let is_used = self
+            .all()
+            .iter()
+            .any(|one| one.record.digest == record.digest);
+        if is_used {
+            return;
+        }
+        self.runtime.unload_component(&record.digest);
+        if let Some(digest) = record.digest() {
+            self.tools.scheduler.forget_filter(&digest);
+        }
     }
 
     /// Puts a filter in the place of the one that has its name, or takes that one away.
@@ -173,16 +204,7 @@ impl Filters {
         self.swap(filters);
         if let Some(old) = old {
             self.end(&old.instances).await;
-            if !self
-                .all()
-                .iter()
-                .any(|one| one.record.digest == old.record.digest)
-            {
-                self.runtime.unload_component(&old.record.digest);
-                if let Some(digest) = old.record.digest() {
-                    self.tools.scheduler.forget_filter(&digest);
-                }
-            }
+            self.forget_unused(&old.record);
             if self.find(name).is_none() {
                 self.tools.metrics.forget(name);
             }

@@ -11,6 +11,7 @@ mod connections;
 mod door;
 mod drain;
 mod filter_bodies;
+mod filter_changes;
 mod filter_messages;
 mod filters;
 mod full;

@@ -37,6 +37,9 @@ struct List {
     paths: Vec<String>,
 }
 
+/// Bits before the IPv4 address in an IPv6 one (`::ffff:0:0/96`, RFC 4291 §2.5.5.2).
+const MAPPED_BITS: u8 = 96;
+
 #[derive(Clone, Copy)]
 struct Network {
     address: IpAddr,
@@ -52,11 +55,20 @@ impl Network {
         };
         let address: IpAddr = address.parse().map_err(|_| wrong())?;
         let most = if address.is_ipv4() { 32 } else { 128 };
-        let bits = bits.unwrap_or(most);
+        let bits: u8 = bits.unwrap_or(most);
         if bits > most {
             return Err(wrong());
         }
-        Ok(Self { address, bits })
+        // Peers are compared by their IPv4 addresses, so rules are IPv4 rules.
+        match address.to_canonical() {
+            IpAddr::V4(mapped) if address.is_ipv6() => Ok(Self {
+                address: IpAddr::V4(mapped),
+                bits: bits.checked_sub(MAPPED_BITS).ok_or_else(|| {
+                    format!("{text:?} is an IPv4 address with fewer than {MAPPED_BITS} bits")
+                })?,
+            }),
+            _ => Ok(Self { address, bits }),
+        }
     }
 
     /// An IPv4 address that is written as an IPv6 one is the IPv4 address.
@@ -217,6 +229,15 @@ mod tests {
             ("::/0", "2001:db8::1", true),
             ("192.168.1.0/31", "192.168.1.1", true),
             ("192.168.1.0/31", "192.168.1.2", false),
+            // IPv4 that is written as IPv6, in rules as in peers.
+            ("::ffff:127.0.0.1", "127.0.0.1", true),
+            ("::ffff:127.0.0.1", "::ffff:7f00:1", true),
+            ("::ffff:127.0.0.1", "127.0.0.2", false),
+            ("::ffff:127.0.0.0/104", "127.255.0.1", true),
+            ("::ffff:127.0.0.0/104", "128.0.0.1", false),
+            ("::ffff:0:0/96", "1.2.3.4", true),
+            ("::ffff:0:0/96", "2001:db8::1", false),
+            ("::fffe:127.0.0.1", "127.0.0.1", false),
         ] {
             let network = Network::parse(network).unwrap();
             assert_eq!(
@@ -235,6 +256,14 @@ mod tests {
             (
                 r#"{"allow": {"addresses": ["10.0.0.0/33"]}}"#,
                 "10.0.0.0/33",
+            ),
+            (
+                r#"{"deny": {"addresses": ["::ffff:10.0.0.0/95"]}}"#,
+                "96 bits",
+            ),
+            (
+                r#"{"deny": {"addresses": ["::ffff:10.0.0.0/129"]}}"#,
+                "/129",
             ),
             (r#"{"status": 200}"#, "200"),
         ] {

@@ -20,6 +20,16 @@ struct Config {
     /// Seconds by which clocks may differ.
     #[serde(default)]
     leeway: u64,
+    /// Where the token is.
+    #[serde(default = "authorization")]
+    header: String,
+}
+
+/// The header in which a token must be called one (RFC 6750 §2.1).
+const AUTHORIZATION: &str = "authorization";
+
+fn authorization() -> String {
+    AUTHORIZATION.to_owned()
 }
 
 /// A key, as in a JSON Web Key (RFC 7517): numbers are base64url.
@@ -144,9 +154,27 @@ struct Jwt {
     issuer: String,
     audience: String,
     leeway: f64,
+    header: String,
+}
+
+/// Whether it can be the name of a header (RFC 9110 §5.6.2).
+fn is_name(name: &str) -> bool {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    !name.is_empty() && name.bytes().all(fits)
 }
 
 impl Jwt {
+    /// The token of a request. The platform's own may be in `authorization` while this one is in another header, in
+    /// which the scheme may be left out.
+    fn token<'a>(&self, request: &Request<'a>) -> Option<&'a str> {
+        let value = request.header(&self.header)?.trim();
+        match value.split_once(' ') {
+            Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => Some(token.trim()),
+            None if self.header != AUTHORIZATION && !value.is_empty() => Some(value),
+            _ => None,
+        }
+    }
+
     /// The subject of a good token.
     fn check(&self, token: &str, now: f64) -> Result<String, &'static str> {
         if token.len() > MAX_TOKEN {
@@ -189,11 +217,16 @@ impl Jwt {
         if !is_for_us {
             return Err("wrong_audience");
         }
-        Ok(claims.sub.unwrap_or_default())
+        let subject = claims.sub.unwrap_or_default();
+        // Such a header would be refused as this filter's failure, for everybody.
+        if subject.chars().any(char::is_control) {
+            return Err("malformed");
+        }
+        Ok(subject)
     }
 }
 
-/// The header in which agents find the token's subject; what a client sends under this name is taken out.
+/// The header in which later filters find the token's subject; what a client sends under this name is taken out.
 const SUBJECT: &str = "x-jwt-subject";
 
 impl Filter for Jwt {
@@ -205,28 +238,24 @@ impl Filter for Jwt {
         if config.keys.is_empty() {
             return Err("there must be a key".to_owned());
         }
+        let header = config.header.to_ascii_lowercase();
+        if !is_name(&header) || header == SUBJECT {
+            return Err(format!("{header:?} is no header for a token"));
+        }
         let keys = config.keys.into_iter().map(Key::new);
         Ok(Self {
             keys: keys.collect::<Result<_, _>>()?,
             issuer: config.issuer,
             audience: config.audience,
             leeway: config.leeway as f64,
+            header,
         })
     }
 
     fn request_headers(&mut self, request: &Request<'_>) -> Answer {
         let now = request.metadata.timestamp_ms as f64 / 1_000.0;
-        let token = request.header("authorization").and_then(|value| {
-            let (scheme, token) = value.split_once(' ')?;
-            scheme
-                .eq_ignore_ascii_case("bearer")
-                .then_some(token.trim())
-        });
-        match token
-            .ok_or("no_token")
-            .and_then(|token| self.check(token, now))
-        {
-            // A subject with a line end in it would be refused as a header.
+        let token = self.token(request).ok_or("no_token");
+        match token.and_then(|token| self.check(token, now)) {
             Ok(subject) => Answer::allow().set_request(SUBJECT, &subject),
             Err(reason) => Answer::block(401, "a valid token is needed here")
                 .with_header("www-authenticate", "Bearer error=\"invalid_token\"")

@@ -1,6 +1,7 @@
 //! Tokens of each algorithm, and what is wrong with each.
 
 use super::*;
+use dormouse_filter_sdk::testing;
 use p256::ecdsa::SigningKey;
 use p256::ecdsa::signature::Signer;
 
@@ -95,9 +96,71 @@ fn each_wrong_token_is_refused_for_its_reason() {
         (good[..good.len() - 3].to_owned(), 500.0, "bad_signature"),
         (good.replace('.', ""), 500.0, "malformed"),
         (format!("{good}="), 500.0, "malformed"),
+        // Subjects that no header can have.
+        (
+            signed(hs, &CLAIMS.replace("ann", r"ann\r\nx-admin: 1")),
+            500.0,
+            "malformed",
+        ),
+        (
+            signed(hs, &CLAIMS.replace("ann", r"a\u0000")),
+            500.0,
+            "malformed",
+        ),
+        (
+            signed(hs, &CLAIMS.replace("ann", r"a\u007f")),
+            500.0,
+            "malformed",
+        ),
         ("x".repeat(MAX_TOKEN + 1), 500.0, "too_long"),
     ] {
         assert_eq!(check(&token, now), Err(reason), "{token} at {now}");
+    }
+}
+
+/// The answer to these headers of a filter with this among its configuration.
+fn asked(more: &str, pairs: &[(&str, &str)]) -> Answer {
+    let config = config().replacen('{', &format!("{{{more}"), 1);
+    let (metadata, headers) = (testing::metadata(500_000), testing::headers(pairs));
+    Jwt::configure(&config).unwrap().request_headers(&Request {
+        metadata: &metadata,
+        method: "POST",
+        uri: "/agents/echo",
+        headers: &headers,
+    })
+}
+
+#[test]
+fn the_token_is_in_the_header_that_is_configured() {
+    let good = signed(r#"{"alg":"HS256"}"#, CLAIMS);
+    let bearer = format!("Bearer {good}");
+    let own = r#""header": "X-JWT","#;
+    for (more, header, value, passes) in [
+        ("", "Authorization", &*bearer, true),
+        ("", "authorization", &good, false),
+        ("", "x-jwt", &bearer, false),
+        (own, "x-jwt", &bearer, true),
+        (own, "X-Jwt", &format!("bearer  {good} "), true),
+        (own, "x-jwt", &good, true),
+        (own, "x-jwt", &format!("Basic {good}"), false),
+        (own, "x-jwt", "", false),
+        (own, "x-jwt", "Bearer", false),
+        (own, "authorization", &bearer, false),
+    ] {
+        let answer = asked(more, &[(header, value)]);
+        assert_eq!(answer.is_allow(), passes, "{more} {header}: {value}");
+        assert_eq!(answer.status(), (!passes).then_some(401));
+    }
+    // A token of the platform is beside it.
+    let both = [("authorization", "Bearer drm_platform"), ("x-jwt", &*good)];
+    assert_eq!(
+        asked(own, &both),
+        Answer::allow().set_request(SUBJECT, "ann")
+    );
+    for header in ["", "x jwt", "x-jwt:", "jeton-été", "X-JWT-Subject"] {
+        let config = config().replacen('{', &format!(r#"{{"header": "{header}","#), 1);
+        let error = Jwt::configure(&config).err().unwrap();
+        assert!(error.contains("no header"), "{header}: {error}");
     }
 }
 

@@ -1,7 +1,10 @@
 //! Finding personal data in text.
 
+use crate::{card, iban};
+use dormouse_filter_sdk::json::{Token, tokens};
 use serde::Deserialize;
 use serde_json::Value;
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::ops::Range;
 
@@ -24,11 +27,20 @@ impl Kind {
         }
     }
 
+    /// Digits without which there is none: of accounts with letters a third.
+    fn digits(self) -> usize {
+        match self {
+            Self::Card => 13,
+            Self::Iban => 7,
+            Self::Mail => 0,
+        }
+    }
+
     /// Where it is in a text, in bytes.
     fn spans(self, text: &str) -> Vec<Range<usize>> {
         match self {
-            Self::Card => cards(text),
-            Self::Iban => ibans(text),
+            Self::Card => card::spans(text),
+            Self::Iban => iban::spans(text),
             Self::Mail => mails(text),
         }
     }
@@ -43,10 +55,11 @@ pub(crate) struct Found {
 
 /// Looks through a text. Each finding becomes the name of its kind in brackets.
 pub(crate) fn in_text(text: &str, kinds: &[Kind]) -> Option<Found> {
-    let mut spans: Vec<(Range<usize>, Kind)> = kinds
-        .iter()
-        .flat_map(|kind| kind.spans(text).into_iter().map(|span| (span, *kind)))
-        .collect();
+    let digits = count_digits(text.as_bytes());
+    let mut spans = Vec::new();
+    for &kind in kinds.iter().filter(|kind| digits >= kind.digits()) {
+        spans.extend(kind.spans(text).into_iter().map(|span| (span, kind)));
+    }
     if spans.is_empty() {
         return None;
     }
@@ -56,7 +69,9 @@ pub(crate) fn in_text(text: &str, kinds: &[Kind]) -> Option<Found> {
         found.kinds.insert(kind);
         if span.start >= at {
             found.rest.push_str(&text[at..span.start]);
-            found.rest.push_str(&format!("[{}]", kind.name()));
+            found.rest.push('[');
+            found.rest.push_str(kind.name());
+            found.rest.push(']');
         }
         // One that lies across another's end is taken out with it.
         at = at.max(span.end);
@@ -65,171 +80,93 @@ pub(crate) fn in_text(text: &str, kinds: &[Kind]) -> Option<Found> {
     Some(found)
 }
 
-/// Looks through the strings, numbers and names of a JSON document, and takes out what it finds; names of members
-/// included.
-pub(crate) fn in_value(value: &mut Value, kinds: &[Kind], found: &mut Found) {
-    match value {
-        Value::String(text) => {
-            if let Some(one) = in_text(text, kinds) {
-                found.kinds.extend(one.kinds);
-                *text = one.rest;
+fn count_digits(text: &[u8]) -> usize {
+    text.iter()
+        .map(|byte| usize::from(byte.is_ascii_digit()))
+        .sum()
+}
+
+/// Whether there may be something in the strings, numbers and names of a JSON document that has not been read yet:
+/// that takes much longer.
+pub(crate) fn may_be_in(json: &str) -> bool {
+    let is_sign = |byte: &u8| matches!(byte, b'@' | b'\\');
+    json.as_bytes().iter().any(is_sign) || count_digits(json.as_bytes()) >= Kind::Iban.digits()
+}
+
+/// Looks through the strings, numbers and names of a JSON document. What is left of the document is one.
+pub(crate) fn in_json(json: &str, kinds: &[Kind]) -> Option<Found> {
+    let (mut found, mut at) = (Found::default(), 0);
+    for token in tokens(json) {
+        let (span, hit) = match token {
+            Token::String(span) => {
+                let hit = in_text(&unescaped(&json[span.clone()]), kinds);
+                (span, hit)
             }
-        }
-        Value::Number(number) => {
-            if let Some(one) = in_text(&number.to_string(), kinds) {
-                found.kinds.extend(one.kinds);
-                *value = Value::String(one.rest);
+            Token::Number(span) => {
+                let hit = whole(&json[span.clone()]).and_then(|text| in_text(&text, kinds));
+                (span, hit)
             }
+        };
+        if let Some(hit) = hit {
+            found.kinds.extend(hit.kinds);
+            found.rest.push_str(&json[at..span.start]);
+            found.rest.push_str(&Value::String(hit.rest).to_string());
+            at = span.end;
         }
-        Value::Array(values) => values
-            .iter_mut()
-            .for_each(|one| in_value(one, kinds, found)),
-        Value::Object(fields) => {
-            let taken = std::mem::take(fields);
-            for (name, mut one) in taken {
-                in_value(&mut one, kinds, found);
-                let name = match in_text(&name, kinds) {
-                    Some(hit) => {
-                        found.kinds.extend(hit.kinds);
-                        hit.rest
-                    }
-                    None => name,
-                };
-                fields.insert(name, one);
-            }
-        }
-        Value::Null | Value::Bool(_) => {}
+    }
+    if found.kinds.is_empty() {
+        return None;
+    }
+    found.rest.push_str(&json[at..]);
+    Some(found)
+}
+
+/// What is between quotes, without escapes.
+fn unescaped(string: &str) -> Cow<'_, str> {
+    let unescaped = string.contains('\\').then(|| serde_json::from_str(string));
+    match unescaped {
+        Some(Ok(text)) => Cow::Owned(text),
+        _ => Cow::Borrowed(string.trim_matches('"')),
     }
 }
 
-/// Letters that may stand in a number, with where each is; without single spaces and hyphens between them.
-type Run = Vec<(usize, char)>;
-
-fn runs(text: &str, fits: impl Fn(char) -> bool) -> Vec<Run> {
-    let mut runs = vec![Run::new()];
-    let mut between = 0;
-    for (at, letter) in text.char_indices() {
-        if fits(letter) {
-            if between > 1 {
-                runs.push(Run::new());
-            }
-            between = 0;
-            runs.last_mut().expect("there is one").push((at, letter));
-        } else if matches!(letter, ' ' | '-' | '\u{a0}') {
-            between += 1;
-        } else {
-            between = 2;
-        }
-    }
-    runs
-}
-
-/// Of letters that have a byte each.
-fn span(run: &[(usize, char)]) -> Range<usize> {
-    match run {
-        [first, .., last] => first.0..last.0 + 1,
-        _ => 0..0,
-    }
-}
-
-/// 13 to 19 digits with the check digit of ISO/IEC 7812. Longer runs are numbers of something else.
-fn cards(text: &str) -> Vec<Range<usize>> {
-    let runs = runs(text, |letter| letter.is_ascii_digit()).into_iter();
-    runs.filter(|run| {
-        let digits: String = run.iter().map(|(_, digit)| digit).collect();
-        (13..=19).contains(&digits.len()) && luhn(&digits) && !digits.starts_with('0')
-    })
-    .map(|run| span(&run))
-    .collect()
-}
-
-fn luhn(digits: &str) -> bool {
-    let sum: u32 = digits
+/// The digits of a whole number that has as many as a card. A measurement with many places is none.
+fn whole(number: &str) -> Option<Cow<'_, str>> {
+    const FEWEST: f64 = 1e12;
+    const TOO_MANY: f64 = 1e19;
+    if number
         .bytes()
-        .rev()
-        .enumerate()
-        .map(|(place, digit)| {
-            let digit = u32::from(digit - b'0') * (1 + place as u32 % 2);
-            digit / 10 + digit % 10
-        })
-        .sum();
-    sum.is_multiple_of(10)
-}
-
-/// Two letters, two check digits, up to 30 more (ISO 13616), and a remainder of 1 by 97. Words beside it run into
-/// it, so every beginning is tried.
-fn ibans(text: &str) -> Vec<Range<usize>> {
-    let mut found = Vec::new();
-    for run in runs(text, |letter| letter.is_ascii_alphanumeric()) {
-        let letters: Vec<u8> = run
-            .iter()
-            .map(|(_, letter)| letter.to_ascii_uppercase() as u8)
-            .collect();
-        let mut at = 0;
-        while at + 15 <= letters.len() {
-            let length = length_of(&letters[at..at + 2]);
-            let account = letters.get(at..at + length);
-            if length > 0 && account.is_some_and(is_iban) {
-                found.push(span(&run[at..at + length]));
-                at += length;
-            } else {
-                at += 1;
-            }
-        }
+        .all(|byte| byte.is_ascii_digit() || byte == b'-')
+    {
+        return Some(Cow::Borrowed(number));
     }
-    found
-}
-
-/// The lengths of countries' accounts (ISO 13616 registry): the remainder alone fits one word in 97.
-fn length_of(country: &[u8]) -> usize {
-    match country {
-        b"NO" => 15,
-        b"BE" => 16,
-        b"DK" | b"FI" | b"NL" => 18,
-        b"AT" | b"LT" | b"LU" | b"EE" => 20,
-        b"CH" | b"HR" | b"LI" | b"LV" => 21,
-        b"BG" | b"DE" | b"GB" | b"GE" | b"IE" => 22,
-        b"AE" | b"IL" => 23,
-        b"CZ" | b"ES" | b"RO" | b"SA" | b"SE" | b"SK" => 24,
-        b"PT" => 25,
-        b"IS" | b"TR" => 26,
-        b"FR" | b"GR" | b"IT" | b"SM" => 27,
-        b"CY" | b"HU" | b"PL" => 28,
-        _ => 0,
-    }
-}
-
-/// Of an account of the right length.
-fn is_iban(account: &[u8]) -> bool {
-    if !account[2..4].iter().all(u8::is_ascii_digit) {
-        return false;
-    }
-    let turned = account[4..].iter().chain(&account[..4]);
-    let remainder = turned.fold(0, |rest: u32, &letter| match letter {
-        b'0'..=b'9' => (rest * 10 + u32::from(letter - b'0')) % 97,
-        _ => (rest * 100 + u32::from(letter - b'A') + 10) % 97,
-    });
-    remainder == 1
+    let float = number.parse::<f64>().ok()?;
+    let has_digits = (FEWEST..=TOO_MANY).contains(&float.abs());
+    (has_digits && float.fract() == 0.0).then(|| Cow::Owned(format!("{float:.0}")))
 }
 
 /// `local@domain.tld`: what people write, not all that RFC 5321 allows.
 fn mails(text: &str) -> Vec<Range<usize>> {
-    let is_local =
-        |letter: &char| letter.is_alphanumeric() || ".!#$%&'*+/=?^_`{|}~-".contains(*letter);
-    let is_domain = |letter: &char| letter.is_alphanumeric() || ".-".contains(*letter);
-    let size = |letter: char| letter.len_utf8();
     let found = text.match_indices('@').filter_map(|(at, _)| {
-        let local = text[..at].chars().rev().take_while(is_local);
-        let start = at - local.map(size).sum::<usize>();
-        let domain = text[at + 1..].chars().take_while(is_domain);
-        let domain = &text[at + 1..at + 1 + domain.map(size).sum::<usize>()];
-        let domain = domain.trim_end_matches(['.', '-']);
+        let before = text[..at].char_indices().rev();
+        let start = before.take_while(|(_, letter)| is_local(*letter)).last()?.0;
+        let domain = &text[at + 1..];
+        let end = domain.find(|letter: char| !is_domain(letter));
+        let domain = domain[..end.unwrap_or(domain.len())].trim_end_matches(['.', '-']);
         let (name, top) = domain.rsplit_once('.')?;
         let is_top = top.chars().count() > 1 && top.chars().all(char::is_alphabetic);
-        let is_mail = start < at && !name.is_empty() && is_top;
-        is_mail.then_some(start..at + 1 + domain.len())
+        (!name.is_empty() && is_top).then_some(start..at + 1 + domain.len())
     });
     found.collect()
+}
+
+fn is_local(letter: char) -> bool {
+    const SIGNS: &[u8] = b"!#$%&'*+/=?^_`{|}~";
+    is_domain(letter) || u8::try_from(letter).is_ok_and(|byte| SIGNS.contains(&byte))
+}
+
+fn is_domain(letter: char) -> bool {
+    letter.is_alphanumeric() || matches!(letter, '.' | '-')
 }
 
 #[cfg(test)]
@@ -275,14 +212,52 @@ mod tests {
 
     #[test]
     fn documents_are_looked_through_to_their_leaves() {
-        let mut value: Value = serde_json::from_str(
-            r#"{"a": ["me\u0040example.com", 4111111111111111, 7], "x@y.example": {"b": null}}"#,
-        )
-        .unwrap();
-        let mut found = Found::default();
-        in_value(&mut value, &Kind::ALL, &mut found);
+        let json = r#"{"a":["me\u0040example.com",4111111111111111, 7.10],"x@y.example":{"b":null,"\"":"n\n"}}"#;
+        let found = in_json(json, &Kind::ALL).unwrap();
         assert_eq!(found.kinds, BTreeSet::from([Kind::Card, Kind::Mail]));
-        let left = serde_json::json!({"a": ["[mail]", "[card]", 7], "[mail]": {"b": null}});
-        assert_eq!(value, left);
+        let left = r#"{"a":["[mail]","[card]", 7.10],"[mail]":{"b":null,"\"":"n\n"}}"#;
+        assert_eq!(found.rest, left);
+        // What is left of a string is escaped again.
+        let found = in_json(r#"["\"me@example.com\n"]"#, &Kind::ALL).unwrap();
+        assert_eq!(found.rest, r#"["\"[mail]\n"]"#);
+        let nothing = json
+            .replace('1', "2")
+            .replace("\\u0040", "")
+            .replace('@', "");
+        assert_eq!(in_json(&nothing, &Kind::ALL), None);
+    }
+
+    #[test]
+    fn numbers_in_documents_are_cards_if_they_are_whole() {
+        for (number, expected) in [
+            ("4111111111111111", Some(r#""[card]""#)),
+            ("-4111111111111111", Some(r#""-[card]""#)),
+            ("4111111111111111.0", Some(r#""[card]""#)),
+            ("4.111111111111111e15", Some(r#""[card]""#)),
+            ("6799990100000000019", Some(r#""[card]""#)),
+            ("4111111111111112", None),
+            ("1.4111111111111111", None),
+            ("0.4111111111111111", None),
+            ("4111111111111.25", None),
+            ("1700000000007", None),
+            ("1e300", None),
+        ] {
+            let found = in_json(number, &Kind::ALL).map(|found| found.rest);
+            assert_eq!(found.as_deref(), expected, "{number}");
+        }
+    }
+
+    #[test]
+    fn a_document_that_need_not_be_read_is_not() {
+        for (json, expected) in [
+            ("[1, 2, 3]", false),
+            (r#"{"text": "hello"}"#, false),
+            (r#"{"text": "a\u0040b.example"}"#, true),
+            (r#""a@b.example""#, true),
+            ("4111111111111111", true),
+            (r#""LV80BANKABCDEFGH51951""#, true),
+        ] {
+            assert_eq!(may_be_in(json), expected, "{json}");
+        }
     }
 }

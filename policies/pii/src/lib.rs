@@ -1,13 +1,16 @@
 //! Keeps personal data out of what agents are told, and if it is asked to, out of what they say: mail addresses, card
 //! numbers and bank accounts (IBAN). It takes them out, refuses the message, or only says what it saw.
 
+mod card;
 mod find;
+mod group;
+mod iban;
 
 use dormouse_filter_sdk::message::{Content, MessageFilter, Part, PartContent, Subject, Verdict};
 use dormouse_filter_sdk::{message_filter, metrics, text_of};
 use find::{Found, Kind};
 use serde::Deserialize;
-use serde_json::Value;
+use serde::de::IgnoredAny;
 use std::collections::BTreeSet;
 
 #[derive(Deserialize)]
@@ -86,12 +89,13 @@ impl Pii {
                 let found = find::in_text(text, kinds)?;
                 Some((found.kinds, PartContent::Text(found.rest)))
             }
+            PartContent::Data(json) if !find::may_be_in(json) => None,
             PartContent::Data(json) => {
-                let mut found = Found::default();
-                let mut value: Value = serde_json::from_str(json).unwrap_or(Value::Null);
-                find::in_value(&mut value, kinds, &mut found);
-                let rest = PartContent::Data(value.to_string());
-                (!found.kinds.is_empty()).then_some((found.kinds, rest))
+                let found = find::in_json(json, kinds)?;
+                match serde_json::from_str::<IgnoredAny>(json) {
+                    Ok(_) => Some((found.kinds, PartContent::Data(found.rest))),
+                    Err(_no_json) => Some((found.kinds, PartContent::Text(TAKEN_OUT.to_owned()))),
+                }
             }
             PartContent::Url(url) => self.file(url),
             PartContent::Raw(bytes) => self.file(&text_of(bytes)),
@@ -104,22 +108,28 @@ impl Pii {
     }
 
     fn around(&self, content: &Content) -> BTreeSet<Kind> {
-        let mut found = Found::default();
-        let parts = content.parts.iter();
-        let of_parts = parts.flat_map(|part| [&part.metadata, &part.filename]);
-        let all = [&content.metadata, &content.name, &content.description];
-        for text in all.into_iter().chain(of_parts).flatten() {
-            // Metadata is JSON, whose escapes hide nothing; a name is a text.
-            let mut value =
-                serde_json::from_str(text).unwrap_or_else(|_no_json| Value::String(text.clone()));
-            find::in_value(&mut value, &self.0.kinds, &mut found);
+        let kinds = &self.0.kinds;
+        let mut found = BTreeSet::new();
+        let mut add = |one: Option<Found>| found.extend(one.into_iter().flat_map(|one| one.kinds));
+        let of_parts = content.parts.iter().map(|part| &part.metadata);
+        for json in of_parts.chain([&content.metadata]).flatten() {
+            if find::may_be_in(json) {
+                add(find::in_json(json, kinds));
+            }
         }
-        found.kinds
+        let of_parts = content.parts.iter().map(|part| &part.filename);
+        let names = of_parts.chain([&content.name, &content.description]);
+        names
+            .flatten()
+            .for_each(|name| add(find::in_text(name, kinds)));
+        found
     }
 }
 
 impl MessageFilter for Pii {
     const NAME: &str = "pii";
+    /// What can be looked at in a small part of the time that a filter has, whatever is in it.
+    const MAX_BYTES: u64 = 128 << 10;
 
     fn configure(config: &str) -> Result<Self, String> {
         let config = serde_json::from_str(config).map_err(|error| error.to_string())?;
@@ -180,7 +190,7 @@ mod tests {
         ];
         let verdict = pii(r#"{"action": "redact"}"#).message(&subject(), &content(parts));
         let taken_out = PartContent::Text(TAKEN_OUT.into());
-        let data = PartContent::Data(r#"{"to":"[mail]"}"#.into());
+        let data = PartContent::Data(r#"{"to": "[mail]"}"#.into());
         assert_eq!(
             verdict.replaced(),
             [(1, &data), (2, &taken_out), (3, &taken_out)]
@@ -199,6 +209,65 @@ mod tests {
             let verdict = pii(r#"{"action": "redact"}"#).message(&subject(), &said);
             assert!(!verdict.is_allow());
             assert_eq!(verdict.rules(), ["mail"]);
+        }
+    }
+
+    /// Each in a document or a text of the size that just passes, with an address at its end.
+    #[test]
+    fn what_is_as_long_as_may_be_is_looked_at_to_its_end() {
+        let most = usize::try_from(Pii::MAX_BYTES).unwrap();
+        for piece in [
+            "a",
+            "1",
+            "4 ",
+            "4111 ",
+            "411111 ",
+            "GT12",
+            "MD20AB",
+            "de89",
+            "@",
+            "a@",
+            "a@b.",
+            "!",
+            "a@b.cc ",
+            "4111 1111 1111 1111 ",
+            "\u{451}",
+            "\u{301}",
+            " \n",
+            "4-",
+        ] {
+            let end = " me@example.com";
+            let mut said = piece.repeat((most - end.len()) / piece.len()) + end;
+            said.insert_str(0, &" ".repeat(most - said.len()));
+            assert_eq!(said.len(), most);
+            let verdict = pii(r#"{"action": "redact"}"#).message(&subject(), &text(&said));
+            assert!(verdict.rules().iter().any(|rule| rule == "mail"), "{piece}");
+        }
+        for piece in ["1,", "[],", "{},", r#""","#, r#"{"":{}},"#, "1e15,"] {
+            let end = r#""me@example.com"]"#;
+            let json = format!(
+                "[{}{end}",
+                piece.repeat((most - end.len() - 1) / piece.len())
+            );
+            let data = content(vec![PartContent::Data(json)]);
+            let verdict = pii(r#"{"action": "redact"}"#).message(&subject(), &data);
+            assert_eq!(verdict.replaced().len(), 1, "{piece}");
+        }
+    }
+
+    #[test]
+    fn data_that_is_deep_or_broken_hides_nothing() {
+        let deep = |text| format!("{}{text:?}{}", "[".repeat(500), "]".repeat(500));
+        let taken_out = PartContent::Text(TAKEN_OUT.into());
+        for (json, expected) in [
+            (deep(MAIL), PartContent::Data(deep("[mail]"))),
+            (format!("{MAIL:?}]"), taken_out.clone()),
+            (format!("[{MAIL:?}"), taken_out.clone()),
+            (format!(r#"["\x{MAIL}"]"#), taken_out),
+        ] {
+            let data = content(vec![PartContent::Data(json.clone())]);
+            let verdict = pii(r#"{"action": "redact"}"#).message(&subject(), &data);
+            assert_eq!(verdict.replaced(), [(0, &expected)], "{json}");
         }
     }
 }

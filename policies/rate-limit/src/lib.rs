@@ -1,9 +1,11 @@
-//! So many requests in a while from each address, or with each value of a header. Each instance of the filter counts
+//! So many requests in a while from each address (of IPv6: each network of 64 bits), or with each value of a header. Each instance of the filter counts
 //! for itself: give it one instance for an exact limit.
 
 use dormouse_filter_sdk::{Answer, Filter, Request, filter};
 use serde::Deserialize;
+use std::borrow::Cow;
 use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -66,6 +68,22 @@ fn tokens(config: &Config, bucket: Bucket, now_ms: u64) -> f64 {
     (bucket.tokens + passed * config.per_second).min(f64::from(config.burst))
 }
 
+/// Who has an address: of IPv6 the first 64 bits, because whoever has one address has all of that network
+/// (RFC 4291 §2.5.4).
+fn network(address: &str) -> Cow<'_, str> {
+    let parsed = address
+        .parse()
+        .map(|address: IpAddr| address.to_canonical());
+    match parsed {
+        Ok(IpAddr::V6(address)) => {
+            let network = Ipv6Addr::from_bits(address.to_bits() >> 64 << 64);
+            Cow::Owned(format!("{network}/64"))
+        }
+        Ok(IpAddr::V4(plain)) if address.contains(':') => Cow::Owned(plain.to_string()),
+        _ => Cow::Borrowed(address),
+    }
+}
+
 impl Filter for RateLimit {
     const NAME: &str = "rate-limit";
     const EVENTS: &[&str] = &["request_headers"];
@@ -84,9 +102,11 @@ impl Filter for RateLimit {
     fn request_headers(&mut self, request: &Request<'_>) -> Answer {
         let header = self.config.header.as_deref();
         let name = header.and_then(|name| request.header(name));
-        let name = name.unwrap_or(&request.metadata.client_ip);
-        let name = &name[..name.floor_char_boundary(MAX_NAME)];
-        match self.take(name, request.metadata.timestamp_ms) {
+        let name = match name {
+            Some(name) => Cow::Borrowed(&name[..name.floor_char_boundary(MAX_NAME)]),
+            None => network(&request.metadata.client_ip),
+        };
+        match self.take(&name, request.metadata.timestamp_ms) {
             None => Answer::allow(),
             Some(seconds) => Answer::block(429, "too many requests")
                 .with_header("retry-after", &seconds.to_string())
@@ -100,6 +120,7 @@ filter!(RateLimit);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use dormouse_filter_sdk::testing::metadata;
 
     fn limit(burst: u32, per_second: f64) -> RateLimit {
         let config = format!(r#"{{"burst": {burst}, "per_second": {per_second}}}"#);
@@ -131,6 +152,39 @@ mod tests {
         // Once those are full again, they are forgotten.
         assert_eq!(filter.take("one more", 2_000), None);
         assert!(filter.buckets.len() < 10);
+    }
+
+    #[test]
+    fn whoever_has_a_network_has_one_bucket() {
+        let mut filter = limit(1, 1.0);
+        let headers = [];
+        let mut passes = |address: &str| {
+            let mut metadata = metadata(0);
+            metadata.client_ip = address.to_owned();
+            let request = Request {
+                metadata: &metadata,
+                method: "POST",
+                uri: "/agents/echo",
+                headers: &headers,
+            };
+            filter.request_headers(&request).is_allow()
+        };
+        for (address, expected) in [
+            ("2001:db8:0:1::1", true),
+            ("2001:db8:0:1:ffff:ffff:ffff:ffff", false),
+            ("2001:0DB8:0:1:0:0:0:2", false),
+            ("2001:db8:0:2::1", true),
+            // Of IPv4 each address counts, however it is written.
+            ("192.0.2.1", true),
+            ("::ffff:192.0.2.1", false),
+            ("::ffff:192.0.2.2", true),
+            ("192.0.2.2", false),
+            ("192.0.2.3", true),
+            ("no address", true),
+            ("no address", false),
+        ] {
+            assert_eq!(passes(address), expected, "{address}");
+        }
     }
 
     #[test]

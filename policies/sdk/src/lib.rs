@@ -27,6 +27,7 @@
 //! Build it as a `cdylib` for `wasm32-wasip2`. Filters that see messages, and may redact them, are in [`message`].
 
 mod answer;
+pub mod json;
 pub mod message;
 pub mod metrics;
 

@@ -7,6 +7,7 @@ mod bad_requests;
 mod beginnings;
 mod crash;
 mod extensions;
+mod filter_changes;
 mod filters;
 mod hostile;
 mod http;
