@@ -98,6 +98,17 @@ pub(crate) async fn handle(
         ))
         .await;
     }
+    if face == Face::Public
+        && let Route::AnyTask(id) = route
+        && let Some(filters) = shared.filters.active()
+        && filters.has(World::Http)
+    {
+        let id = id.to_owned();
+        return Box::pin(filtered_task(
+            &shared, &filters, &caller, peer, &id, parts, body,
+        ))
+        .await;
+    }
     match route {
         Route::Healthz => only_get(&parts, || respond::text(StatusCode::OK, "ok\n")),
         Route::Readyz => only_get(&parts, || ready(&shared)),
@@ -179,6 +190,35 @@ async fn filtered(
     match filters.enter(ask, &mut parts, body).await {
         Ok((passage, body)) => {
             let reply = agents(shared, caller, route, &parts, body).await;
+            passage.leave(reply).await
+        }
+        Err(answered) => *answered,
+    }
+}
+
+/// A task by its id alone, as if it were asked for at its agent.
+async fn filtered_task(
+    shared: &Shared,
+    filters: &Pipeline,
+    caller: &Caller,
+    peer: Option<SocketAddr>,
+    id: &str,
+    mut parts: Parts,
+    body: Incoming,
+) -> Reply {
+    let engine = &shared.operations.engine;
+    let Ok(agent) = engine.agent_of(&caller.principal, id).await else {
+        return activity::task(shared, caller, id, &parts).await;
+    };
+    let ask = Ask {
+        uri: &format!("/agents/{agent}/tasks/{id}"),
+        agent: Some(&agent),
+        peer,
+        config: &shared.config,
+    };
+    match filters.enter(ask, &mut parts, body).await {
+        Ok((passage, _body)) => {
+            let reply = activity::task(shared, caller, id, &parts).await;
             passage.leave(reply).await
         }
         Err(answered) => *answered,

@@ -409,3 +409,22 @@ fn a_filter_that_did_not_start_keeps_agents_out_as_well() {
     let after = heard(&server);
     assert!(after.contains("cannot decide"), "{after}");
 }
+
+#[test]
+fn a_task_is_no_way_past_the_filters_of_its_agent() {
+    let data = data_dir();
+    let server = with_echo(data.path());
+    server.deploy(&guest("hostile"));
+    let task = server.send("hostile", text("x").skill("echo-task"))["task"].clone();
+    let path = format!("/v1/tasks/{}", task["id"].as_str().unwrap());
+    let mut settings = hostile("closed");
+    settings["agents"] = json!(["hostile"]);
+    server.filter("guard", &policy("hostile"), settings);
+    let read = |path: &str, what: &str| {
+        let request = server.request("GET", path).header("x-do", what);
+        answer(request).status
+    };
+    assert_eq!(read(&path, ""), 200);
+    assert_eq!(read(&path, "block"), 403);
+    assert_eq!(read("/v1/tasks/no-such-task", "block"), 404);
+}
