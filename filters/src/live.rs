@@ -7,13 +7,12 @@ use crate::error::WasmRuntimeError;
 use crate::message::{self, Content, Subject};
 use crate::metrics::MetricSink;
 use crate::output::{Allowance, Flood, Output, Stream};
+use crate::patience::limited;
 use crate::world::http::exports::zentinel::agent::handler;
 use crate::world::http::zentinel::agent::types::{AgentInfo, AgentResponse};
 use crate::world::{Code, Guest};
-use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::{Duration, Instant};
 use thiserror::Error;
 use wasmtime::component::ResourceTable;
@@ -378,17 +377,10 @@ fn out_of_fuel() -> WasmRuntimeError {
 async fn within<T>(
     time: Time,
     function: &'static str,
-    mut work: Pin<&mut impl Future<Output = wasmtime::Result<T>>>,
+    work: Pin<&mut impl Future<Output = wasmtime::Result<T>>>,
 ) -> Result<T, WasmRuntimeError> {
-    // Most calls wait for nothing, and need no timer.
-    let done = match poll_fn(|cx| Poll::Ready(work.as_mut().poll(cx))).await {
-        Poll::Ready(done) => done,
-        Poll::Pending => {
-            let left = time.limit.saturating_sub(time.started.elapsed());
-            let waited = tokio::time::timeout(left, work).await;
-            waited.map_err(|_elapsed| WasmRuntimeError::Timeout(time.limit))?
-        }
-    };
+    let done = limited(time.started, time.limit, work).await;
+    let done = done.ok_or(WasmRuntimeError::Timeout(time.limit))?;
     done.map_err(|error| failure(&error, function, time.limit))
 }
 

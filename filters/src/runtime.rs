@@ -23,6 +23,8 @@ pub struct WasmAgentRuntime {
     shared: Arc<Shared>,
     linker: Linker<State>,
     compiler: Box<dyn Compile>,
+    /// Places beside [`max_instances`](Limits::max_instances), for what takes the place of others.
+    spare: usize,
     state: Mutex<Known>,
 }
 
@@ -76,11 +78,13 @@ impl WasmAgentRuntime {
                 settings.epoch_tick_interval,
             ))
         });
-        Self::build(engine, clock, settings, Box::new(Anew), None)
+        // As `pool` has it.
+        let spare = settings.limits.max_instances;
+        Self::build(engine, clock, settings, spare, Box::new(Anew), None)
     }
 
-    /// A runtime on somebody else's engine, whose pool must have room for twice
-    /// [`max_instances`](Limits::max_instances). Whether instructions are counted is compiled into all code of an
+    /// A runtime on somebody else's engine, whose pool must have room for
+    /// [`max_instances`](Limits::max_instances) and `spare` more, for agents that take the place of others. Whether instructions are counted is compiled into all code of an
     /// engine, so it is the engine's to say. `metrics` is told the numbers that agents report of themselves.
     ///
     /// # Errors
@@ -89,16 +93,25 @@ impl WasmAgentRuntime {
         engine: wasmtime::Engine,
         clock: Arc<Clock>,
         settings: WasmAgentConfig,
+        spare: usize,
         compiler: Box<dyn Compile>,
         metrics: Arc<dyn MetricSink>,
     ) -> Result<Self, WasmRuntimeError> {
-        Self::build(engine, Some(clock), settings, compiler, Some(metrics))
+        Self::build(
+            engine,
+            Some(clock),
+            settings,
+            spare,
+            compiler,
+            Some(metrics),
+        )
     }
 
     fn build(
         wasmtime: wasmtime::Engine,
         clock: Option<Arc<Clock>>,
         settings: WasmAgentConfig,
+        spare: usize,
         compiler: Box<dyn Compile>,
         metrics: Option<Arc<dyn MetricSink>>,
     ) -> Result<Self, WasmRuntimeError> {
@@ -119,6 +132,7 @@ impl WasmAgentRuntime {
                 blocking: Blocking::default(),
             }),
             compiler,
+            spare,
             state: Mutex::default(),
         })
     }
@@ -170,7 +184,22 @@ impl WasmAgentRuntime {
         component_id: &str,
         config: &str,
     ) -> Result<Arc<WasmAgentInstance>, WasmRuntimeError> {
-        let loading = Loading::begin(self, agent_id)?;
+        self.load_beside(0, agent_id, component_id, config).await
+    }
+
+    /// [`load`](Self::load) beside agents that will be unloaded soon: `leaving` of those that are here, which do not
+    /// count against [`max_instances`](Limits::max_instances) while the spare places last.
+    ///
+    /// # Errors
+    /// As of [`load`](Self::load).
+    pub async fn load_beside(
+        &self,
+        leaving: usize,
+        agent_id: &str,
+        component_id: &str,
+        config: &str,
+    ) -> Result<Arc<WasmAgentInstance>, WasmRuntimeError> {
+        let loading = Loading::begin(self, leaving, agent_id)?;
         let code = self.lock().components.get(component_id).cloned();
         let code = code.ok_or_else(|| WasmRuntimeError::Unknown {
             kind: "component",
@@ -262,6 +291,13 @@ impl WasmAgentRuntime {
         self.lock().components.remove(id).is_some()
     }
 
+    /// Agents that there is a place for now, spare places included.
+    pub fn free(&self) -> usize {
+        let known = self.lock();
+        let places = self.shared.settings.limits.max_instances + self.spare;
+        places.saturating_sub(known.agents.len() + known.loading)
+    }
+
     pub fn stats(&self) -> RuntimeStats {
         let known = self.lock();
         RuntimeStats {
@@ -298,15 +334,20 @@ impl WasmAgentRuntime {
 struct Loading<'a>(&'a WasmAgentRuntime);
 
 impl<'a> Loading<'a> {
-    fn begin(runtime: &'a WasmAgentRuntime, id: &str) -> Result<Self, WasmRuntimeError> {
+    fn begin(
+        runtime: &'a WasmAgentRuntime,
+        leaving: usize,
+        id: &str,
+    ) -> Result<Self, WasmRuntimeError> {
         let max = runtime.shared.settings.limits.max_instances;
         let mut known = runtime.lock();
         if known.stopped {
             return Err(WasmRuntimeError::Shutdown);
         }
         // One that takes the place of another is no further one.
-        let others = known.agents.len() - usize::from(known.agents.contains_key(id));
-        if others + known.loading >= max {
+        let leaving = leaving.saturating_add(usize::from(known.agents.contains_key(id)));
+        let here = known.agents.len() + known.loading;
+        if here.saturating_sub(leaving) >= max || here >= max + runtime.spare {
             let sentence = format!("{max} agents at a time (max_instances)");
             return Err(WasmRuntimeError::ResourceLimit(sentence));
         }

@@ -100,6 +100,9 @@ pub struct FilterRules {
     pub close_after: u32,
     /// How often filters are asked for their health.
     pub health_interval: Duration,
+    /// For how long a filter that was replaced or deleted looks at what began under it, at most. Long enough for nearly
+    /// all calls; what lasts longer is a stream, whose events are looked at one by one.
+    pub linger: Duration,
 }
 
 impl Default for FilterRules {
@@ -111,6 +114,7 @@ impl Default for FilterRules {
             open_for: Duration::from_secs(30),
             close_after: 2,
             health_interval: Duration::from_secs(10),
+            linger: Duration::from_secs(10 * 60),
         }
     }
 }

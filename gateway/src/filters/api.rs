@@ -119,8 +119,9 @@ async fn take(shared: Arc<Shared>, name: String, put: Put) -> Result<Reply, ApiE
     let filters = &shared.filters;
     let _permit = crate::platform::permit(&shared).await?;
     let _changing = filters.changes.lock().await;
-    let old = filters.find(&name);
-    let (digest, bytes, uploaded) = module(&shared, put.wasm, put.digest, old.as_deref()).await?;
+    // Not the filter itself, which ends when nobody has it.
+    let old = filters.find(&name).map(|old| old.record.clone());
+    let (digest, bytes, uploaded) = module(&shared, put.wasm, put.digest, old.as_ref()).await?;
     let record = Record {
         name,
         digest: digest.to_string(),
@@ -139,9 +140,9 @@ async fn take(shared: Arc<Shared>, name: String, put: Put) -> Result<Reply, ApiE
     let reply = entry(&new);
     filters.change(&record.name, Some(new)).await;
     if let Some(old) = &old
-        && old.record.digest != record.digest
+        && old.digest != record.digest
     {
-        remove_unused(&shared, &old.record).await;
+        remove_unused(&shared, old).await;
     }
     info!(filter = record.name, %digest, "filter deployed");
     let status = if old.is_some() {
@@ -167,7 +168,7 @@ async fn module(
     shared: &Arc<Shared>,
     wasm: Option<String>,
     digest: Option<String>,
-    old: Option<&Filter>,
+    old: Option<&Record>,
 ) -> Result<(Digest, Vec<u8>, bool), ApiError> {
     let named = match (wasm, digest, old) {
         (Some(wasm), None, _) => {
@@ -176,7 +177,7 @@ async fn module(
             return Ok((Digest::of(&bytes), bytes, true));
         }
         (None, Some(digest), _) => digest,
-        (None, None, Some(old)) => old.record.digest.clone(),
+        (None, None, Some(old)) => old.digest.clone(),
         _ => return Err(invalid("give either wasm (base64) or digest")),
     };
     let digest: Digest = named.parse().map_err(|_no_digest| no_module(&named))?;
@@ -206,10 +207,11 @@ async fn delete(shared: &Arc<Shared>, name: &str) -> Result<Reply, ApiError> {
 async fn remove(shared: Arc<Shared>, name: String) -> Result<Reply, ApiError> {
     let filters = &shared.filters;
     let _changing = filters.changes.lock().await;
-    let old = filters.find(&name).ok_or_else(|| no_filter(&name))?;
-    kept(old.record.forget(&*filters.store).await)?;
+    let old = filters.find(&name).map(|old| old.record.clone());
+    let old = old.ok_or_else(|| no_filter(&name))?;
+    kept(old.forget(&*filters.store).await)?;
     filters.change(&name, None).await;
-    remove_unused(&shared, &old.record).await;
+    remove_unused(&shared, &old).await;
     info!(filter = name, "filter deleted");
     Ok(respond::json(StatusCode::OK, &json!({"deleted": name})))
 }

@@ -1,7 +1,7 @@
 //! Bodies on their way past filters. A request's is kept until it is whole in any case, because the agent gets it whole;
 //! filters see it whole or as it arrives. A response's is whole already, or a stream of events.
 
-use super::edits::apply;
+use super::edits::{MAX_EDITS_IN_ALL, apply_new};
 use super::filter::Filter;
 use super::pipeline::{Passage, Stop, listed};
 use super::question::{Phase, Piece, Question};
@@ -170,7 +170,7 @@ impl Passage {
                 last: last && pieces.peek().is_none(),
             });
             feed.index += 1;
-            let said = filter.ask(*turn, self.about(), question).await;
+            let said = filter.ask(*turn, self.about(), question, self.room).await;
             if !self.heed(said, Some(&mut *headers))? {
                 feed.done = true;
                 return Ok(());
@@ -182,13 +182,10 @@ impl Passage {
 
     /// Asks about the response, and edits it.
     pub(crate) async fn leave(mut self, mut reply: Reply) -> Reply {
-        if let Err(stop) = self
-            .response_head(reply.status().as_u16(), reply.headers())
-            .await
-        {
+        let status = reply.status().as_u16();
+        if let Err(stop) = self.response_head(status, reply.headers_mut()).await {
             return *stop;
         }
-        apply(reply.headers_mut(), &self.edits);
         if !self.any_wants(Phase::ResponseBody) {
             return reply;
         }
@@ -222,21 +219,27 @@ impl Passage {
         reply
     }
 
-    async fn response_head(&mut self, status: u16, headers: &HeaderMap) -> Result<(), Stop> {
-        let mut seen = None;
+    /// Asks about the head, and edits it.
+    async fn response_head(&mut self, status: u16, head: &mut HeaderMap) -> Result<(), Stop> {
+        let (mut applied, mut seen) = (0, None);
         for (filter, turn) in Arc::clone(&self.filters).iter() {
             if !filter.wants(Phase::ResponseHeaders) {
                 continue;
             }
-            let headers = seen.get_or_insert_with(|| Arc::new(listed(headers)));
+            // Each sees what those before it have left.
+            if apply_new(head, &self.edits, &mut applied) {
+                seen = None;
+            }
+            let headers = seen.get_or_insert_with(|| Arc::new(listed(head)));
             let question = Question::ResponseHeaders {
                 id: Arc::clone(&self.id),
                 status,
                 headers: Arc::clone(headers),
             };
-            let said = filter.ask(*turn, self.about(), question).await;
+            let said = filter.ask(*turn, self.about(), question, self.room).await;
             self.heed(said, None)?;
         }
+        apply_new(head, &self.edits, &mut applied);
         Ok(())
     }
 
@@ -265,7 +268,7 @@ impl Passage {
         Ok(())
     }
 
-    /// Edits come too late here: the head has left, or is as the filters saw it.
+    /// Edits come too late here: the head has left, or is as the filters saw it. They are not kept.
     async fn response_piece(
         &mut self,
         filter: &Filter,
@@ -280,7 +283,12 @@ impl Passage {
             index,
             last,
         });
-        let said = filter.ask(turn, self.about(), question).await;
+        let asking = filter.ask(turn, self.about(), question, MAX_EDITS_IN_ALL);
+        let said = asking.await.map(|mut opinion| {
+            opinion.checked.response.clear();
+            opinion.checked.request.clear();
+            opinion
+        });
         self.heed(said, None)
     }
 

@@ -3,10 +3,10 @@
 use super::filter::{Filter, Tools};
 use super::metrics::Metrics;
 use super::pipeline::Pipeline;
+use super::standing::{Departures, Standing};
 use super::stored::{Record, Shared};
 use crate::config::FilterRules;
 use crate::errors::{ApiError, GatewayError};
-use arc_swap::ArcSwapOption;
 use dormouse_filters::{WasmAgentInstance, WasmAgentRuntime, WasmRuntimeError, World};
 use dormouse_scheduler::Scheduler;
 use dormouse_store::{Digest, ModuleStore, StoreError};
@@ -16,10 +16,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use thiserror::Error;
 use tracing::{error, warn};
 
-/// All filters. `active` is `None` when there are none, so that they cost nothing.
+/// All filters.
 pub(crate) struct Filters {
     runtime: Arc<WasmAgentRuntime>,
-    active: ArcSwapOption<Pipeline>,
+    standing: Arc<Standing>,
+    departures: Arc<Departures>,
     /// Whether there are filters of messages.
     see_messages: AtomicBool,
     pub(super) modules: Arc<dyn ModuleStore>,
@@ -55,9 +56,16 @@ impl Filters {
         registry: &prometheus::Registry,
     ) -> Result<Self, GatewayError> {
         let metrics = Arc::new(Metrics::register(registry)?);
+        let runtime = Arc::new(scheduler.filters(Arc::clone(&metrics) as _)?);
+        let standing = Arc::<Standing>::default();
         let filters = Self {
-            runtime: Arc::new(scheduler.filters(Arc::clone(&metrics) as _)?),
-            active: ArcSwapOption::empty(),
+            departures: Departures::new(
+                Arc::clone(&runtime),
+                Arc::clone(&standing),
+                Arc::clone(&metrics),
+                rules.linger,
+            ),
+            runtime,
             see_messages: AtomicBool::new(false),
             modules,
             store,
@@ -65,7 +73,9 @@ impl Filters {
                 rules,
                 scheduler,
                 metrics,
+                standing: Arc::downgrade(&standing),
             }),
+            standing,
             started: AtomicU64::new(0),
             changes: tokio::sync::Mutex::default(),
         };
@@ -85,7 +95,7 @@ impl Filters {
 
     /// `None` when there is no filter at all.
     pub(crate) fn active(&self) -> Option<Arc<Pipeline>> {
-        self.active.load_full()
+        self.standing.active()
     }
 
     /// Whether there are filters of messages, at the cost of looking at a flag.
@@ -94,12 +104,11 @@ impl Filters {
     }
 
     pub(super) fn all(&self) -> Vec<Arc<Filter>> {
-        self.active()
-            .map_or_else(Vec::new, |pipeline| pipeline.0.clone())
+        self.standing.all()
     }
 
     pub(super) fn find(&self, name: &str) -> Option<Arc<Filter>> {
-        self.all().into_iter().find(|one| one.record.name == name)
+        self.standing.find(name)
     }
 
     /// Whether a filter is made of this module.
@@ -113,7 +122,7 @@ impl Filters {
         let see_messages = pipeline
             .as_ref()
             .is_some_and(|pipeline| pipeline.has(World::Message));
-        self.active.store(pipeline);
+        self.standing.swap(pipeline);
         self.see_messages.store(see_messages, Ordering::Release);
     }
 
@@ -147,12 +156,14 @@ impl Filters {
         (0..record.settings.instances).map(id).collect()
     }
 
-    /// Compiles and starts fresh instances. Nothing has changed when it fails.
+    /// Compiles and starts fresh instances, beside those of the filter that has this name now. Nothing has changed when it
+    /// fails.
     pub(super) async fn start(
         &self,
         record: Record,
         bytes: Vec<u8>,
     ) -> Result<Filter, WasmRuntimeError> {
+        self.make_room(&record).await?;
         let (runtime, digest) = (Arc::clone(&self.runtime), record.digest.clone());
         let compiling =
             tokio::task::spawn_blocking(move || runtime.compile_component(&digest, &bytes));
@@ -162,7 +173,9 @@ impl Filters {
         let mut instances = Vec::new();
         let config = record.config();
         for id in self.ids(&record) {
-            let loading = self.runtime.load(&id, &record.digest, &config);
+            // Who may stand was said above: those that leave have places of their own.
+            let (leaving, digest) = (usize::MAX, &record.digest);
+            let loading = self.runtime.load_beside(leaving, &id, digest, &config);
             match loading.await {
                 Ok(instance) => instances.push(instance),
                 Err(error) => {
@@ -172,6 +185,30 @@ impl Filters {
             }
         }
         Ok(self.filter(record, instances))
+    }
+
+    /// Sees to it that there are places for a filter's instances, beside those of the one in whose place it comes.
+    async fn make_room(&self, record: &Record) -> Result<(), WasmRuntimeError> {
+        let wanted = record.settings.instances;
+        let most = self.runtime.config().limits.max_instances;
+        let all = self.all();
+        let of_others = all.iter().filter(|one| one.record.name != record.name);
+        let others: usize = of_others.map(|one| one.instances.len()).sum();
+        drop(all);
+        if others + wanted > most {
+            return Err(WasmRuntimeError::ResourceLimit(format!(
+                "{most} instances for all filters together: others have {others}. Give it or them fewer `instances`"
+            )));
+        }
+        while self.runtime.free() < wanted && self.departures.hurry().await {}
+        let free = self.runtime.free();
+        if free < wanted {
+            return Err(WasmRuntimeError::ResourceLimit(format!(
+                "places for instances: {free} are free beside those that it replaces. Give it {free} `instances` now, and \
+                 more when it stands"
+            )));
+        }
+        Ok(())
     }
 
     /// Lets go of what was started for a filter that is not taken.
@@ -195,7 +232,8 @@ impl Filters {
         }
     }
 
-    /// Puts a filter in the place of the one that has its name, or takes that one away.
+    /// Puts a filter in the place of the one that has its name, or takes that one away. Requests that have the old one
+    /// keep it.
     pub(super) async fn change(&self, name: &str, new: Option<Filter>) {
         let mut filters = self.all();
         let old = filters.iter().position(|one| one.record.name == name);
@@ -203,11 +241,8 @@ impl Filters {
         filters.extend(new.map(Arc::new));
         self.swap(filters);
         if let Some(old) = old {
-            self.end(&old.instances).await;
             self.forget_unused(&old.record);
-            if self.find(name).is_none() {
-                self.tools.metrics.forget(name);
-            }
+            self.departures.see_off(old).await;
         }
     }
 
@@ -274,6 +309,7 @@ impl Filters {
 
     pub(crate) async fn close(&self) {
         self.runtime.close().await;
+        self.departures.close().await;
     }
 }
 

@@ -72,6 +72,15 @@ impl Breaker {
         };
     }
 
+    /// Of several, the one with the most of it is shown.
+    pub(crate) fn badness(&self) -> u8 {
+        match self {
+            Self::Closed { .. } => 0,
+            Self::HalfOpen { .. } => 1,
+            Self::Open { .. } => 2,
+        }
+    }
+
     pub(crate) fn as_str(&self) -> &'static str {
         match self {
             Self::Closed { .. } => "closed",

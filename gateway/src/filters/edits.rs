@@ -21,6 +21,12 @@ const NOT_ITS_BUSINESS: [&str; 11] = [
     "upgrade",
 ];
 
+/// Edits of a kind, or headers of a block, in one answer. Nobody needs as many, and a head with tens of thousands of names is
+/// more than `HeaderMap` holds.
+const MAX_EDITS: usize = 100;
+/// Edits of one request and its response, by all filters together: one that takes bodies in pieces answers for each.
+pub(super) const MAX_EDITS_IN_ALL: usize = 1_000;
+
 /// What is wrong with a filter's answer.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub(crate) enum Wrong {
@@ -36,6 +42,10 @@ pub(crate) enum Wrong {
     HeaderName(String),
     #[error("{0:?} is not a filter's to edit")]
     ForbiddenHeader(String),
+    #[error(
+        "{0} edits of headers are too many: {MAX_EDITS} of a kind in one answer, {MAX_EDITS_IN_ALL} for one request"
+    )]
+    TooManyEdits(usize),
     #[error("there is no part {0} to redact")]
     NoSuchPart(u32),
     #[error("what takes the place of part {0} is neither text nor data")]
@@ -79,9 +89,22 @@ pub(crate) struct Checked {
     pub(crate) response: Vec<Edit>,
 }
 
+/// `room`: how many edits it may make.
+///
 /// # Errors
 /// With what is wrong. Nothing of a wrong answer counts.
-pub(crate) fn check(response: &AgentResponse) -> Result<Checked, Wrong> {
+pub(crate) fn check(response: &AgentResponse, room: usize) -> Result<Checked, Wrong> {
+    let (request, others) = (
+        response.request_headers.len(),
+        response.response_headers.len(),
+    );
+    let of_block = match &response.decision {
+        Decision::Block(block) => block.headers.len(),
+        Decision::Allow | Decision::Redirect(_) => 0,
+    };
+    if request + others > room || request.max(others).max(of_block) > MAX_EDITS {
+        return Err(Wrong::TooManyEdits(request + others + of_block));
+    }
     Ok(Checked {
         verdict: verdict(&response.decision)?,
         request: edits(&response.request_headers)?,
@@ -145,15 +168,23 @@ fn name(text: &str) -> Result<HeaderName, Wrong> {
     Ok(name)
 }
 
-/// In their order.
+/// In their order. A head that can hold no more stays as it is, which the bounds above keep far away.
 pub(crate) fn apply(headers: &mut HeaderMap, edits: &[Edit]) {
     for edit in edits {
         match edit.clone() {
-            Edit::Set(name, value) => drop(headers.insert(name, value)),
-            Edit::Add(name, value) => drop(headers.append(name, value)),
+            Edit::Set(name, value) => drop(headers.try_insert(name, value)),
+            Edit::Add(name, value) => drop(headers.try_append(name, value)),
             Edit::Remove(name) => drop(headers.remove(name)),
         }
     }
+}
+
+/// Applies the edits that were not applied yet; whether there were any.
+pub(super) fn apply_new(headers: &mut HeaderMap, edits: &[Edit], applied: &mut usize) -> bool {
+    let new = &edits[*applied..];
+    apply(headers, new);
+    *applied = edits.len();
+    !new.is_empty()
 }
 
 #[cfg(test)]
@@ -192,7 +223,7 @@ mod tests {
             HeaderOp::Remove("x-b".into()),
             HeaderOp::Add(header("x-b", "3")),
         ];
-        let checked = check(&said(Decision::Allow, edits)).unwrap();
+        let checked = check(&said(Decision::Allow, edits), 4).unwrap();
         let mut headers = HeaderMap::new();
         headers.insert("x-a", HeaderValue::from_static("0"));
         headers.insert("x-b", HeaderValue::from_static("0"));
@@ -248,8 +279,57 @@ mod tests {
                 Wrong::HeaderValue("a".into()),
             ),
         ] {
-            let error = check(&said(decision, edits)).unwrap_err();
+            let error = check(&said(decision, edits), 100).unwrap_err();
             assert_eq!(error, wrong);
         }
+    }
+
+    #[test]
+    fn edits_have_a_bound() {
+        let many = |count: usize| {
+            let edit = |number| HeaderOp::Add(header(&format!("x-{number}"), "1"));
+            (0..count).map(edit).collect::<Vec<_>>()
+        };
+        let allow = |count| said(Decision::Allow, many(count));
+        assert!(check(&allow(MAX_EDITS), MAX_EDITS).is_ok());
+        let refused = check(&allow(MAX_EDITS + 1), MAX_EDITS_IN_ALL);
+        assert_eq!(refused, Err(Wrong::TooManyEdits(MAX_EDITS + 1)));
+        let mut both = allow(60);
+        both.response_headers = many(60);
+        assert!(check(&both, 120).is_ok());
+        assert_eq!(check(&both, 119), Err(Wrong::TooManyEdits(120)));
+        let block = |count: usize| {
+            let headers = (0..count).map(|number| header(&format!("x-{number}"), "1"));
+            let block = BlockParams {
+                status: 403,
+                body: None,
+                headers: headers.collect(),
+            };
+            check(&said(Decision::Block(block), Vec::new()), 0)
+        };
+        assert!(block(MAX_EDITS).is_ok());
+        assert!(block(MAX_EDITS + 1).is_err());
+        // More than a head holds does no harm.
+        let mut headers = HeaderMap::new();
+        let edits = super::edits(&many(40_000)).unwrap();
+        apply(&mut headers, &edits);
+        assert!(headers.len() < 40_000);
+    }
+
+    #[test]
+    fn each_edit_is_applied_once_and_seen_by_the_next() {
+        let edits = |names: &[&str]| {
+            let edit = |name: &&str| HeaderOp::Add(header(name, "1"));
+            super::edits(&names.iter().map(edit).collect::<Vec<_>>()).unwrap()
+        };
+        let (mut headers, mut applied) = (HeaderMap::new(), 0);
+        let mut all = edits(&["x-a"]);
+        assert!(apply_new(&mut headers, &all, &mut applied));
+        assert!(headers.contains_key("x-a"));
+        assert!(!apply_new(&mut headers, &all, &mut applied));
+        all.extend(edits(&["x-a", "x-b"]));
+        assert!(apply_new(&mut headers, &all, &mut applied));
+        assert_eq!(headers.get_all("x-a").iter().count(), 2);
+        assert!(headers.contains_key("x-b"));
     }
 }

@@ -1,25 +1,26 @@
 //! One filter, as requests meet it: its instances, its queue, its breaker, and what its failure means.
 
 use super::breaker::Breaker;
-use super::edits::{self, Checked, Verdict, Wrong};
+use super::edits::{self, Verdict, Wrong};
 use super::metrics::{ALLOW, Meter, Metrics};
 use super::question::{ALL_PHASES, PHASES, Phase, Question, Words};
+use super::said::{About, Asking, Failure, Finding, Heard, Opinion, Said, Unanswered};
+use super::standing::Standing;
 use super::stored::{BodyMode, Fail, Record};
 use crate::config::FilterRules;
 use dormouse_filters::message::{self, Decision};
+use dormouse_filters::patience::limited;
 use dormouse_filters::{AuditMetadata, WasmAgentInstance, WasmRuntimeError, World};
 use dormouse_scheduler::Scheduler;
 use dormouse_services::trace::{Kind as Side, Span, Trace};
-use hyper::StatusCode;
-use std::future::poll_fn;
-use std::pin::{Pin, pin};
+use std::ops::ControlFlow;
+use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::task::Poll;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
-use thiserror::Error;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{info, warn};
 
@@ -28,6 +29,8 @@ pub(super) struct Tools {
     pub(super) rules: FilterRules,
     pub(super) scheduler: Scheduler,
     pub(super) metrics: Arc<Metrics>,
+    /// Weak, because it holds filters, which hold this.
+    pub(super) standing: Weak<Standing>,
 }
 
 pub(crate) struct Filter {
@@ -35,12 +38,16 @@ pub(crate) struct Filter {
     /// None of a filter that did not start.
     pub(super) instances: Vec<Arc<WasmAgentInstance>>,
     queue: Semaphore,
-    breaker: Mutex<Breaker>,
+    /// By phase: an answer in one says nothing about another.
+    breakers: [Mutex<Breaker>; PHASES],
     /// By phase: whether it has declared the event.
     wants: [bool; PHASES],
     /// By phase.
     meters: [OnceLock<Meter>; PHASES],
     tools: Arc<Tools>,
+    /// Cancelled when nobody has the filter any more.
+    pub(super) unused: CancellationToken,
+    _used: DropGuard,
 }
 
 static THREADS: AtomicUsize = AtomicUsize::new(0);
@@ -48,94 +55,6 @@ static THREADS: AtomicUsize = AtomicUsize::new(0);
 thread_local! {
     /// The number of a thread that has asked filters.
     static THREAD: usize = THREADS.fetch_add(1, Ordering::Relaxed);
-}
-
-/// Why there is no answer.
-#[derive(Debug, Error)]
-pub(super) enum Failure {
-    #[error("it did not start")]
-    NotLoaded,
-    #[error("its breaker is open")]
-    Open,
-    #[error("its queue is full")]
-    QueueFull,
-    #[error("it did not answer in time")]
-    Timeout,
-    #[error("there is more than it looks at")]
-    TooLarge,
-    #[error(transparent)]
-    Failed(WasmRuntimeError),
-    #[error(transparent)]
-    Invalid(#[from] Wrong),
-}
-
-impl Failure {
-    /// What a request is refused with when the filter fails closed.
-    pub(super) fn status(&self) -> StatusCode {
-        match self {
-            Self::Timeout => StatusCode::GATEWAY_TIMEOUT,
-            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            _ => StatusCode::SERVICE_UNAVAILABLE,
-        }
-    }
-
-    pub(super) fn code(&self) -> &'static str {
-        match self {
-            Self::NotLoaded => "filter_not_loaded",
-            Self::Open => "filter_breaker_open",
-            Self::QueueFull => "filter_queue_full",
-            Self::Timeout => "filter_timeout",
-            Self::TooLarge => "too_large_to_inspect",
-            Self::Failed(_) => "filter_failed",
-            Self::Invalid(_) => "filter_answer_invalid",
-        }
-    }
-}
-
-impl From<WasmRuntimeError> for Failure {
-    fn from(error: WasmRuntimeError) -> Self {
-        match error {
-            WasmRuntimeError::Timeout(_) => Self::Timeout,
-            error => Self::Failed(error),
-        }
-    }
-}
-
-/// What a filter says, or that its failure is no obstacle, or that it is one.
-#[derive(Debug)]
-pub(super) enum Said<T> {
-    Answer(T),
-    Skip,
-    Refuse(Failure),
-}
-
-/// An answer that has been looked at.
-#[derive(Debug)]
-pub(super) struct Opinion {
-    pub(super) checked: Checked,
-    pub(super) needs_more: bool,
-}
-
-/// How one call of a filter has ended, and what that took.
-struct Heard<T> {
-    answer: Result<T, Failure>,
-    took: Duration,
-}
-
-/// An instance at work.
-type Asking<T> = Pin<Box<dyn Future<Output = Result<T, WasmRuntimeError>> + Send>>;
-
-/// What the log is told of an answer.
-struct Finding<'a> {
-    decision: &'static str,
-    audit: &'a AuditMetadata,
-}
-
-/// Of whom the log speaks.
-#[derive(Clone, Copy)]
-pub(super) struct About<'a> {
-    pub(super) id: &'a str,
-    pub(super) trace: Option<&'a Trace>,
 }
 
 impl Filter {
@@ -149,12 +68,15 @@ impl Filter {
             Some(instance) => instance.wants(phase.as_str()),
             None => matches!(phase, Phase::RequestHeaders | Phase::Message),
         });
+        let unused = CancellationToken::new();
         Self {
+            _used: unused.clone().drop_guard(),
+            unused,
             record,
             instances,
             wants,
             queue: Semaphore::new(tools.rules.queue),
-            breaker: Mutex::default(),
+            breakers: Default::default(),
             meters: Default::default(),
             tools,
         }
@@ -211,39 +133,77 @@ impl Filter {
         others.find(free).unwrap_or(first)
     }
 
+    /// The worst of its phases.
     pub(super) fn breaker(&self) -> &'static str {
-        self.lock().as_str()
+        let breakers = ALL_PHASES.map(|phase| *self.lock(phase));
+        let worst = breakers.iter().max_by_key(|one| one.badness());
+        worst.map_or("", Breaker::as_str)
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Breaker> {
-        self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self, phase: Phase) -> std::sync::MutexGuard<'_, Breaker> {
+        let breaker = &self.breakers[phase as usize];
+        breaker.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Asks about HTTP, and says what becomes of the request.
+    /// Asks about HTTP, and says what becomes of the request. `room` is for edits.
     pub(super) async fn ask(
         &self,
         turn: usize,
         about: About<'_>,
         question: Question,
+        room: usize,
     ) -> Said<Opinion> {
-        let (started, phase) = (Instant::now(), question.phase());
-        let work = |instance: Arc<WasmAgentInstance>| -> Asking<_> {
-            Box::pin(async move { instance.on(question.event()).await })
+        let mut question = match self.ask_here(turn, about, question, room).await {
+            Ok(said) => return said,
+            Err(question) => question,
         };
-        let check = |response| Ok((edits::check(&response)?, response));
-        let heard = self.call(turn, started, work, check).await;
-        self.settle(phase, about, heard, |(checked, response)| Finding {
+        // Seldom, so none of this is on the way of others.
+        Box::pin(async move {
+            let mut last = None;
+            loop {
+                let heir = match self.heir(last, question.phase(), question.bytes(), about) {
+                    ControlFlow::Continue(heir) => heir,
+                    ControlFlow::Break(said) => return said,
+                };
+                match heir.ask_here(turn, about, *question, room).await {
+                    Ok(said) => return said,
+                    Err(unasked) => question = unasked,
+                }
+                last = Some(heir);
+            }
+        })
+        .await
+    }
+
+    /// Gives the question back if the filter has left.
+    async fn ask_here(
+        &self,
+        turn: usize,
+        about: About<'_>,
+        question: Question,
+        room: usize,
+    ) -> Result<Said<Opinion>, Box<Question>> {
+        let (started, phase) = (Instant::now(), question.phase());
+        let work = |instance: Arc<WasmAgentInstance>| -> Asking<_, _> {
+            Box::pin(async move {
+                let answer = instance.on(question.event()).await;
+                answer.map_err(|error| Unanswered::of(error, question))
+            })
+        };
+        let check = |response| Ok((edits::check(&response, room)?, response));
+        let heard = self.call(turn, phase, started, work, check).await?;
+        let said = self.settle(phase, about, heard, |(checked, response)| Finding {
             decision: match checked.verdict {
                 Verdict::Allow => ALLOW,
                 Verdict::Block { .. } => "block",
                 Verdict::Redirect { .. } => "redirect",
             },
             audit: &response.audit,
-        })
-        .map(|(checked, response)| Opinion {
+        });
+        Ok(said.map(|(checked, response)| Opinion {
             checked,
             needs_more: response.needs_more,
-        })
+        }))
     }
 
     /// Asks about a message or a result. `check` looks at the answer; nothing of a wrong one counts.
@@ -252,16 +212,46 @@ impl Filter {
         turn: usize,
         about: About<'_>,
         words: Words,
-        check: impl FnOnce(message::Answer) -> Result<T, Wrong>,
+        check: impl Fn(message::Answer) -> Result<T, Wrong>,
     ) -> Said<T> {
+        let mut words = match self.ask_about_here(turn, about, words, &check).await {
+            Ok(said) => return said,
+            Err(words) => words,
+        };
+        // As in `ask`.
+        Box::pin(async move {
+            let mut last = None;
+            loop {
+                let heir = match self.heir(last, words.phase, words.content.bytes() as u64, about) {
+                    ControlFlow::Continue(heir) => heir,
+                    ControlFlow::Break(said) => return said,
+                };
+                match heir.ask_about_here(turn, about, *words, &check).await {
+                    Ok(said) => return said,
+                    Err(unasked) => words = unasked,
+                }
+                last = Some(heir);
+            }
+        })
+        .await
+    }
+
+    async fn ask_about_here<T>(
+        &self,
+        turn: usize,
+        about: About<'_>,
+        words: Words,
+        check: impl Fn(message::Answer) -> Result<T, Wrong>,
+    ) -> Result<Said<T>, Box<Words>> {
         let (started, phase) = (Instant::now(), words.phase);
         let apart = words.are_in_a_call();
-        let work = |instance: Arc<WasmAgentInstance>| -> Asking<_> {
-            let asking: Asking<_> = Box::pin(async move {
-                match words.phase {
+        let work = |instance: Arc<WasmAgentInstance>| -> Asking<_, _> {
+            let asking: Asking<_, _> = Box::pin(async move {
+                let answer = match words.phase {
                     Phase::Message => instance.on_message(&words.subject, &words.content).await,
                     _ => instance.on_result(&words.subject, &words.content).await,
-                }
+                };
+                answer.map_err(|error| Unanswered::of(error, words))
             });
             if !apart {
                 return asking;
@@ -270,7 +260,10 @@ impl Filter {
             let tools = Arc::clone(&self.tools);
             let asking = tokio::spawn(async move { tools.scheduler.aside(asking).await });
             let task = AbortOnDropHandle::new(asking);
-            Box::pin(async move { task.await.unwrap_or(Err(WasmRuntimeError::Shutdown)) })
+            Box::pin(async move {
+                let died = |_died| Err(Unanswered::Failed(WasmRuntimeError::Shutdown));
+                task.await.unwrap_or_else(died)
+            })
         };
         let check = |mut answer: message::Answer| {
             let decision = match (&answer.decision, answer.redactions.is_empty()) {
@@ -281,12 +274,48 @@ impl Filter {
             let audit = audit_of(&mut answer.audit);
             Ok((check(answer)?, decision, audit))
         };
-        let heard = self.call(turn, started, work, check).await;
-        self.settle(phase, about, heard, |(_, decision, audit)| Finding {
+        let heard = self.call(turn, phase, started, work, check).await?;
+        let said = self.settle(phase, about, heard, |(_, decision, audit)| Finding {
             decision,
             audit,
-        })
-        .map(|(checked, _, _)| checked)
+        });
+        Ok(said.map(|(checked, _, _)| checked))
+    }
+
+    /// Who is asked in the place of this one, which has left: whoever has its name now. One that was deleted has nobody.
+    /// `last` has left, too.
+    fn heir<T>(
+        &self,
+        last: Option<Arc<Self>>,
+        phase: Phase,
+        bytes: u64,
+        about: About<'_>,
+    ) -> ControlFlow<Said<T>, Arc<Self>> {
+        let Some(standing) = self.tools.standing.upgrade() else {
+            return ControlFlow::Break(self.gone(phase, about));
+        };
+        let Some(heir) = standing.find(&self.record.name) else {
+            return ControlFlow::Break(Said::Skip);
+        };
+        if last.is_some_and(|last| Arc::ptr_eq(&last, &heir)) {
+            return ControlFlow::Break(self.gone(phase, about));
+        }
+        if !heir.wants(phase) {
+            return ControlFlow::Break(Said::Skip);
+        }
+        if bytes > heir.max_body() {
+            return ControlFlow::Break(heir.too_large(phase, about));
+        }
+        ControlFlow::Continue(heir)
+    }
+
+    /// There is nobody to ask, because the server ends.
+    fn gone<T>(&self, phase: Phase, about: About<'_>) -> Said<T> {
+        let failed = Heard::<T> {
+            answer: Err(Failure::Failed(WasmRuntimeError::Shutdown)),
+            took: Duration::ZERO,
+        };
+        self.settle(phase, about, failed, |_| unreachable!("there is no answer"))
     }
 
     /// What it would not have seen whole.
@@ -390,55 +419,49 @@ impl Filter {
 
     /// One call of one instance, in its turn. Work that is long moves to other threads.
     /// `check` says whether the answer counts: a wrong one is a failure.
-    async fn call<T: Send + 'static, U>(
+    ///
+    /// # Errors
+    /// With the question, if the instance has left.
+    async fn call<T: Send + 'static, Q: Send + 'static, U>(
         &self,
         turn: usize,
+        phase: Phase,
         started: Instant,
-        work: impl FnOnce(Arc<WasmAgentInstance>) -> Asking<T>,
+        work: impl FnOnce(Arc<WasmAgentInstance>) -> Asking<T, Q>,
         check: impl FnOnce(T) -> Result<U, Wrong>,
-    ) -> Heard<U> {
-        let refused = |failure| Heard {
-            answer: Err(failure),
-            took: Duration::ZERO,
+    ) -> Result<Heard<U>, Box<Q>> {
+        let refused = |failure| {
+            Ok(Heard {
+                answer: Err(failure),
+                took: Duration::ZERO,
+            })
         };
-        let Some(instance) = self.instances.get(turn) else {
+        // The turn may be one of another filter that has left.
+        let Some(instance) = self.instances.get(turn).or(self.instances.first()) else {
             return refused(Failure::NotLoaded);
         };
         let Ok(_place) = self.queue.try_acquire() else {
             return refused(Failure::QueueFull);
         };
         let rules = &self.tools.rules;
-        if !self.lock().admits(rules, started) {
+        if !self.lock(phase).admits(rules, started) {
             return refused(Failure::Open);
         }
         let work = work(Arc::clone(instance));
-        let mut work = pin!(self.tools.scheduler.aside(work));
-        // Most filters wait for nothing, and need no timer.
-        let done = match poll_fn(|cx| Poll::Ready(work.as_mut().poll(cx))).await {
-            Poll::Ready(done) => Ok(done),
-            Poll::Pending => tokio::time::timeout(rules.patience, work).await,
-        };
+        let work = pin!(self.tools.scheduler.aside(work));
+        let done = limited(started.into_std(), rules.patience, work).await;
         let answer = match done {
-            Err(_elapsed) => Err(Failure::Timeout),
-            Ok(Err(error)) => Err(error.into()),
-            Ok(Ok(answer)) => check(answer).map_err(Failure::Invalid),
+            None => Err(Failure::Timeout),
+            Some(Err(Unanswered::Left(question))) => return Err(question),
+            Some(Err(Unanswered::Failed(error))) => Err(error.into()),
+            Some(Ok(answer)) => check(answer).map_err(Failure::Invalid),
         };
         let ended = Instant::now();
-        self.lock().ended(rules, answer.is_ok(), ended);
-        Heard {
+        self.lock(phase).ended(rules, answer.is_ok(), ended);
+        Ok(Heard {
             answer,
             took: ended.duration_since(started),
-        }
-    }
-}
-
-impl<T> Said<T> {
-    fn map<U>(self, change: impl FnOnce(T) -> U) -> Said<U> {
-        match self {
-            Self::Answer(answer) => Said::Answer(change(answer)),
-            Self::Skip => Said::Skip,
-            Self::Refuse(failure) => Said::Refuse(failure),
-        }
+        })
     }
 }
 

@@ -3,8 +3,9 @@
 
 use super::book::Filters;
 use super::edits::Wrong;
-use super::filter::{About, Failure, Filter, Said};
+use super::filter::Filter;
 use super::question::{Phase, Words};
+use super::said::{About, Failure, Said};
 use crate::errors::{A2aError, Kind};
 use crate::ops::{SendRequest, TRACE};
 use dormouse_filters::World;

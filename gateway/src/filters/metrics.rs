@@ -1,5 +1,6 @@
 //! What filters decide, how long they take, and the numbers that they report of themselves.
 
+use super::question::{ALL_PHASES, Phase};
 use dormouse_filters::metrics::{MetricSink, Reading};
 use prometheus::core::{MetricVec, MetricVecBuilder};
 use prometheus::{
@@ -25,6 +26,16 @@ pub(super) struct Metrics {
 
 /// The usual decision.
 pub(super) const ALLOW: &str = "allow";
+
+/// All that a filter decides, and what becomes of a request when it fails.
+const DECISIONS: [&str; 6] = [
+    ALLOW,
+    "block",
+    "redirect",
+    "redact",
+    "failed_open",
+    "failed_closed",
+];
 
 /// Looked up once, because every request passes it.
 pub(super) struct Meter {
@@ -139,20 +150,28 @@ impl Metrics {
         true
     }
 
-    /// Takes away the numbers of a filter that is no more.
+    /// Takes away the numbers of a filter that is no more: its own, and ours of it.
     pub(super) fn forget(&self, filter: &str) {
         let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
         for name in names.remove(filter).unwrap_or_default() {
-            remove(&self.counters, filter, &name);
-            remove(&self.gauges, filter, &name);
-            remove(&self.observations, filter, &name);
+            remove(&self.counters, &[filter, &name]);
+            remove(&self.gauges, &[filter, &name]);
+            remove(&self.observations, &[filter, &name]);
         }
+        for phase in ALL_PHASES.map(Phase::as_str) {
+            remove(&self.seconds, &[filter, phase]);
+            remove(&self.skips, &[filter, phase]);
+            for decision in DECISIONS {
+                remove(&self.decisions, &[filter, phase, decision]);
+            }
+        }
+        remove(&self.replaced, &[filter]);
     }
 }
 
-/// A name is of one kind or of several.
-fn remove<T: MetricVecBuilder>(numbers: &MetricVec<T>, filter: &str, name: &str) {
-    let _was_of_another_kind = numbers.remove_label_values(&[filter, name]);
+/// Not every filter has every number.
+fn remove<T: MetricVecBuilder>(numbers: &MetricVec<T>, labels: &[&str]) {
+    let _was_not_there = numbers.remove_label_values(labels);
 }
 
 impl MetricSink for Metrics {
@@ -205,6 +224,15 @@ mod tests {
             "{text}"
         );
         assert!(text.contains("dormouse_filter_gauge{filter=\"guard\",name=\"n0\"} 2.5"));
+        for phase in ALL_PHASES.map(Phase::as_str) {
+            let meter = metrics.meter("guard", phase);
+            metrics.skipped("guard", phase);
+            for decision in DECISIONS {
+                let labels = ["guard", phase, decision];
+                metrics.observe(&meter, labels, Duration::from_millis(1));
+            }
+        }
+        metrics.replaced("guard");
         metrics.forget("guard");
         let text = shown(&registry);
         assert!(!text.contains("guard"), "{text}");

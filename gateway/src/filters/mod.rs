@@ -1,8 +1,8 @@
 //! Filters in the path: components that see requests before agents do, and responses before clients do.
 //!
-//! Reading order: `filter` (one of them, and what its failure means), `question` (what it is asked), `breaker` (when it
+//! Reading order: `filter` (one of them, and what its failure means), `question` (what it is asked), `said` (what comes of that), `breaker` (when it
 //! is not asked any more), `pipeline` (all that apply to a request, in their order) with `bodies`, `messages` (those
-//! that see messages), `edits` (what of an answer is valid), `book` (which there are, and how they change), `api`
+//! that see messages), `edits` (what of an answer is valid), `book` (which there are, and how they change), `standing` (those before agents now, and those that are leaving), `api`
 //! (`/v1/filters`), `stored` (what is kept of one), `metrics`.
 //!
 //! Without a filter all of this costs a request one load of a pointer, and a message one look at a flag.
@@ -17,6 +17,8 @@ mod messages;
 mod metrics;
 mod pipeline;
 mod question;
+mod said;
+mod standing;
 mod stored;
 
 pub(crate) use api::answer;

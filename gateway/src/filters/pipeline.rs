@@ -1,8 +1,9 @@
 //! All filters that apply to a request, in their order. The first that does not allow it ends it; edits add up.
 
-use super::edits::{Edit, Verdict, apply};
-use super::filter::{About, Failure, Filter, Opinion, Said};
+use super::edits::{Edit, MAX_EDITS_IN_ALL, Verdict, apply};
+use super::filter::Filter;
 use super::question::{Head, Phase, Question};
+use super::said::{About, Failure, Opinion, Said};
 use crate::body;
 use crate::config::GatewayConfig;
 use crate::errors::ApiError;
@@ -37,7 +38,10 @@ pub(crate) struct Passage {
     pub(super) filters: Arc<[(Arc<Filter>, usize)]>,
     pub(super) id: Arc<str>,
     trace: Option<Trace>,
+    /// Of the response.
     pub(super) edits: Vec<Edit>,
+    /// Further edits that there may be.
+    pub(super) room: usize,
 }
 
 /// Why something does not go on, as the client sees it.
@@ -81,6 +85,7 @@ impl Pipeline {
             id: metadata.correlation_id.as_str().into(),
             trace,
             edits: Vec::new(),
+            room: MAX_EDITS_IN_ALL,
         };
         if let Err(stop) = passage.request_head(&metadata, ask.uri, parts).await {
             // A client that is still sending would not see the answer.
@@ -123,7 +128,7 @@ impl Passage {
             // Each sees what those before it have left.
             let seen = head.get_or_insert_with(|| Arc::new(self::head(metadata, uri, parts)));
             let question = Question::RequestHeaders(Arc::clone(seen));
-            let said = filter.ask(*turn, self.about(), question).await;
+            let said = filter.ask(*turn, self.about(), question, self.room).await;
             if matches!(&said, Said::Answer(heard) if !heard.checked.request.is_empty()) {
                 head = None;
             }
@@ -145,6 +150,8 @@ impl Passage {
                 checked,
                 needs_more,
             }) => {
+                let edits = checked.request.len() + checked.response.len();
+                self.room = self.room.saturating_sub(edits);
                 if let Some(headers) = request {
                     apply(headers, &checked.request);
                 }

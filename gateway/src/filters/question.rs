@@ -80,6 +80,14 @@ impl Question {
         }
     }
 
+    /// Bytes of a body in it.
+    pub(super) fn bytes(&self) -> u64 {
+        match self {
+            Self::RequestBody(piece) | Self::ResponseBody(piece) => piece.data.len() as u64,
+            Self::RequestHeaders(_) | Self::ResponseHeaders { .. } => 0,
+        }
+    }
+
     pub(super) fn event(&self) -> Event<'_> {
         match self {
             Self::RequestHeaders(head) => Event::RequestHeaders {

@@ -25,14 +25,16 @@ impl Scheduler {
         metrics: Arc<dyn MetricSink>,
     ) -> Result<WasmAgentRuntime, SchedulerError> {
         let (usual, ceiling) = (Limits::default(), self.0.config.ceiling());
+        let slots = filter_slots(self.0.config.max_instances);
+        // The rest is for what takes the place of others.
+        let usable = slots * 4 / 5;
         let settings = WasmAgentConfig {
             // Compiled into all code of the engine, or into none.
             fuel_enabled: self.0.config.limits.fuel.is_some(),
             epoch_enabled: true,
             epoch_tick_interval: self.0.config.tick,
             limits: Limits {
-                // Some are left for what takes the place of others.
-                max_instances: filter_slots(self.0.config.max_instances) * 4 / 5,
+                max_instances: usable,
                 max_memory: usual.max_memory.min(ceiling.memory_bytes),
                 max_table_elements: usual.max_table_elements.min(ceiling.table_elements),
                 ..usual
@@ -40,7 +42,8 @@ impl Scheduler {
         };
         let (engine, clock) = (&self.0.engine.filters, &self.0.engine.clock);
         let code = Box::new(FilterCode(Arc::clone(&self.0.code)));
-        WasmAgentRuntime::on_engine(engine.clone(), Arc::clone(clock), settings, code, metrics)
+        let (engine, clock) = (engine.clone(), Arc::clone(clock));
+        WasmAgentRuntime::on_engine(engine, clock, settings, slots - usable, code, metrics)
             .map_err(|error| SchedulerError::Engine(error.into()))
     }
 

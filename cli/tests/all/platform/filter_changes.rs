@@ -56,3 +56,65 @@ fn a_change_happens_wholly_or_not_at_all_when_its_client_leaves() {
         server.filter(name, &hostile, json!({"instances": 8}));
     }
 }
+
+/// Changes the order of `guard`, or takes it away, while the agent is in its call.
+fn change(server: &Server, filter: &[u8], settings: Option<&Value>) {
+    server.until("the filter has seen an update", |server| {
+        server.metric("dormouse_filter_seconds_count", &["phase=\"result\""]) >= 1.0
+    });
+    match settings {
+        Some(settings) => drop(server.filter("guard", filter, settings.clone())),
+        None => {
+            let gone = answer(server.request("DELETE", "/v1/filters/guard"));
+            assert_eq!(gone.status, 200);
+        }
+    }
+}
+
+#[test]
+fn what_an_agent_says_is_redacted_whatever_changes_in_the_meantime() {
+    let redact = json!({"config": "reply=redact"});
+    let mut moved = redact.clone();
+    moved["order"] = 7.into();
+    for fail in ["closed", "open"] {
+        for after in [Some(&moved), None] {
+            let data = data_dir();
+            let server = Server::start(data.path(), &[]);
+            server.deploy(&guest("hostile"));
+            let filter = policy("hostile-messages");
+            let mut before = redact.clone();
+            before["fail"] = fail.into();
+            server.filter("guard", &filter, before);
+            let params = super::data(json!({"ms": 1_000})).skill("slow").params();
+            let stream = server.stream("hostile", "SendStreamingMessage", &params);
+            change(&server, &filter, after);
+            let events = Value::from(stream.rest()).to_string();
+            assert!(events.contains("sleeping"), "{events}");
+            assert!(events.contains("TASK_STATE_COMPLETED"), "{events}");
+            assert!(events.contains("[redacted]"), "{events}");
+            assert!(!events.contains("awake"), "{events}");
+        }
+    }
+}
+
+#[test]
+fn a_stream_goes_on_through_a_change_of_its_filter() {
+    let data = data_dir();
+    let server = Server::start(data.path(), &[]);
+    server.deploy(&guest("hostile"));
+    let filter = policy("hostile-bodies");
+    server.filter("guard", &filter, json!({}));
+    let params = super::data(json!({"ms": 1_000})).skill("slow").params();
+    let stream = server.stream("hostile", "SendStreamingMessage", &params);
+    assert!(stream.next().is_some());
+    server.filter("guard", &filter, json!({"order": 7}));
+    let events = Value::from(stream.rest()).to_string();
+    assert!(events.contains("TASK_STATE_COMPLETED"), "{events}");
+    // The numbers of a filter end with what has begun under it.
+    let gone = answer(server.request("DELETE", "/v1/filters/guard"));
+    assert_eq!(gone.status, 200);
+    server.until("its numbers are forgotten", |server| {
+        let text = String::from_utf8(server.get("/metrics").body).unwrap();
+        !text.contains("filter=\"guard\"")
+    });
+}
