@@ -14,21 +14,22 @@ impl PartContent {
     }
 }
 
-/// What a part takes in a filter's memory besides its fields.
-const PART: usize = 32;
+/// What each further part counts for besides its fields: empty ones are work for a filter, too.
+const FURTHER_PART: usize = 32;
 
 impl Part {
-    /// Bytes of all its fields, and of the part itself: empty ones are work, too.
+    /// Bytes of all its fields.
     pub fn bytes(&self) -> usize {
         let fields = [&self.filename, &self.media_type, &self.metadata];
-        PART + self.content.bytes() + size(fields)
+        self.content.bytes() + size(fields)
     }
 }
 
 impl Content {
-    /// Bytes of all its fields.
+    /// Bytes of all its fields, and 32 for each part after the first.
     pub fn bytes(&self) -> usize {
-        let parts = self.parts.iter().map(Part::bytes).sum::<usize>();
+        let further = self.parts.len().saturating_sub(1) * FURTHER_PART;
+        let parts = further + self.parts.iter().map(Part::bytes).sum::<usize>();
         parts + size([&self.metadata, &self.name, &self.description])
     }
 }
