@@ -300,7 +300,7 @@ impl Filter {
         if last.is_some_and(|last| Arc::ptr_eq(&last, &heir)) {
             return ControlFlow::Break(self.gone(phase, about));
         }
-        if !heir.wants(phase) {
+        if !heir.is_of(phase.world()) || !heir.wants(phase) {
             return ControlFlow::Break(Said::Skip);
         }
         if bytes > heir.max_body() {

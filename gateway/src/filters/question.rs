@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use dormouse_filters::message::{Content, Kind, Subject};
-use dormouse_filters::{Event, Header, RequestMetadata};
+use dormouse_filters::{Event, Header, RequestMetadata, World};
 use std::sync::Arc;
 
 /// How many phases there are.
@@ -38,6 +38,14 @@ impl Phase {
             Self::ResponseBody => "response_body",
             Self::Message => "message",
             Self::Result => "result",
+        }
+    }
+
+    /// Whose filters are asked then.
+    pub(super) fn world(self) -> World {
+        match self {
+            Self::Message | Self::Result => World::Message,
+            _ => World::Http,
         }
     }
 }
