@@ -84,8 +84,9 @@ impl WasmAgentRuntime {
     }
 
     /// A runtime on somebody else's engine, whose pool must have room for
-    /// [`max_instances`](Limits::max_instances) and `spare` more, for agents that take the place of others. Whether instructions are counted is compiled into all code of an
-    /// engine, so it is the engine's to say. `metrics` is told the numbers that agents report of themselves.
+    /// [`max_instances`](Limits::max_instances) and `spare` more, for agents that take the place of others. Whether
+    /// instructions are counted is compiled into all code of an engine, so it is the engine's to say. `metrics` is told
+    /// the numbers that agents report of themselves.
     ///
     /// # Errors
     /// When the engine counts instructions and the configuration does not ask for it, or the other way round.
