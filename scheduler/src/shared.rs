@@ -166,8 +166,8 @@ impl Instance {
             return Err(Lost);
         };
         let state = self.store.data_mut();
+        state.calls = Some(Box::new(Calls::new(pace.used())));
         state.pace = Arc::clone(&pace);
-        state.calls = Some(Box::default());
         self.store.set_epoch_deadline(1);
         let cut_off = CutOff::default();
         let book = &engine.logs;

@@ -153,6 +153,18 @@ async fn whose_limit_it_was_is_told_apart() {
     }
 }
 
+/// A guest that rests before each tick is over is stopped like one that does not, and it is the one to blame.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_computes_in_small_bites_has_no_more_processor_time() {
+    let (platform, agent) = crowd_with(Duration::from_millis(300)).await;
+    let victim = failing(&platform, &agent, "meet", "1000");
+    let guilty = failing(&platform, &agent, "nibble", "2");
+    let (victim, guilty) = tokio::join!(victim, guilty);
+    assert_eq!(guilty.0, "limit", "{guilty:?}");
+    assert!(guilty.1.contains("processor"), "{guilty:?}");
+    assert!(victim.1.contains("another call there"), "{victim:?}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_printed_without_an_end_ends_the_instance() {
     let (platform, agent) = crowd().await;
