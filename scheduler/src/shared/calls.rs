@@ -67,6 +67,13 @@ impl Share {
     }
 }
 
+impl Open {
+    /// `now` is the share of each call.
+    fn charge(&self, now: Duration) -> Duration {
+        self.pace.charge(now.saturating_sub(self.begun))
+    }
+}
+
 impl Calls {
     /// Of an instance that has used so much processor time before.
     pub(super) fn new(seen: Duration) -> Self {
@@ -86,6 +93,10 @@ impl Calls {
         limit: Duration,
     ) {
         self.stray = Duration::ZERO;
+        if self.open.is_empty() {
+            // What was used while no call was in it is no call's.
+            self.seen = used;
+        }
         let begun = self.share.advance(used, self.open.len());
         self.open.push(Open {
             task,
@@ -98,13 +109,19 @@ impl Calls {
         });
     }
 
-    /// A call has ended, and is charged its share.
-    pub(super) fn leave(&mut self, task: GuestTaskId, used: Duration) {
+    /// A call has ended, and is charged its share. Returns what comes too late for its report.
+    pub(super) fn leave(&mut self, task: GuestTaskId, used: Duration) -> Duration {
         let now = self.share.advance(used, self.open.len());
-        if let Some(at) = self.open.iter().position(|call| call.task == task) {
-            let call = self.open.swap_remove(at);
-            call.pace.charge(now.saturating_sub(call.begun));
-        }
+        let place = self.open.iter().position(|call| call.task == task);
+        place.map_or(Duration::ZERO, |place| {
+            self.open.swap_remove(place).charge(now)
+        })
+    }
+
+    /// All calls have ended with their instance. As [`Calls::leave`].
+    pub(super) fn end(&mut self, used: Duration) -> Duration {
+        let now = self.share.advance(used, self.open.len());
+        self.open.drain(..).map(|call| call.charge(now)).sum()
     }
 
     pub(super) fn culprit(&self) -> Option<GuestTaskId> {
