@@ -228,7 +228,7 @@ impl Scheduler {
             result,
             start: None,
             ran: Duration::ZERO,
-            processor: pace.used_in_polls(),
+            processor: pace.report(),
             fuel: pace.fuel.get().copied(),
         };
         version

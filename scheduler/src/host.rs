@@ -68,6 +68,8 @@ impl HostCall {
 pub(crate) struct GuestState {
     pub(crate) table: ResourceTable,
     pub(crate) limiter: Limiter,
+    /// Where its agent's calls are summed up.
+    pub(crate) usage: Arc<Usage>,
     /// The running call must end by then; checked at every tick.
     pub(crate) deadline: Instant,
     /// Processor time that a call may take.
@@ -105,10 +107,12 @@ impl GuestState {
             .allow_udp(false)
             .allow_ip_name_lookup(false)
             .build();
-        let limiter = Limiter::new(limits.memory_bytes, limits.table_elements, usage);
+        let counted = Arc::clone(&usage);
+        let limiter = Limiter::new(limits.memory_bytes, limits.table_elements, counted);
         Self {
             table: ResourceTable::new(),
             limiter,
+            usage,
             deadline,
             processor: limits.processor,
             pace,

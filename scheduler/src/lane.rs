@@ -5,13 +5,14 @@
 
 use crate::call::Temperature;
 use crate::engine::TICK;
+use crate::usage::nanos;
 use futures_util::task::AtomicWaker;
 use rustix::process::setpriority_process;
 use rustix::time::{ClockId, clock_gettime};
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Wake, Waker, ready};
 use std::time::{Duration, Instant};
@@ -74,6 +75,13 @@ impl Drop for SlowLane {
     }
 }
 
+/// Set in [`Pace::used`] when it was reported. Nanoseconds come so far in three centuries.
+const REPORTED: u64 = 1 << 63;
+
+const WAITS: u8 = 0;
+const BEGUN: u8 = 1;
+const GIVEN_UP: u8 = 2;
+
 /// What is known of a call from outside, wherever it runs, and also after it was dropped in the middle.
 /// Its future and the clock callback of its guest share it.
 pub(crate) struct Pace {
@@ -86,7 +94,7 @@ pub(crate) struct Pace {
     epoch: Instant,
     /// Nanoseconds of the clock at which the poll in progress has begun.
     polled_at: AtomicU64,
-    /// Nanoseconds that polls before it have taken.
+    /// Nanoseconds that polls before it have taken, and [`REPORTED`].
     used: AtomicU64,
     /// The guest has kept its thread for a whole tick.
     spent: AtomicBool,
@@ -95,8 +103,8 @@ pub(crate) struct Pace {
     used_before: AtomicU64,
     polling: AtomicBool,
     woken: AtomicBool,
-    /// Nobody waits for the call any more.
-    given_up: AtomicBool,
+    /// Of a call in a shared instance: [`WAITS`], [`BEGUN`] or [`GIVEN_UP`].
+    stage: AtomicU8,
     /// There is no guest's clock that says so: a poll that takes a tick is long.
     by_polls: bool,
     caller: AtomicWaker,
@@ -125,7 +133,7 @@ impl Pace {
             used_before: AtomicU64::new(0),
             polling: AtomicBool::new(false),
             woken: AtomicBool::new(false),
-            given_up: AtomicBool::new(false),
+            stage: AtomicU8::new(WAITS),
             by_polls,
             caller: AtomicWaker::new(),
         }
@@ -144,7 +152,13 @@ impl Pace {
     /// lane it is measured; before that it is the time that polls took, which differs when the kernel lets others run
     /// in between.
     pub(crate) fn used_in_polls(&self) -> Duration {
-        Duration::from_nanos(self.used.load(Ordering::Relaxed))
+        Duration::from_nanos(self.used.load(Ordering::Relaxed) & !REPORTED)
+    }
+
+    /// The same at the end of the call, for its report. What is charged from now on comes too late for that.
+    pub(crate) fn report(&self) -> Duration {
+        let used = self.used.fetch_or(REPORTED, Ordering::Relaxed);
+        Duration::from_nanos(used & !REPORTED)
     }
 
     /// The same with the poll in progress, for the thread that is in it.
@@ -164,18 +178,30 @@ impl Pace {
         self.slow.load(Ordering::Relaxed) && self.used_in_polls().saturating_sub(before) >= TICK / 4
     }
 
-    /// Adds processor time that was used for the call elsewhere.
-    pub(crate) fn charge(&self, time: Duration) {
-        let nanoseconds = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-        self.used.fetch_add(nanoseconds, Ordering::Relaxed);
+    /// Adds processor time that was used for the call elsewhere. Returns what comes too late for its report.
+    pub(crate) fn charge(&self, time: Duration) -> Duration {
+        let before = self.used.fetch_add(nanos(time), Ordering::Relaxed);
+        if before & REPORTED == 0 {
+            Duration::ZERO
+        } else {
+            time
+        }
     }
 
-    pub(crate) fn give_up(&self) {
-        self.given_up.store(true, Ordering::Relaxed);
+    /// Asked by who puts the call into a shared instance. `false`: it was given up before.
+    pub(crate) fn begin(&self) -> bool {
+        let (success, failure) = (Ordering::Relaxed, Ordering::Relaxed);
+        let begun = self.stage.compare_exchange(WAITS, BEGUN, success, failure);
+        begun.is_ok()
+    }
+
+    /// Nobody waits for the call any more. Whether it had begun in a shared instance; else it will not.
+    pub(crate) fn give_up(&self) -> bool {
+        self.stage.swap(GIVEN_UP, Ordering::Relaxed) == BEGUN
     }
 
     pub(crate) fn is_given_up(&self) -> bool {
-        self.given_up.load(Ordering::Relaxed)
+        self.stage.load(Ordering::Relaxed) == GIVEN_UP
     }
 
     /// How long the poll in progress has taken.
@@ -191,7 +217,7 @@ impl Pace {
         } else {
             self.epoch.elapsed()
         };
-        u64::try_from(now.as_nanos()).unwrap_or(u64::MAX)
+        nanos(now)
     }
 
     fn begin_poll(&self) {
@@ -204,7 +230,8 @@ impl Pace {
     fn end_poll(&self) -> bool {
         self.polling.store(false, Ordering::SeqCst);
         let took = self.poll_so_far();
-        self.charge(took);
+        // Of a call that was given up in this poll it is a tick at most.
+        let _late = self.charge(took);
         if self.by_polls && took >= TICK {
             self.spent.store(true, Ordering::Relaxed);
         }
@@ -283,7 +310,7 @@ impl<T: Send + 'static> Lane<T> {
         let Place::Here(work) = std::mem::replace(&mut self.place, Place::Done) else {
             return;
         };
-        let used = self.pace.used.load(Ordering::Relaxed);
+        let used = nanos(self.pace.used_in_polls());
         self.pace.used_before.store(used, Ordering::Relaxed);
         self.pace.slow.store(true, Ordering::Relaxed);
         let slow = Slow {

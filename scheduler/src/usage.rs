@@ -13,6 +13,8 @@ use wasmtime::{ResourceLimiter, StoreLimits, StoreLimitsBuilder};
 pub struct Usage {
     calls: AtomicU64,
     processor_ns: AtomicU64,
+    /// What of it nobody has taken yet who adds up reports.
+    late_ns: AtomicU64,
     duration_ns: AtomicU64,
     fuel: AtomicU64,
     peak_memory_bytes: AtomicU64,
@@ -45,6 +47,23 @@ impl Usage {
         if let Some(fuel) = fuel {
             self.fuel.fetch_add(fuel, Ordering::Relaxed);
         }
+    }
+
+    /// Adds processor time of calls that are reported already: given up, they were still in an instance with others.
+    pub(crate) fn add_late(&self, processor: Duration) {
+        if !processor.is_zero() {
+            let processor = nanos(processor);
+            self.processor_ns.fetch_add(processor, Ordering::Relaxed);
+            self.late_ns.fetch_add(processor, Ordering::Relaxed);
+        }
+    }
+
+    /// Processor time that came too late for its call's report, since this was asked last.
+    pub fn take_late(&self) -> Duration {
+        if self.late_ns.load(Ordering::Relaxed) == 0 {
+            return Duration::ZERO;
+        }
+        Duration::from_nanos(self.late_ns.swap(0, Ordering::Relaxed))
     }
 
     pub fn read(&self) -> Used {

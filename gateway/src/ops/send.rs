@@ -423,6 +423,7 @@ impl Ready {
         } = self;
         let begun = Instant::now();
         let task = Arc::clone(&request.task);
+        let usage = Arc::clone(&request.version.usage);
         let mut calling = pin!(async {
             match place {
                 Some(place) => scheduler.call_at(place, request).await,
@@ -446,7 +447,9 @@ impl Ready {
             }
         };
         if let Some((temperature, _)) = report.start {
-            metrics.observe_call(temperature, report.ran, report.processor);
+            // What calls used that were answered before they had left their instance is counted with the next one.
+            let processor = report.processor + usage.take_late();
+            metrics.observe_call(temperature, report.ran, processor);
         }
         trace::report(span.as_mut(), &report, begun.elapsed());
         settle(&task, report.result).await

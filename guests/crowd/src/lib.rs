@@ -2,7 +2,7 @@
 //! to all.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use dormouse_sdk::prelude::*;
 use dormouse_sdk::{Json, Level, Part};
@@ -23,6 +23,7 @@ fn configure_agents() -> Vec<AgentDefinition> {
             .with_skill(Meet)
             .with_skill(Trap)
             .with_skill(Spin)
+            .with_skill(Nibble)
             .with_skill(Flood)
             .with_skill(Nonsense)
             .with_skill(Prints)
@@ -79,6 +80,22 @@ skill!("trap", Trap, "Panics.", |_runtime, own| panic!(
 skill!("spin", Spin, "Computes for ever.", |_runtime, own| loop {
     std::hint::black_box(own);
 });
+
+/// Less than a tick of the host's clock.
+const BITE: Duration = Duration::from_micros(300);
+
+skill!(
+    "nibble",
+    Nibble,
+    "Computes for ever, and rests before anybody looks.",
+    |runtime, own| loop {
+        let begun = Instant::now();
+        while begun.elapsed() < BITE {
+            std::hint::black_box(own);
+        }
+        runtime.sleep(Duration::from_nanos(1)).await;
+    }
+);
 
 skill!(
     "flood",

@@ -6,7 +6,10 @@ use std::{
 };
 
 use anyhow::Context;
-use tokio::{task::AbortHandle, time::interval};
+use tokio::{
+    task::AbortHandle,
+    time::{interval, sleep},
+};
 
 use crate::{
     finding::Finding,
@@ -22,6 +25,10 @@ use crate::{
 
 const SAMPLE_EVERY: Duration = Duration::from_millis(100);
 const PROGRESS_EVERY_SAMPLES: usize = 300;
+
+/// How often counters with a gap are read again, and after how long.
+const READ_AGAIN: usize = 5;
+const READ_AFTER: Duration = Duration::from_millis(200);
 
 /// Memory is compared between these fifths of the run; in the first one, caches fill.
 const FIFTHS: usize = 5;
@@ -42,7 +49,7 @@ pub(super) async fn run(scene: &mut Scene<'_>) -> anyhow::Result<()> {
         .phase("soak", connections, Pace::Count(calls, PHASE_LIMIT))
         .await?;
     let (made, failed) = (phase.replies + phase.errors, phase.errors);
-    let counted = scene.counters().await?;
+    let counted = settled(scene, &before, made).await?;
     let found = &mut scene.finding;
     found.count("failed_calls", failed as f64, "calls that failed");
     consistency(found, &before, &counted, made);
@@ -65,11 +72,30 @@ pub(super) async fn run(scene: &mut Scene<'_>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Every call is a start of some temperature; every instance that was started was evicted, or lives.
-fn consistency(found: &mut Finding, before: &Counters, now: &Counters, calls: u64) {
+/// The counters after so many calls. They are not read all at once, and instances go meanwhile: a gap that is gone when
+/// they are read again was none.
+async fn settled(scene: &Scene<'_>, before: &Counters, calls: u64) -> anyhow::Result<Counters> {
+    let mut now = scene.counters().await?;
+    for _again in 0..READ_AGAIN {
+        if gaps(before, &now, calls) == (0, 0) {
+            break;
+        }
+        sleep(READ_AFTER).await;
+        now = scene.counters().await?;
+    }
+    Ok(now)
+}
+
+/// Calls and instances that are not accounted for. Every call is a start of some temperature; every instance that was
+/// started was evicted, or lives.
+fn gaps(before: &Counters, now: &Counters, calls: u64) -> (u64, u64) {
     let lost_calls = now.starts.since(&before.starts).total().abs_diff(calls);
     let ended_or_live = now.evictions + now.live;
-    let lost_instances = now.started.abs_diff(ended_or_live);
+    (lost_calls, now.started.abs_diff(ended_or_live))
+}
+
+fn consistency(found: &mut Finding, before: &Counters, now: &Counters, calls: u64) {
+    let (lost_calls, lost_instances) = gaps(before, now, calls);
     let gaps = lost_calls + lost_instances;
     found.count("evictions", now.evictions as f64, "instances evicted");
     found.count(

@@ -42,6 +42,8 @@ pub(crate) struct Manners {
     pub(crate) dies_at: u64,
     /// Every n-th call to an agent of the pool is not counted; 0 for none.
     pub(crate) forgets_every: u64,
+    /// A reading of the metrics soon after a call to an agent of the pool misses an instance that has just gone.
+    pub(crate) misread: bool,
 }
 
 pub(crate) const GOOD: Manners = Manners {
@@ -51,6 +53,7 @@ pub(crate) const GOOD: Manners = Manners {
     delay: Duration::ZERO,
     dies_at: 0,
     forgets_every: 0,
+    misread: false,
 };
 
 struct Fake {
@@ -200,7 +203,7 @@ fn metrics(fake: &Fake) -> String {
     format!(
         "# TYPE dormouse_starts_total counter\n\
          dormouse_starts_total{{agent=\"echo\",temperature=\"{temperature}\"}} {calls}\n{}",
-        fake.pool.metrics()
+        fake.pool.metrics(fake.manners.misread)
     )
 }
 

@@ -8,6 +8,7 @@ use std::{
 /// One more takes the place of the oldest.
 const ROOM: usize = 10;
 const IDLE_TIMEOUT: Duration = Duration::from_millis(300);
+const SOON: Duration = Duration::from_millis(150);
 const LABEL: &[u8] = b"dormouse-load-label:";
 
 #[derive(Default)]
@@ -52,7 +53,8 @@ impl Pool {
         self.0.lock().unwrap().calls
     }
 
-    pub(crate) fn metrics(&self) -> String {
+    /// If they may be misread, they miss an instance that has gone soon after the last call.
+    pub(crate) fn metrics(&self, may_misread: bool) -> String {
         let mut state = self.0.lock().unwrap();
         state.evict_idle();
         let State {
@@ -63,7 +65,9 @@ impl Pool {
             ..
         } = *state;
         let parked = state.awake.len();
-        let started = evicted + parked as u64 + busy;
+        let last = state.awake.last();
+        let misread = may_misread && last.is_some_and(|(_, at)| at.elapsed() < SOON);
+        let started = evicted + parked as u64 + busy + u64::from(misread);
         format!(
             "dormouse_starts_total{{agent=\"other\",temperature=\"hot\"}} {hot}\n\
              dormouse_starts_total{{agent=\"other\",temperature=\"warm\"}} {warm}\n\

@@ -5,7 +5,7 @@ use super::{Inner, NoPlace, owner};
 use crate::call::{CallFailure, CallRequest, Temperature, VersionRef};
 use crate::instance::Instance;
 use crate::lane::{Lane, Pace};
-use crate::pool::{Acquired, Found, Lead, Live, Owner};
+use crate::pool::{Acquired, Found, Lead, Live, Owner, Seat};
 use crate::shared::{Job, Lost, Message, Reply, Rest};
 use dormouse_services::model::{FailureClass, Outcome};
 use std::sync::Arc;
@@ -21,7 +21,6 @@ impl Inner {
         deadline: Instant,
         pace: Arc<Pace>,
     ) -> Result<Outcome, CallFailure> {
-        let _given_up = GiveUp(Arc::clone(&pace));
         loop {
             let seat = match acquired {
                 Acquired::Lead(found, lead, seat) => {
@@ -33,6 +32,11 @@ impl Inner {
                     return self.run_alone(found, request, deadline, pace).await;
                 }
             };
+            let mut seated = Seated {
+                pace: Arc::clone(&pace),
+                ended_well: false,
+                seat,
+            };
             let (reply, replied) = oneshot::channel();
             let job = Job {
                 request,
@@ -40,11 +44,12 @@ impl Inner {
                 pace: Arc::clone(&pace),
                 reply,
             };
-            if let Err(refused) = seat.send(Message::Call(Box::new(job))) {
+            if let Err(refused) = seated.seat.send(Message::Call(Box::new(job))) {
                 refused.give_back();
             }
             let reply = replied.await;
-            drop(seat);
+            seated.ended_well = matches!(reply, Ok(Reply::Ended(Ok(_)) | Reply::NotBegun(_)));
+            drop(seated);
             request = match reply {
                 Ok(Reply::Ended(result)) => return result,
                 Ok(Reply::NotBegun(request)) => request,
@@ -124,11 +129,19 @@ impl Inner {
     }
 }
 
-/// Says when it is dropped that nobody waits for a call any more.
-struct GiveUp(Arc<Pace>);
+/// A call's seat, for as long as the call waits for its answer.
+struct Seated {
+    pace: Arc<Pace>,
+    /// It was answered, or it may enter another instance.
+    ended_well: bool,
+    seat: Seat,
+}
 
-impl Drop for GiveUp {
+impl Drop for Seated {
     fn drop(&mut self) {
-        self.0.give_up();
+        // A call that did not end well is still in the instance, or has ended it: who gets the seat would meet that.
+        if !self.ended_well && self.pace.give_up() {
+            self.seat.spoil();
+        }
     }
 }

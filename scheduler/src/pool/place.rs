@@ -62,6 +62,8 @@ pub(crate) struct Seat<I = Box<Instance>> {
     pub(super) version: Arc<VersionRef>,
     pub(super) number: u64,
     pub(super) to: UnboundedSender<Message>,
+    /// Nobody is to have it after this call.
+    pub(super) spoilt: bool,
 }
 
 /// A call's place in the pool: what it was given, or its turn. Dropping it gives back what it has.
@@ -204,11 +206,17 @@ impl<I> Lead<I> {
 
     /// Tells every call that has a seat and has not begun that the instance cannot be had.
     pub(crate) fn fail(mut self, failure: &CallFailure) {
-        self.pool.lock().seats.remove(&self.version, self.number);
-        self.inbox.close();
+        self.end();
         while let Ok(message) = self.inbox.try_recv() {
             message.fail(failure);
         }
+    }
+
+    /// Takes no more messages. All that were sent are in the inbox then.
+    fn end(&mut self) {
+        let mut state = self.pool.lock();
+        state.seats.remove(&self.version, self.number);
+        self.inbox.close();
     }
 
     /// Lets no other call join.
@@ -219,8 +227,7 @@ impl<I> Lead<I> {
 
 impl<I> Drop for Lead<I> {
     fn drop(&mut self) {
-        self.pool.lock().seats.remove(&self.version, self.number);
-        self.inbox.close();
+        self.end();
         while let Ok(message) = self.inbox.try_recv() {
             message.give_back();
         }
@@ -233,13 +240,23 @@ impl<I> Seat<I> {
     /// # Errors
     /// Gives it back if nobody does any more.
     pub(crate) fn send(&self, message: Message) -> Result<(), Message> {
+        // Under the lock: a lead that ends meanwhile would find its inbox empty, and the message would come after that.
+        let _state = self.pool.lock();
         self.to.send(message).map_err(|refused| refused.0)
+    }
+
+    /// The instance takes no call any more when this seat is left.
+    pub(crate) fn spoil(&mut self) {
+        self.spoilt = true;
     }
 }
 
 impl<I> Drop for Seat<I> {
     fn drop(&mut self) {
         let mut state = self.pool.lock();
+        if self.spoilt {
+            state.seats.close(&self.version, self.number);
+        }
         if state.seats.leave(&self.version, self.number) {
             // Of an instance that is gone nobody is left to be told.
             let _told = self.to.send(Message::Idle);

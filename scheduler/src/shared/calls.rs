@@ -25,12 +25,16 @@ struct Abandoned;
 #[derive(Default)]
 pub(crate) struct Calls {
     open: Vec<Open>,
-    /// Whose guest task computed at the last tick.
+    /// Whose guest task was in the guest at the last tick of a poll that was long.
     last: Option<GuestTaskId>,
     /// Whose call is to blame for the end of the instance.
     culprit: Option<GuestTaskId>,
-    /// Ticks of guest tasks that have answered and go on.
+    /// Processor time of guest tasks that have answered and go on.
     stray: Duration,
+    /// Processor time of the instance that is charged already.
+    seen: Duration,
+    /// Whose guest task the clock has found in the guest last.
+    found: Option<GuestTaskId>,
     share: Share,
 }
 
@@ -38,7 +42,7 @@ struct Open {
     task: GuestTaskId,
     pace: Arc<Pace>,
     log: CallLog,
-    /// Ticks in which it computed.
+    /// What the clock has charged it with.
     used: Duration,
     limit: Duration,
     given_up: bool,
@@ -63,7 +67,22 @@ impl Share {
     }
 }
 
+impl Open {
+    /// `now` is the share of each call.
+    fn charge(&self, now: Duration) -> Duration {
+        self.pace.charge(now.saturating_sub(self.begun))
+    }
+}
+
 impl Calls {
+    /// Of an instance that has used so much processor time before.
+    pub(super) fn new(seen: Duration) -> Self {
+        Self {
+            seen,
+            ..Self::default()
+        }
+    }
+
     /// A call has entered. `used` is the processor time of the instance so far, `limit` that of one call.
     pub(super) fn enter(
         &mut self,
@@ -74,6 +93,10 @@ impl Calls {
         limit: Duration,
     ) {
         self.stray = Duration::ZERO;
+        if self.open.is_empty() {
+            // What was used while no call was in it is no call's.
+            self.seen = used;
+        }
         let begun = self.share.advance(used, self.open.len());
         self.open.push(Open {
             task,
@@ -86,13 +109,19 @@ impl Calls {
         });
     }
 
-    /// A call has ended, and is charged its share.
-    pub(super) fn leave(&mut self, task: GuestTaskId, used: Duration) {
+    /// A call has ended, and is charged its share. Returns what comes too late for its report.
+    pub(super) fn leave(&mut self, task: GuestTaskId, used: Duration) -> Duration {
         let now = self.share.advance(used, self.open.len());
-        if let Some(at) = self.open.iter().position(|call| call.task == task) {
-            let call = self.open.swap_remove(at);
-            call.pace.charge(now.saturating_sub(call.begun));
-        }
+        let place = self.open.iter().position(|call| call.task == task);
+        place.map_or(Duration::ZERO, |place| {
+            self.open.swap_remove(place).charge(now)
+        })
+    }
+
+    /// All calls have ended with their instance. As [`Calls::leave`].
+    pub(super) fn end(&mut self, used: Duration) -> Duration {
+        let now = self.share.advance(used, self.open.len());
+        self.open.drain(..).map(|call| call.charge(now)).sum()
     }
 
     pub(super) fn culprit(&self) -> Option<GuestTaskId> {
@@ -110,20 +139,42 @@ impl Calls {
         Some(&mut call.log)
     }
 
+    /// The clock has found this guest task in the guest, in a poll that has taken so long; `before` is what the polls
+    /// before it have. What was used in those since the clock came last is of the task that it found then: so a guest
+    /// that rests before a tick is over is charged, too, and not the one that wakes first after it.
     fn tick(
         &mut self,
         task: Option<GuestTaskId>,
+        before: Duration,
+        poll: Duration,
+        processor: Duration,
+    ) -> Result<(), wasmtime::Error> {
+        let earlier = before.saturating_sub(self.seen);
+        let now = before + poll;
+        let own = now.saturating_sub(self.seen.max(before));
+        self.seen = now;
+        let found = mem::replace(&mut self.found, task);
+        if !earlier.is_zero() {
+            self.charge(found, earlier, processor)?;
+        }
+        self.charge(task, own, processor)
+    }
+
+    fn charge(
+        &mut self,
+        task: Option<GuestTaskId>,
+        time: Duration,
         processor: Duration,
     ) -> Result<(), wasmtime::Error> {
         let Some(call) = self.open.iter_mut().find(|call| Some(call.task) == task) else {
-            self.stray += TICK;
+            self.stray += time;
             return if self.stray < processor {
                 Ok(())
             } else {
                 Err(ProcessorTimeSpent.into())
             };
         };
-        call.used += TICK;
+        call.used += time;
         if !call.given_up && call.pace.is_given_up() {
             call.given_up = true;
             call.limit = call.limit.min(call.used + GRACE);
@@ -140,20 +191,20 @@ impl Calls {
     }
 }
 
-/// Asked at a tick of a shared instance. A tick counts for the call whose guest task it interrupts, unless the
-/// instance rested when the tick came.
+/// Asked at a tick of a shared instance.
 pub(crate) fn tick(mut store: StoreContextMut<'_, GuestState>) -> wasmtime::Result<UpdateDeadline> {
     let task = store.async_call_stack()?.last();
     let state = store.data_mut();
     let pace = Arc::clone(&state.pace);
-    if pace.poll_so_far() < TICK {
-        return Ok(UpdateDeadline::Continue(1));
-    }
+    let (before, poll) = (pace.used_in_polls(), pace.poll_so_far());
     let processor = state.processor;
     let Some(calls) = &mut state.calls else {
         return Ok(UpdateDeadline::Continue(1));
     };
-    calls.tick(task, processor)?;
+    calls.tick(task, before, poll, processor)?;
+    if poll < TICK {
+        return Ok(UpdateDeadline::Continue(1));
+    }
     // Many short answers in a row are no reason to give way; a long one is.
     let is_long = mem::replace(&mut calls.last, task) == task;
     Ok(if is_long && pace.must_yield() {

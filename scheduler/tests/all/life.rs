@@ -8,7 +8,7 @@ use std::time::Duration;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn cold_then_hot_then_warm() {
-    let platform = Platform::new(|config| config.idle_timeout = Duration::from_millis(20)).await;
+    let platform = Platform::new(|_| {}).await;
     let echo = platform.deploy("echo").await;
     let (first, said) = platform.call(&echo, "echo", text("hello")).await;
     assert_eq!(first.start.unwrap().0, Temperature::Cold);
@@ -19,6 +19,7 @@ async fn cold_then_hot_then_warm() {
     );
     let (second, _) = platform.call(&echo, "echo", text("hello")).await;
     assert_eq!(second.start.unwrap().0, Temperature::Hot);
+    platform.scheduler.retire("echo", None);
     platform.until_empty().await;
     let (third, _) = platform.call(&echo, "echo", text("hello")).await;
     assert_eq!(third.start.unwrap().0, Temperature::Warm);

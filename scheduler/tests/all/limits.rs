@@ -24,11 +24,9 @@ fn failed(settled: Settled) -> (String, String) {
 async fn limits_are_those_of_the_agent() {
     let platform = Platform::new(|_| {}).await;
     let hostile = platform.deploy("hostile").await;
-    let small = hostile.limited(|limits| {
-        limits.deadline = Duration::from_millis(300);
-        limits.host_call_bytes = 1 << 20;
-    });
-    let (class, sentence) = failed(platform.call(&small, "sleep", text("go")).await.1);
+    let brief = hostile.limited(|limits| limits.deadline = Duration::from_millis(300));
+    let small = hostile.limited(|limits| limits.host_call_bytes = 1 << 20);
+    let (class, sentence) = failed(platform.call(&brief, "sleep", text("go")).await.1);
     assert_eq!(class, "deadline", "{sentence}");
     assert!(sentence.contains("0.3 seconds"), "{sentence}");
     let two = || data(json!({"mib": 2}));

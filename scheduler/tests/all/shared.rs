@@ -4,6 +4,8 @@ use crate::harness::{Deployed, Platform, answer, task, text};
 use dormouse_services::model::{Isolation, TaskState};
 use dormouse_store::Digest;
 use futures_util::future::join_all;
+use futures_util::poll;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -142,15 +144,33 @@ async fn a_trap_takes_along_the_calls_that_are_with_it() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whose_limit_it_was_is_told_apart() {
-    for (skill, class, word) in [("spin", "limit", "processor"), ("flood", "limit", "log")] {
-        let (platform, agent) = crowd_with(Duration::from_millis(200)).await;
+    let (short, long) = (Duration::from_millis(200), Duration::from_secs(30));
+    for (skill, processor, word) in [("spin", short, "processor"), ("flood", long, "log")] {
+        let (platform, agent) = crowd_with(processor).await;
         let victim = failing(&platform, &agent, "meet", "1000");
         let guilty = failing(&platform, &agent, skill, "2");
         let (victim, guilty) = tokio::join!(victim, guilty);
-        assert_eq!(guilty.0, class, "{guilty:?}");
+        assert_eq!(guilty.0, "limit", "{guilty:?}");
         assert!(guilty.1.contains(word), "{guilty:?}");
         assert!(victim.1.contains("another call there"), "{victim:?}");
     }
+}
+
+/// A guest that rests before each tick is over is stopped like one that does not, and it is the one to blame.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_computes_in_small_bites_has_no_more_processor_time() {
+    let limit = Duration::from_millis(300);
+    let (platform, agent) = crowd_with(limit).await;
+    let (report, settled) = platform.call(&agent, "nibble", text("1")).await;
+    assert_eq!(task(settled).status.state, TaskState::Failed);
+    assert!(report.processor >= limit, "{:?}", report.processor);
+    assert!(report.processor < 2 * limit, "{:?}", report.processor);
+    let victim = failing(&platform, &agent, "meet", "1000");
+    let guilty = failing(&platform, &agent, "nibble", "2");
+    let (victim, guilty) = tokio::join!(victim, guilty);
+    assert_eq!(guilty.0, "limit", "{guilty:?}");
+    assert!(guilty.1.contains("processor"), "{guilty:?}");
+    assert!(victim.1.contains("another call there"), "{victim:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -159,6 +179,31 @@ async fn what_is_printed_without_an_end_ends_the_instance() {
     let (class, sentence) = failing(&platform, &agent, "prints", "1").await;
     assert_eq!(class, "limit", "{sentence}");
     assert_eq!(meet(&platform, &agent, 1, 1).await, [1]);
+}
+
+/// Of a call that is over its deadline only its instance knows later what it used.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_call_used_is_counted_however_it_ends() {
+    let (platform, agent) = crowd().await;
+    let limit = Duration::from_millis(200);
+    let stopped = agent.limited(|limits| limits.processor = limit);
+    let (report, settled) = platform.call(&stopped, "spin", text("1")).await;
+    assert_eq!(task(settled).status.state, TaskState::Failed);
+    assert!(report.processor >= limit, "{:?}", report.processor);
+    let usage = &agent.version.usage;
+    assert_eq!(usage.read().processor, report.processor);
+    assert_eq!(usage.take_late(), Duration::ZERO);
+    let late = agent.limited(|limits| limits.deadline = Duration::from_secs(2));
+    let (reported, settled) = platform.call(&late, "spin", text("1")).await;
+    assert_eq!(task(settled).status.state, TaskState::Failed);
+    platform.until_empty().await;
+    let all = usage.read().processor;
+    // The guest has computed for so long since nobody waited for it.
+    let grace = Duration::from_millis(100);
+    let come_late = all - report.processor - reported.processor;
+    assert!(come_late >= grace, "{come_late:?}");
+    assert_eq!(usage.take_late(), come_late);
+    assert_eq!(usage.take_late(), Duration::ZERO);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -182,15 +227,59 @@ async fn a_call_that_is_given_up_disturbs_nobody() {
     );
 }
 
+/// The one that waits would be in the instance that the given-up call has left in the middle of something.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_seat_of_a_call_that_is_given_up_is_nobodys() {
+    let platform = Platform::new(|config| config.max_instances = 1).await;
+    let agent = platform.deploy("crowd").await.with_concurrency(2);
+    let queued = || platform.metric("dormouse_queue_depth", &[]);
+    let mut given_up = Box::pin(platform.call(&agent, "meet", text("1000")));
+    assert!(poll!(&mut given_up).is_pending());
+    // Its answer says that the first one has entered.
+    assert_eq!(meet(&platform, &agent, 1, 2).await.len(), 1);
+    let mut other = Box::pin(platform.call(&agent, "meet", text("1000")));
+    assert!(poll!(&mut other).is_pending());
+    let mut waits = pin!(platform.call(&agent, "meet", text("1")));
+    assert!(poll!(&mut waits).is_pending());
+    assert_eq!(queued(), 1.0);
+    drop(given_up);
+    assert_eq!(queued(), 1.0, "no call joins them any more");
+    drop(other);
+    assert_eq!(answer(&waits.await.1), "1", "a fresh instance");
+}
+
+/// On one thread: the instance starts when the test waits for something.
+#[tokio::test]
+async fn a_call_whose_caller_leaves_before_it_begins_never_does() {
+    let (platform, agent) = crowd().await;
+    let mut first = pin!(platform.call(&agent, "meet", text("2")));
+    let mut leaves = Box::pin(platform.call(&agent, "meet", text("2")));
+    assert!(poll!(&mut first).is_pending() && poll!(&mut leaves).is_pending());
+    drop(leaves);
+    let second = meet(&platform, &agent, 1, 2);
+    let ((_, first), second) = tokio::join!(first, second);
+    assert_eq!((answer(&first).as_str(), second), ("1", vec![2]));
+    assert_eq!(meet(&platform, &agent, 1, 3).await, [3], "it was parked");
+    assert_eq!(started(&platform), 1.0);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_loop_that_nobody_waits_for_is_stopped() {
     let (platform, agent) = crowd().await;
+    assert_eq!(meet(&platform, &agent, 1, 1).await, [1]);
     let victim = failing(&platform, &agent, "meet", "1000");
+    // Again, if the machine was so busy that it had not begun.
     let spinner = async {
-        let spin = platform.call(&agent, "spin", text("2"));
-        let _elapsed = tokio::time::timeout(Duration::from_millis(300), spin).await;
+        loop {
+            let spin = platform.call(&agent, "spin", text("2"));
+            let _elapsed = tokio::time::timeout(Duration::from_millis(300), spin).await;
+        }
     };
-    let ((class, sentence), ()) = tokio::join!(victim, spinner);
+    let (class, sentence) = tokio::select! {
+        biased;
+        failed = victim => failed,
+        () = spinner => unreachable!("it has no end"),
+    };
     assert_eq!(class, "trap");
     assert!(sentence.contains("given up"), "{sentence}");
 }

@@ -17,7 +17,7 @@ pub(super) fn no_instances(server: &Server) {
 #[test]
 fn a_parked_instance_answers_hot_then_leaves() {
     let dir = data_dir();
-    let server = Server::start(dir.path(), &["--idle-timeout", "1s"]);
+    let server = Server::start(dir.path(), &["--idle-timeout", "5s"]);
     server.deploy(&guest(ECHO));
     echo(&server);
     let hot = server.started("hot");
