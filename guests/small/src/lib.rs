@@ -24,15 +24,15 @@ mod bindings {
     });
 }
 
+use alloc::borrow::ToOwned;
+use alloc::string::String;
+use alloc::vec;
+use alloc::vec::Vec;
 use bindings::dormouse::agent::tasks::Call;
 use bindings::dormouse::agent::types::{
     AgentDefinition, CallContext, Isolation, Message, Outcome, SkillDefinition,
 };
 use bindings::exports::dormouse::agent::{entrypoint, skills};
-use alloc::borrow::ToOwned;
-use alloc::string::String;
-use alloc::vec;
-use alloc::vec::Vec;
 use core::hint::black_box;
 
 /// What the load generator rewrites, as in the guest `load`. There is one agent, whatever it says of their count.
@@ -77,12 +77,7 @@ impl entrypoint::Guest for Small {
 }
 
 impl skills::Guest for Small {
-    fn on_request(
-        _call: Call,
-        _context: CallContext,
-        _skill: String,
-        message: Message,
-    ) -> Outcome {
+    fn on_request(_call: Call, _context: CallContext, _skill: String, message: Message) -> Outcome {
         Outcome::Message(message)
     }
 
