@@ -1,10 +1,11 @@
 //! The smallest agent: the contract alone, without the SDK, the standard library or WASI, and its functions wait for
 //! nothing. The load generator makes as many different modules of it as a machine has room for
 //! (`loadtest/src/module.rs`), so its code is what a module costs at least.
-#![no_std]
+#![cfg_attr(target_arch = "wasm32", no_std)]
 
 extern crate alloc;
 
+#[cfg(target_arch = "wasm32")]
 mod arena;
 
 mod bindings {
@@ -92,6 +93,7 @@ impl skills::Guest for Small {
     }
 }
 
+#[cfg(target_arch = "wasm32")]
 #[panic_handler]
 fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
     core::arch::wasm32::unreachable()
