@@ -25,9 +25,11 @@ const CODE_SHARE: u64 = 4;
 pub const OPEN_FILES_MEND: &str =
     "ulimit -n 65536 before `dormouse serve` (systemd: LimitNOFILE=65536)";
 
-/// What wasmtime reserves for one linear memory so that compiled code needs no bounds checks (4 GiB and a guard
-/// of 32 MiB), of which there are more than instances, with stacks and tables.
-const ADDRESSES_PER_INSTANCE: u64 = ((4 << 30) + (32 << 20)) / 4 * 5 + (8 << 20);
+/// What wasmtime reserves for one linear memory so that compiled code needs no bounds checks: 4 GiB and a guard
+/// of 32 MiB.
+const ADDRESSES_PER_MEMORY: u64 = (4 << 30) + (32 << 20);
+/// Stacks and tables of a slot.
+const ADDRESSES_BESIDE: u64 = 8 << 20;
 /// Addresses of the program itself; compiled code and caches included.
 const ADDRESSES_RESERVE: u64 = 2 << 30;
 /// Addresses of a process on x86-64 and AArch64 with four levels of page tables.
@@ -157,8 +159,7 @@ impl Machine {
             .maps
             .map(|maps| room(Bound::Maps, most(|n| maps_needed(n, loaded_code) <= maps)));
         let addresses = self.address_space.unwrap_or(ADDRESSES).min(ADDRESSES);
-        let fit = addresses.saturating_sub(ADDRESSES_RESERVE) / ADDRESSES_PER_INSTANCE;
-        let fits = |n: u64| usize::try_from(n).is_ok_and(|n| slots(n) as u64 <= fit);
+        let fits = |n: u64| usize::try_from(n).is_ok_and(|n| addresses_needed(n) <= addresses);
         let addresses = room(Bound::AddressSpace, most(fits));
         let memory = [self.cgroup_memory, self.physical_memory];
         let memory = memory.into_iter().flatten().min().map(|bytes| {
@@ -198,6 +199,14 @@ impl Machine {
             loaded_code: *loaded_code,
         })
     }
+}
+
+/// Addresses that a server with so many live instances has.
+fn addresses_needed(instances: usize) -> u64 {
+    let memories = (memories(instances) + filter_slots(instances)) as u64;
+    let beside = slots(instances) as u64 * ADDRESSES_BESIDE;
+    let needed = memories.saturating_mul(ADDRESSES_PER_MEMORY);
+    needed.saturating_add(beside + ADDRESSES_RESERVE)
 }
 
 /// Mappings that a server with so many live instances and so much loaded code has. The code of what is live

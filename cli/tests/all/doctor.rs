@@ -64,10 +64,10 @@ fn limits_of_the_machine_are_explained_with_what_raises_them() {
     assert_eq!(files["level"], "warn", "{files}");
     assert_eq!(files["found"], "1024: enough for 512 connections");
     assert!(files["mend"].as_str().unwrap().contains("ulimit -n"));
-    // 64 GiB, at a little over 4 for each instance.
+    // 64 GiB, at a little over 4 for each memory, eight of them for deploys and one more for every fourth instance.
     let space = check(&checks, "address space");
     assert_eq!(space["level"], "warn", "{space}");
-    assert_eq!(space["found"], "64.00 GiB: enough for 7 live instances");
+    assert_eq!(space["found"], "64.00 GiB: enough for 6 live instances");
     assert!(space["mend"].as_str().unwrap().contains("ulimit -v"));
     let maps = check(&checks, "map count");
     assert!(
