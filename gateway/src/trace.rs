@@ -104,6 +104,10 @@ pub(crate) fn report(span: Option<&mut Span>, report: &CallReport, took: Duratio
     }
     span.set("dormouse.ran_ms", milliseconds(report.ran));
     span.set("dormouse.processor_ms", milliseconds(report.processor));
+    span.set("dormouse.memory_bytes", count(report.memory_bytes));
+    if let Some(fuel) = report.fuel {
+        span.set("dormouse.fuel", count(fuel));
+    }
     match &report.result {
         Ok(outcome) => {
             span.set("dormouse.outcome", word(outcome));
@@ -113,6 +117,11 @@ pub(crate) fn report(span: Option<&mut Span>, report: &CallReport, took: Duratio
         }
         Err(failure) => span.fail(failure.class.as_str()),
     }
+}
+
+/// OpenTelemetry's integers have a sign.
+fn count(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
 }
 
 fn word(outcome: &Outcome) -> &'static str {

@@ -102,6 +102,9 @@ pub struct CallReport {
     pub processor: Duration,
     /// Units of fuel that the guest function has used, if fuel is counted and the function has ended.
     pub fuel: Option<u64>,
+    /// The most linear memory that its instance had while the call was in it, in bytes; zero if it was in none. Calls
+    /// that share an instance share its memory.
+    pub memory_bytes: u64,
 }
 
 /// A call that ended without an outcome of its agent.

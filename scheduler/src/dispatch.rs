@@ -191,6 +191,7 @@ impl Scheduler {
                 ran: Duration::ZERO,
                 processor: Duration::ZERO,
                 fuel: None,
+                memory_bytes: 0,
             },
         }
     }
@@ -230,6 +231,7 @@ impl Scheduler {
             ran: Duration::ZERO,
             processor: pace.report(),
             fuel: pace.fuel.get().copied(),
+            memory_bytes: pace.memory(),
         };
         version
             .usage

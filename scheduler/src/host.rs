@@ -12,8 +12,8 @@ use dormouse_services::{Call, Desk, Grants, TaskError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::io::AsyncWrite;
-use wasmtime::AsContextMut;
 use wasmtime::component::{Access, Accessor, HasData, HasSelf, Linker, Resource, ResourceTable};
+use wasmtime::{AsContextMut, ResourceLimiter};
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamError, StreamResult};
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
@@ -67,7 +67,7 @@ impl HostCall {
 /// The data of a store: everything that one instance has on the host.
 pub(crate) struct GuestState {
     pub(crate) table: ResourceTable,
-    pub(crate) limiter: Limiter,
+    limiter: Limiter,
     /// Where its agent's calls are summed up.
     pub(crate) usage: Arc<Usage>,
     /// The running call must end by then; checked at every tick.
@@ -129,9 +129,40 @@ impl GuestState {
         Arc::strong_count(&self.open) > 1
     }
 
+    /// Says to a call that has entered how much memory its instance has.
+    pub(crate) fn tell_memory(&self, call: &Pace) {
+        call.has_memory(self.limiter.granted());
+    }
+
     /// Whose records follow from now on.
     pub(crate) fn set_log(&mut self, log: Option<CallLog>) {
         *self.log.lock().unwrap_or_else(PoisonError::into_inner) = log;
+    }
+}
+
+/// Wasmtime's own limits count what one store has of each; ours is the pool's.
+impl ResourceLimiter for GuestState {
+    fn memory_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        let granted = self.limiter.memory_growing(current, desired, maximum)?;
+        match &self.calls {
+            Some(calls) => calls.paces().for_each(|pace| self.tell_memory(pace)),
+            None => self.tell_memory(&self.pace),
+        }
+        Ok(granted)
+    }
+
+    fn table_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        self.limiter.table_growing(current, desired, maximum)
     }
 }
 

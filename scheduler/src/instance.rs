@@ -77,7 +77,7 @@ fn store(
     let http = GuestHttp::new(Arc::clone(&engine.egress), version.cloned());
     let state = GuestState::new(limits, usage, deadline, pace, http);
     let mut store = Store::new(&engine.wasmtime, state);
-    store.limiter(|state| &mut state.limiter);
+    store.limiter(|state| state);
     store.set_hostcall_fuel(limits.host_call_bytes);
     store.set_max_component_handles(MAX_HANDLES);
     store.set_epoch_deadline(1);
@@ -221,6 +221,7 @@ impl Instance {
         } = Lowered::new(request, deadline, Arc::clone(&engine.logs));
         let state = self.store.data_mut();
         state.deadline = deadline;
+        state.tell_memory(&pace);
         state.pace = pace;
         state.set_log(Some(log));
         state.set_trace(call.trace().cloned());

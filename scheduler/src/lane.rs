@@ -89,6 +89,8 @@ pub(crate) struct Pace {
     pub(crate) entered: OnceLock<(Instant, Temperature)>,
     /// Fuel that the guest function has used, once it has ended.
     pub(crate) fuel: OnceLock<u64>,
+    /// Bytes of linear memory that its instance had at most while the call was in it.
+    memory: AtomicU64,
     /// How the instance was had, when that is known before the guest function is entered.
     pub(crate) temperature: OnceLock<Temperature>,
     epoch: Instant,
@@ -124,6 +126,7 @@ impl Pace {
         Self {
             entered: OnceLock::new(),
             fuel: OnceLock::new(),
+            memory: AtomicU64::new(0),
             temperature: OnceLock::new(),
             epoch: Instant::now(),
             polled_at: AtomicU64::new(0),
@@ -155,7 +158,16 @@ impl Pace {
         Duration::from_nanos(self.used.load(Ordering::Relaxed) & !REPORTED)
     }
 
-    /// The same at the end of the call, for its report. What is charged from now on comes too late for that.
+    /// The instance of the call has so many bytes of linear memory. It never has fewer again.
+    pub(crate) fn has_memory(&self, bytes: usize) {
+        self.memory.store(bytes as u64, Ordering::Relaxed);
+    }
+
+    pub(crate) fn memory(&self) -> u64 {
+        self.memory.load(Ordering::Relaxed)
+    }
+
+    /// The processor time at the end of the call, for its report. What is charged from now on comes too late for that.
     pub(crate) fn report(&self) -> Duration {
         let used = self.used.fetch_or(REPORTED, Ordering::Relaxed);
         Duration::from_nanos(used & !REPORTED)

@@ -369,6 +369,7 @@ fn start<'a>(
         // What the guest prints names no call.
         state.set_log(Some(agent_log));
         let (used, limit) = (state.pace.used(), state.processor);
+        state.tell_memory(pace);
         let calls = state.calls.get_or_insert_default();
         calls.enter(task, Arc::clone(pace), log, used, limit);
         Ok((task, place, answer))

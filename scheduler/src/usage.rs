@@ -126,10 +126,13 @@ impl Limiter {
             usage,
         }
     }
-}
 
-impl ResourceLimiter for Limiter {
-    fn memory_growing(
+    /// Bytes of all memories of the instance.
+    pub(crate) fn granted(&self) -> usize {
+        self.granted
+    }
+
+    pub(crate) fn memory_growing(
         &mut self,
         current: usize,
         desired: usize,
@@ -149,25 +152,13 @@ impl ResourceLimiter for Limiter {
         Ok(granted)
     }
 
-    fn table_growing(
+    pub(crate) fn table_growing(
         &mut self,
         current: usize,
         desired: usize,
         maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
         self.limits.table_growing(current, desired, maximum)
-    }
-
-    fn instances(&self) -> usize {
-        self.limits.instances()
-    }
-
-    fn tables(&self) -> usize {
-        self.limits.tables()
-    }
-
-    fn memories(&self) -> usize {
-        self.limits.memories()
     }
 }
 

@@ -124,6 +124,10 @@ impl Calls {
         self.open.drain(..).map(|call| call.charge(now)).sum()
     }
 
+    pub(crate) fn paces(&self) -> impl Iterator<Item = &Pace> {
+        self.open.iter().map(|call| &*call.pace)
+    }
+
     pub(super) fn culprit(&self) -> Option<GuestTaskId> {
         self.culprit
     }

@@ -190,6 +190,28 @@ async fn calls_are_summed_up_however_they_end() {
     assert_eq!(platform.scheduler.usage("hostile").read().calls, 0);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_says_how_much_memory_its_instance_had() {
+    let platform = Platform::new(|_| {}).await;
+    let hostile = platform.deploy("hostile").await;
+    let memory = async |agent, skill| {
+        let (report, _) = platform.call(agent, skill, text("2")).await;
+        report.memory_bytes
+    };
+    let small = memory(&hostile, "echo").await;
+    assert!(small >= 1 << 16, "{small}");
+    let large = memory(&hostile, "memory-bomb").await;
+    let peak = || hostile.version.usage.read().peak_memory_bytes;
+    assert!(large > 8 * small && large == peak(), "{large}, {}", peak());
+    // The next instance begins anew, and the call after it finds what the one before has left.
+    assert_eq!(memory(&hostile, "counter").await, small);
+    assert_eq!(memory(&hostile, "counter").await, small);
+    let crowd = platform.deploy("crowd").await;
+    let meet = || memory(&crowd, "meet");
+    let (one, other) = tokio::join!(meet(), meet());
+    assert!(one >= 1 << 16 && one == other, "{one}, {other}");
+}
+
 /// Nothing runs on the one thread of this runtime while the test holds it.
 #[tokio::test]
 async fn event_loops_that_stand_still_are_counted() {

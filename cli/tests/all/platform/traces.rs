@@ -138,6 +138,7 @@ fn one_trace_goes_through_filters_agents_and_their_calls() {
     }
     let call = below("call", root);
     assert!(call.says("dormouse.outcome", "message") && call.says("dormouse.skill", "relay"));
+    assert!(call.attribute("dormouse.memory_bytes")["intValue"].is_string());
     assert!(below("start", call).says("dormouse.temperature", "cold"));
     let asked = below("agent", call);
     assert!(asked.says("dormouse.callee", "relay-b"));
