@@ -173,8 +173,8 @@ impl Scheduler {
         }
         let owner = match version.isolation {
             Isolation::Shared | Isolation::Call => None,
-            Isolation::Principal => Some(principal.to_owned()),
-            Isolation::Context => context.map(|context| format!("{principal}\n{context}")),
+            Isolation::Principal => Some(principal.into()),
+            Isolation::Context => context.map(|context| format!("{principal}\n{context}").into()),
         };
         let place = self.0.pool.enter(version, owner);
         place.map(Place).map_err(|_refused| NoPlace::QueueFull)
@@ -423,12 +423,11 @@ impl Inner {
 fn owner(request: &CallRequest) -> Owner {
     match request.version.isolation {
         Isolation::Shared | Isolation::Call => None,
-        Isolation::Principal => Some(request.principal.clone()),
-        Isolation::Context => Some(format!(
-            "{}\n{}",
-            request.principal,
-            request.task.context_id()
-        )),
+        Isolation::Principal => Some(request.principal.as_str().into()),
+        Isolation::Context => {
+            let context = request.task.context_id();
+            Some(format!("{}\n{context}", request.principal).into())
+        }
     }
 }
 

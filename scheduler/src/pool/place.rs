@@ -1,9 +1,10 @@
 //! What a call has of the pool: a place, and what it was given there.
 
-use super::{Owner, Pool};
+use super::{Fit, Owner, Pool};
 use crate::call::{CallFailure, VersionRef};
 use crate::instance::Instance;
 use crate::metrics::{Counted, Ended, Metrics};
+use crate::queue::Ticket;
 use crate::shared::Message;
 use std::mem;
 use std::sync::Arc;
@@ -51,7 +52,6 @@ pub(crate) struct Room<I = Box<Instance>> {
 /// go back to where they came from.
 pub(crate) struct Lead<I = Box<Instance>> {
     pub(super) pool: Arc<Pool<I>>,
-    pub(super) version: Arc<VersionRef>,
     pub(super) number: u64,
     pub(crate) inbox: UnboundedReceiver<Message>,
 }
@@ -59,7 +59,7 @@ pub(crate) struct Lead<I = Box<Instance>> {
 /// The right to one call in a shared instance.
 pub(crate) struct Seat<I = Box<Instance>> {
     pub(super) pool: Arc<Pool<I>>,
-    pub(super) version: Arc<VersionRef>,
+    pub(super) fit: Fit,
     pub(super) number: u64,
     pub(super) to: UnboundedSender<Message>,
     /// Nobody is to have it after this call.
@@ -69,15 +69,14 @@ pub(crate) struct Seat<I = Box<Instance>> {
 /// A call's place in the pool: what it was given, or its turn. Dropping it gives back what it has.
 pub(crate) struct Place<I = Box<Instance>> {
     pub(super) pool: Arc<Pool<I>>,
-    pub(super) version: Arc<VersionRef>,
-    pub(super) owner: Owner,
+    pub(super) fit: Fit,
     pub(super) has: Has<I>,
 }
 
 pub(super) enum Has<I> {
     Given(Acquired<I>),
     Turn {
-        number: u64,
+        ticket: Ticket,
         given: oneshot::Receiver<Acquired<I>>,
     },
     Nothing,
@@ -102,7 +101,7 @@ impl<I> Place<I> {
     }
 
     pub(crate) fn version(&self) -> &Arc<VersionRef> {
-        &self.version
+        &self.fit.version
     }
 }
 
@@ -111,9 +110,9 @@ impl<I> Drop for Place<I> {
         let given = match mem::replace(&mut self.has, Has::Nothing) {
             Has::Nothing => return,
             Has::Given(acquired) => acquired,
-            Has::Turn { number, mut given } => {
-                let agent = &self.version.agent;
-                drop(self.pool.lock().waiters.remove(agent, number));
+            Has::Turn { ticket, mut given } => {
+                let agent = &self.fit.version.agent;
+                drop(self.pool.lock().waiting.remove(agent, ticket));
                 match given.try_recv() {
                     Ok(acquired) => acquired,
                     Err(_) => return,
@@ -129,7 +128,7 @@ impl<I> Drop for Place<I> {
             }
             Acquired::Own(_) | Acquired::Lead(..) | Acquired::Seat(_) => return,
         };
-        let owner = self.owner.take();
+        let owner = self.fit.owner.take();
         self.pool.park(live, owner, Instant::now(), UNUSED);
     }
 }
@@ -193,11 +192,11 @@ impl<I> Lead<I> {
         bound: Duration,
     ) -> Result<(), (Self, Live<I>)> {
         let mut state = self.pool.lock();
-        if state.seats.is_taken(&self.version, self.number) {
+        if state.seats.is_taken(self.number) {
             drop(state);
             return Err((self, live));
         }
-        state.seats.remove(&self.version, self.number);
+        state.seats.remove(self.number);
         let over = state.park(&self.pool, live, owner, now, bound);
         drop(state);
         drop(over);
@@ -215,13 +214,13 @@ impl<I> Lead<I> {
     /// Takes no more messages. All that were sent are in the inbox then.
     fn end(&mut self) {
         let mut state = self.pool.lock();
-        state.seats.remove(&self.version, self.number);
+        state.seats.remove(self.number);
         self.inbox.close();
     }
 
     /// Lets no other call join.
     pub(crate) fn close(&self) {
-        self.pool.lock().seats.close(&self.version, self.number);
+        self.pool.lock().seats.close(self.number);
     }
 }
 
@@ -255,13 +254,13 @@ impl<I> Drop for Seat<I> {
     fn drop(&mut self) {
         let mut state = self.pool.lock();
         if self.spoilt {
-            state.seats.close(&self.version, self.number);
+            state.seats.close(self.number);
         }
-        if state.seats.leave(&self.version, self.number) {
+        if state.seats.leave(self.number) {
             // Of an instance that is gone nobody is left to be told.
             let _told = self.to.send(Message::Idle);
         }
-        state.serve_waiters(&self.pool);
+        state.seat_waiters(&self.pool, &self.fit);
     }
 }
 
