@@ -25,7 +25,6 @@ use dormouse_store::{Digest, ModuleStore};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use thiserror::Error;
-use wasmtime::PoolConcurrencyLimitError;
 
 /// Runs calls. Cheap to clone; one per process.
 #[derive(Clone)]
@@ -381,18 +380,11 @@ impl Inner {
         };
         let (code, temperature) = self.code(&request.version).await?;
         let version = &request.version;
-        loop {
-            let pace = Arc::clone(pace);
-            let started = Instance::start(&self.engine, &code, version, deadline, pace).await;
-            match started {
-                Ok(instance) => return Ok((slot.hold(Box::new(instance)), temperature)),
-                // Instances may be of many parts, and those that are parked have taken all there are.
-                Err(error)
-                    if error.is::<PoolConcurrencyLimitError>()
-                        && self.pool.evict_oldest(AT_ONCE) > 0 => {}
-                Err(error) => return Err(self.explain(&error, &version.limits)),
-            }
-        }
+        let pace = Arc::clone(pace);
+        let instance = Instance::start(&self.engine, &code, version, deadline, pace)
+            .await
+            .map_err(|error| self.explain(&error, &version.limits))?;
+        Ok((slot.hold(Box::new(instance)), temperature))
     }
 
     async fn code(&self, version: &VersionRef) -> Result<(Code, Temperature), CallFailure> {
@@ -430,9 +422,6 @@ fn owner(request: &CallRequest) -> Owner {
         }
     }
 }
-
-/// Parked instances that are given up together when the engine has no part left for another.
-const AT_ONCE: usize = 8;
 
 /// How often idle instances and idle code are looked for, at most.
 const HOUSE_TICK: Duration = Duration::from_millis(500);

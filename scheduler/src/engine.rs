@@ -1,7 +1,7 @@
 //! The wasmtime engines of the process, one for agents and one for filters, and the clock that lets guests be interrupted.
 
 use crate::config::SchedulerConfig;
-use crate::machine::{agent_slots, filter_slots, memories, stacks};
+use crate::machine::{CORE_INSTANCES, MEMORIES, TABLES, agent_slots, filter_slots, stacks};
 use dormouse_filters::clock::{Clock, Running};
 use dormouse_services::LogBook;
 use dormouse_services::egress::Egress;
@@ -28,9 +28,6 @@ const KEEP_TABLE: usize = 4 << 10;
 /// Slots that are free and yet set up for the module which they had last, so that its next instance starts sooner. Each
 /// keeps the mapping of that module's code, which counts as resident.
 const WARM_SLOTS: u32 = 16;
-
-/// Core instances of one instance of a component. A lifted module has four: itself, the WASI adapter and two shims.
-const CORE_INSTANCES: usize = 32;
 
 pub(crate) struct Engine {
     pub(crate) wasmtime: wasmtime::Engine,
@@ -103,11 +100,10 @@ fn agent_pool(config: &SchedulerConfig) -> PoolingAllocationConfig {
     let instances = agent_slots(config.max_instances);
     let mut pool = pool(config, instances, stacks(instances));
     pool
-        // Enough for instances that are as large as one may be: it is but a count.
+        // Enough for instances that are all as large as one may be.
         .total_core_instances(count(instances * CORE_INSTANCES))
-        .total_memories(count(memories(config.max_instances)))
-        // A lifted module has three.
-        .total_tables(count(instances * 8))
+        .total_memories(count(instances * MEMORIES))
+        .total_tables(count(instances * TABLES))
         // Reset only what a guest has touched.
         .pagemap_scan(Enabled::Auto)
         .linear_memory_keep_resident(KEEP_MEMORY)
@@ -134,8 +130,8 @@ fn pool(config: &SchedulerConfig, instances: usize, stacks: usize) -> PoolingAll
     pool.total_component_instances(count(instances))
         .total_stacks(count(stacks))
         .max_core_instances_per_component(count(CORE_INSTANCES))
-        .max_memories_per_component(2)
-        .max_tables_per_component(16)
+        .max_memories_per_component(count(MEMORIES))
+        .max_tables_per_component(count(TABLES))
         .max_memory_size(ceiling.memory_bytes)
         .table_elements(ceiling.table_elements);
     pool
