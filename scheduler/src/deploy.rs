@@ -5,7 +5,7 @@ use crate::config::CallLimits;
 use crate::convert;
 use crate::engine::Engine;
 use crate::instance::{DeadlinePassed, Instance, Needs, is_too_much_for_host};
-use crate::lane::{Lane, Pace, SlowLane, Work};
+use crate::lane::{Lane, Owner, Pace, SlowLane, Work};
 use crate::metrics::{Counted, Ended};
 use dormouse_services::Service;
 use dormouse_services::model::AgentDefinition;
@@ -307,7 +307,7 @@ async fn discover(
         })
     });
     let asked: Work<_> = match lane {
-        Some(lane) => Box::pin(Lane::new(lane, pace, asked).moved()),
+        Some(lane) => Box::pin(Lane::new(lane, Owner::Deploys, pace, asked).moved()),
         None => asked,
     };
     let (declared, needs) = tokio::time::timeout_at(deadline.into(), asked)

@@ -11,7 +11,7 @@ use crate::config::{CallLimits, Ceiling, SchedulerConfig};
 use crate::deploy::{DeployError, Prepared, describe, prepare};
 use crate::engine::Engine;
 use crate::instance::{self, Instance};
-use crate::lane::{Lane, Pace, SlowLane};
+use crate::lane::{self, Lane, Pace, SlowLane};
 use crate::metrics::Metrics;
 use crate::policy::Caps;
 use crate::pool::{self, Acquired, Found, Live, Owner, Pool};
@@ -207,7 +207,8 @@ impl Scheduler {
         let habit = version.usage.habits.of(&request.skill);
         let task = Arc::clone(&request.task);
         let run = Box::pin(Arc::clone(inner).run(place.0, request, deadline, Arc::clone(&pace)));
-        let mut run = Lane::new(&inner.slow_lane, Arc::clone(&pace), run);
+        let owner = lane::Owner::Agent(Arc::clone(&version));
+        let mut run = Lane::new(&inner.slow_lane, owner, Arc::clone(&pace), run);
         if habit.is_long() {
             run = run.moved();
         }
@@ -249,7 +250,7 @@ impl Scheduler {
         let retired = self.0.pool.retire(agent, |number| Some(number) == active);
         if !retired.is_empty() {
             // Not here: to unmap what many large instances had takes long.
-            tokio::task::spawn_blocking(move || drop(retired));
+            tokio::task::spawn_blocking(move || retired.into_iter().for_each(Live::end_here));
         }
     }
 
@@ -333,15 +334,15 @@ impl Inner {
         pace.entered.get_or_init(|| (Instant::now(), temperature));
         let limits = Arc::clone(&request.version.limits);
         let said = live
-            .instance
+            .instance()
             .call(&self.engine, request, deadline, Arc::clone(&pace))
             .await;
-        if let Some(fuel) = live.instance.fuel_used() {
+        if let Some(fuel) = live.instance().fuel_used() {
             pace.fuel.get_or_init(|| fuel);
         }
         let said = said.map_err(|error| self.explain(&error, &limits))?;
         let outcome = instance::outcome(said)?;
-        if keep && self.is_idle(&live).await {
+        if keep && self.is_idle(&mut live).await {
             let now = tokio::time::Instant::now();
             self.pool.park(live, owner, now, bound);
         } else {
@@ -352,8 +353,8 @@ impl Inner {
 
     /// Whether its guest waits for nothing and has kept no answer to a request. What it waits for would not go on while it
     /// is parked, and keep its place at a service; an answer would hold its connection and its place on the way out.
-    fn is_idle(&self, live: &Live) -> impl Future<Output = bool> + Send + use<> {
-        let state = live.instance.store.data();
+    fn is_idle(&self, live: &mut Live) -> impl Future<Output = bool> + Send + use<> {
+        let state = live.instance().store.data();
         let (is_left, share) = (state.has_left_something(), state.outgoing());
         // In a box, because few send any.
         let waiting = share.map(|share| Box::pin(async move { share.is_idle().await }));
@@ -376,7 +377,7 @@ impl Inner {
         let slot = match found {
             Found::Parked(live) => return Ok((live, Temperature::Hot)),
             // Resets the memory of the instance that was there before.
-            Found::Room(room) => room.make(),
+            Found::Room(room) => Box::pin(room.make()).await,
         };
         let (code, temperature) = self.code(&request.version).await?;
         let version = &request.version;

@@ -109,7 +109,8 @@ fn agent_pool(config: &SchedulerConfig) -> PoolingAllocationConfig {
         .linear_memory_keep_resident(KEEP_MEMORY)
         .table_keep_resident(KEEP_TABLE)
         .max_unused_warm_slots(WARM_SLOTS)
-        .decommit_batch_size(16);
+        // Together, a small one could be the one that gives back what large ones had, on an event loop.
+        .decommit_batch_size(1);
     pool
 }
 

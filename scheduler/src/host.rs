@@ -129,6 +129,11 @@ impl GuestState {
         Arc::strong_count(&self.open) > 1
     }
 
+    /// Bytes of linear memory that its instance has.
+    pub(crate) fn memory(&self) -> usize {
+        self.limiter.granted()
+    }
+
     /// Says to a call that has entered how much memory its instance has.
     pub(crate) fn tell_memory(&self, call: &Pace) {
         call.has_memory(self.limiter.granted());

@@ -6,7 +6,7 @@
 //! [`popularity`] (who is used most), [`code_files`] (compiled code on disk), [`code`] (loaded), [`host`] (the host side of the WIT), [`instance`] (one live instance), [`policy`] (who starts, waits or
 //! is refused, a pure function), [`queue`] (who is next), [`keep_alive`] and [`pressure`] (how long instances
 //! are kept), [`pool`] (parked instances), [`shared`] (one instance, many calls), [`dispatch`] (a call finds an
-//! instance and runs), [`usage`] (what calls have used), [`watchdog`] (whether the event loops still turn).
+//! instance and runs), [`lane`] and [`turns`] (where its guest runs), [`usage`] (what calls have used), [`watchdog`] (whether the event loops still turn).
 
 pub mod call;
 mod code;
@@ -36,6 +36,7 @@ mod shortage;
 mod snapshot;
 #[doc(hidden)]
 pub mod steps;
+mod turns;
 mod usage;
 mod watchdog;
 

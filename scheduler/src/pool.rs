@@ -16,7 +16,7 @@ use crate::metrics::{Ended, Metrics};
 use crate::policy::{Admission, Caps, admit};
 pub(crate) use fit::{Fit, Owner};
 use place::Has;
-pub(crate) use place::{Acquired, Found, Lead, Live, Place, Seat};
+pub(crate) use place::{Acquired, Found, Lead, Live, Place, Seat, Weighed};
 use shelf::Stamp;
 use state::State;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -27,13 +27,13 @@ use tokio::time::Instant;
 #[derive(Debug)]
 pub(crate) struct Refused;
 
-pub(crate) struct Pool<I = Box<Instance>> {
+pub(crate) struct Pool<I: Weighed = Box<Instance>> {
     caps: Caps,
     metrics: Arc<Metrics>,
     state: Mutex<State<I>>,
 }
 
-impl<I> Pool<I> {
+impl<I: Weighed> Pool<I> {
     pub(crate) fn new(caps: Caps, metrics: Arc<Metrics>) -> Arc<Self> {
         Arc::new(Self {
             caps,
@@ -106,7 +106,7 @@ impl<I> Pool<I> {
         })
     }
 
-    /// Evicts the parked instances of every version of an agent that `keep` refuses. They end when they are dropped.
+    /// Evicts the parked instances of every version of an agent that `keep` refuses, for the caller to end.
     #[must_use]
     pub(crate) fn retire(&self, agent: &str, keep: impl Fn(u32) -> bool) -> Vec<Live<I>> {
         let mut state = self.lock();
@@ -124,7 +124,8 @@ impl<I> Pool<I> {
         self.lock().shelf.len()
     }
 
-    /// Evicts what is named, one after the other. Returns how many there were; they are dropped outside the lock.
+    /// Evicts what is named, one after the other, and returns how many there were. They end here, outside the lock: it is
+    /// not for event loops.
     fn evict(&self, end: Ended, mut which: impl FnMut(&State<I>) -> Option<Stamp>) -> usize {
         let mut evicted = Vec::new();
         let mut state = self.lock();
@@ -133,7 +134,9 @@ impl<I> Pool<I> {
             evicted.push(live);
         }
         drop(state);
-        evicted.len()
+        let count = evicted.len();
+        evicted.into_iter().for_each(Live::end_here);
+        count
     }
 
     fn lock(&self) -> MutexGuard<'_, State<I>> {

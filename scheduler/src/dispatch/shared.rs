@@ -4,7 +4,7 @@ use super::blame::failure;
 use super::{Inner, NoPlace, owner};
 use crate::call::{CallFailure, CallRequest, Temperature, VersionRef};
 use crate::instance::Instance;
-use crate::lane::{Lane, Pace};
+use crate::lane::{self, Lane, Pace};
 use crate::pool::{Acquired, Found, Lead, Live, Owner, Seat};
 use crate::shared::{Job, Lost, Message, Reply, Rest};
 use dormouse_services::model::{FailureClass, Outcome};
@@ -73,8 +73,9 @@ impl Inner {
         let owner = owner(first);
         let caller = Arc::clone(caller);
         let pace = Pace::new();
+        let of = lane::Owner::Agent(Arc::clone(&version));
         let run = Box::pin(inner.run_lead(found, lead, version, owner, Arc::clone(&pace), caller));
-        tokio::spawn(Lane::new(&self.slow_lane, pace, run));
+        tokio::spawn(Lane::new(&self.slow_lane, of, pace, run));
     }
 
     async fn run_lead(
@@ -97,9 +98,11 @@ impl Inner {
         loop {
             let explain = |error: &wasmtime::Error| self.explain(error, &version.limits);
             let pace = Arc::clone(&pace);
-            let served = live.instance.serve(&self.engine, &mut lead, pace, explain);
+            let served = live
+                .instance()
+                .serve(&self.engine, &mut lead, pace, explain);
             match served.await {
-                Ok(Rest::Clean) if !bound.is_zero() && self.is_idle(&live).await => {}
+                Ok(Rest::Clean) if !bound.is_zero() && self.is_idle(&mut live).await => {}
                 Ok(Rest::Clean) => return live.spend(),
                 Ok(Rest::Tainted) | Err(Lost) => return,
             }
@@ -119,7 +122,7 @@ impl Inner {
     ) -> Result<(Live, Temperature), CallFailure> {
         let slot = match found {
             Found::Parked(live) => return Ok((live, Temperature::Hot)),
-            Found::Room(room) => room.make(),
+            Found::Room(room) => room.make().await,
         };
         let (code, temperature) = self.code(version).await?;
         let instance = Instance::start_shared(&self.engine, &code, version, Arc::clone(pace))

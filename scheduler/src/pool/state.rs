@@ -1,7 +1,7 @@
 //! What the pool's lock guards: who has a place, what is parked, who waits. What becomes free is handed on here.
 
 use super::fit::{Fit, Owner};
-use super::place::{Acquired, Found, Has, Lead, Live, Queued, Room, Seat, Slot};
+use super::place::{Acquired, Found, Has, Lead, Live, Queued, Room, Seat, Slot, Weighed};
 use super::seats::Seats;
 use super::shelf::{Shelf, Stamp, place_of};
 use super::waiting::Waiting;
@@ -17,7 +17,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-pub(super) struct State<I> {
+pub(super) struct State<I: Weighed> {
     pub(super) shelf: Shelf<Live<I>>,
     /// Places that are taken, by parked and busy instances and by those that start.
     pub(super) live: usize,
@@ -37,12 +37,12 @@ pub(super) struct AgentLoad {
     most: Option<usize>,
 }
 
-pub(super) struct Waiter<I> {
+pub(super) struct Waiter<I: Weighed> {
     give: oneshot::Sender<Acquired<I>>,
     _queued: Queued,
 }
 
-impl<I> State<I> {
+impl<I: Weighed> State<I> {
     pub(super) fn new() -> Self {
         Self {
             shelf: Shelf::default(),
@@ -64,15 +64,15 @@ impl<I> State<I> {
         now: Instant,
         bound: Duration,
     ) -> Option<Live<I>> {
-        let load = self.agents.get(&live.slot.version.agent);
+        let load = self.agents.get(&live.slot().version.agent);
         if load.is_some_and(|load| load.most.is_some_and(|most| load.live > most)) {
             live.end_as(Ended::Replaced);
             return Some(live);
         }
-        if let Some(counted) = &mut live.slot.counted {
+        if let Some(counted) = &mut live.slot_mut().counted {
             counted.park();
         }
-        let keep = self.rhythms.rested(&live.slot.version.agent, now, bound);
+        let keep = self.rhythms.rested(&live.slot().version.agent, now, bound);
         self.put(live, owner, now, keep);
         self.serve_waiters(pool);
         None
@@ -118,8 +118,7 @@ impl<I> State<I> {
                     version: Arc::clone(version),
                     counted: None,
                 };
-                let evicted = None;
-                return Some(Found::Room(Room { evicted, slot }));
+                return Some(Found::Room(Room::new(None, slot)));
             }
             Admission::EvictAny => self.shelf.oldest(),
             Admission::EvictOwn => {
@@ -128,7 +127,7 @@ impl<I> State<I> {
             }
             Admission::Wait | Admission::Refuse => None,
         };
-        let Live { instance, mut slot } = self.take(oldest?)?;
+        let (instance, mut slot) = self.take(oldest?)?.apart();
         // The place changes hands with the instance still in it; whoever gets it drops that first.
         let before = mem::replace(&mut slot.version, Arc::clone(version));
         self.uncount(&before.agent);
@@ -137,8 +136,7 @@ impl<I> State<I> {
         if let Some(counted) = &mut counted {
             counted.end = Ended::Capacity;
         }
-        let evicted = Some((instance, counted));
-        Some(Found::Room(Room { evicted, slot }))
+        Some(Found::Room(Room::new(Some((instance, counted)), slot)))
     }
 
     /// Puts a call into the queue.
@@ -189,7 +187,7 @@ impl<I> State<I> {
     }
 
     fn put(&mut self, live: Live<I>, owner: Owner, now: Instant, keep: Duration) {
-        let version = Arc::clone(&live.slot.version);
+        let version = Arc::clone(&live.slot().version);
         let fit = Fit {
             version: Arc::clone(&version),
             owner,
@@ -210,7 +208,7 @@ impl<I> State<I> {
         {
             load.parked.remove(place);
         }
-        if let Some(counted) = &mut live.slot.counted {
+        if let Some(counted) = &mut live.slot_mut().counted {
             counted.unpark();
         }
         Some(live)

@@ -10,6 +10,7 @@ use proptest::sample::Index;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 mod crowd;
+mod heavy;
 
 const KEEP: Duration = Duration::from_secs(10);
 
@@ -20,6 +21,12 @@ impl Guest {
     fn new(alive: &Arc<AtomicUsize>) -> Self {
         alive.fetch_add(1, Ordering::SeqCst);
         Self(Arc::clone(alive))
+    }
+}
+
+impl Weighed for Guest {
+    fn is_heavy(&self) -> bool {
+        false
     }
 }
 
@@ -182,9 +189,9 @@ impl World {
         };
         let live = match found {
             Found::Parked(live) => live,
-            Found::Room(room) => room.make().hold(Guest::new(&self.alive)),
+            Found::Room(room) => room.make_here().hold(Guest::new(&self.alive)),
         };
-        assert_eq!(live.slot.version, wanted);
+        assert_eq!(live.slot().version, wanted);
         assert_eq!(lead.is_some(), wanted.is_shared());
         self.seated.extend(seat);
         self.running.push(Running { live, owner, lead });
@@ -270,7 +277,7 @@ impl World {
     }
 }
 
-impl<I> Place<I> {
+impl<I: Weighed> Place<I> {
     fn is_given(&mut self) -> bool {
         if let Has::Turn { given, .. } = &mut self.has
             && let Ok(acquired) = given.try_recv()
@@ -359,6 +366,12 @@ fn those_who_wait_are_served_in_turns() {
 /// An instance that takes its time to end, in which something happens.
 struct Slow(Option<Box<dyn FnOnce() + Send>>);
 
+impl Weighed for Slow {
+    fn is_heavy(&self) -> bool {
+        false
+    }
+}
+
 impl Drop for Slow {
     fn drop(&mut self) {
         if let Some(then) = self.0.take() {
@@ -391,7 +404,7 @@ async fn a_call_that_comes_while_its_instance_is_evicted_is_served() {
         );
         came.send(place).unwrap();
     };
-    let live = room.make().hold(Slow(Some(Box::new(call))));
+    let live = room.make_here().hold(Slow(Some(Box::new(call))));
     pool.park(live, None, Instant::now(), Duration::ZERO);
     pool.evict_idle(Instant::now());
     let place = coming.try_recv().expect("it came during the eviction");
@@ -431,7 +444,7 @@ async fn threads_that_call_and_evict_leave_nobody_behind() {
                     };
                     let live = match found {
                         Found::Parked(live) => live,
-                        Found::Room(room) => room.make().hold(Slow(None)),
+                        Found::Room(room) => room.make_here().hold(Slow(None)),
                     };
                     if turn % 5 == 0 {
                         tokio::task::yield_now().await;

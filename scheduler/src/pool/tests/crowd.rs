@@ -147,7 +147,11 @@ fn retiring_a_version_asks_once_for_each_instance_of_its_agent() {
         number == 2
     });
     assert_eq!((retired.len(), asked.get()), (OF_EACH, 2 * OF_EACH));
-    assert!(retired.iter().all(|live| live.slot.version == versions[0]));
+    assert!(
+        retired
+            .iter()
+            .all(|live| live.slot().version == versions[0])
+    );
     drop(retired);
     assert_eq!(world.pool.parked(), 3 * OF_EACH);
     world.check();
