@@ -151,17 +151,24 @@ pub(crate) async fn prepare(
         Ok::<_, DeployError>((kind, Digest::of(&checked)))
     });
     let (kind, digest) = check.await.map_err(|_died| DeployError::Stopped)??;
+    let upload = code.uploads.begin(digest);
     let new = code.compile(digest, Some(bytes)).await?;
+    if new {
+        upload.made_code();
+    }
     match discover(engine, lane, code, limits, digest).await {
-        Ok(definitions) => Ok(Prepared {
-            digest,
-            kind,
-            definitions,
-        }),
+        Ok(definitions) => {
+            upload.accepted();
+            Ok(Prepared {
+                digest,
+                kind,
+                definitions,
+            })
+        }
         Err(error) => {
-            // Code that was there before belongs to a deployed agent.
-            if new {
-                code.forget(&digest);
+            // Code that was there before belongs to a deployed agent, and may do so by now.
+            if upload.refused() {
+                code.forget_refused(digest).await;
             }
             Err(match error {
                 // Code that was made just now, and that no slot of the pool is large enough for.

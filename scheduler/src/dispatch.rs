@@ -137,6 +137,15 @@ impl Scheduler {
         prepare(&inner.engine, lane, &inner.code, limits, bytes).await
     }
 
+    /// Sees to it that a module which was prepared, and is stored now, has its code: it goes with another upload of the same
+    /// module that is refused meanwhile.
+    ///
+    /// # Errors
+    /// When it must be compiled again and cannot.
+    pub async fn keep_code(&self, digest: Digest, bytes: bytes::Bytes) -> Result<(), DeployError> {
+        self.0.code.keep(digest, bytes).await
+    }
+
     /// Asks a stored module which agents it declares.
     ///
     /// # Errors
@@ -209,7 +218,8 @@ impl Scheduler {
         let run = Box::pin(Arc::clone(inner).run(place.0, request, deadline, Arc::clone(&pace)));
         let owner = lane::Owner::Agent(Arc::clone(&version));
         let mut run = Lane::new(&inner.slow_lane, owner, Arc::clone(&pace), run);
-        if habit.is_long() {
+        // In a shared instance it is that which computes; the call waits for it.
+        if habit.is_long() && !version.is_shared() {
             run = run.moved();
         }
         let result = tokio::select! {
