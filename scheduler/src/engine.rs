@@ -19,6 +19,9 @@ pub(crate) const TICK: Duration = Duration::from_millis(1);
 /// code of older patch releases, and a fixed compiler bug must not live on in old code.
 pub(crate) const ENGINE_VERSION: &str = "48.0.8";
 
+/// Bytes of a guest's stack, that of the host functions it calls not included: the engine's own default.
+const STACK: usize = 512 << 10;
+
 /// Bytes of a slot's memory, and of a table, that stay resident when its instance is dropped. Written over, as a
 /// small agent's pages then are, they cost 50 microseconds less than given back and faulted in again; more than this
 /// saves nothing that could be measured. Nothing gives them back later, so it bounds what a storm leaves behind: so
@@ -86,6 +89,7 @@ fn settings(config: &SchedulerConfig) -> Config {
         .epoch_interruption(true)
         // Counting changes the code, so nobody pays for it who does not ask for it.
         .consume_fuel(config.limits.fuel.is_some())
+        .max_wasm_stack(STACK)
         // Nobody is shown one, and every trap would pay for it.
         .wasm_backtrace_max_frames(None)
         // The youngest and most often repaired parts of the engine; no guest of ours needs them.
