@@ -119,6 +119,8 @@ pub(crate) struct Pace {
     used_before: AtomicU64,
     polling: AtomicBool,
     woken: AtomicBool,
+    /// Calls that entered a shared instance, of the pace of that.
+    calls: AtomicU64,
     /// Of a call in a shared instance: [`WAITS`], [`BEGUN`] or [`GIVEN_UP`].
     stage: AtomicU8,
     /// There is no guest's clock that says so: a poll that takes a tick is long.
@@ -150,6 +152,7 @@ impl Pace {
             used_before: AtomicU64::new(0),
             polling: AtomicBool::new(false),
             woken: AtomicBool::new(false),
+            calls: AtomicU64::new(0),
             stage: AtomicU8::new(WAITS),
             by_polls,
             caller: AtomicWaker::new(),
@@ -198,10 +201,17 @@ impl Pace {
     }
 
     /// Whether the call has done more in the slow lane than end there: one that the kernel made late has nearly ended
-    /// when it moves.
+    /// when it moves. Of a shared instance, whether its calls have, one with another.
     pub(crate) fn was_long(&self) -> bool {
         let before = Duration::from_nanos(self.used_before.load(Ordering::Relaxed));
-        self.slow.load(Ordering::Relaxed) && self.used_in_polls().saturating_sub(before) >= TICK / 4
+        let used = nanos(self.used_in_polls().saturating_sub(before));
+        let calls = self.calls.load(Ordering::Relaxed).max(1);
+        self.slow.load(Ordering::Relaxed) && used / calls >= nanos(TICK / 4)
+    }
+
+    /// A call has entered the shared instance that this is the pace of.
+    pub(crate) fn count_call(&self) {
+        self.calls.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Adds processor time that was used for the call elsewhere. Returns what comes too late for its report.

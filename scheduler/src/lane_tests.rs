@@ -127,6 +127,27 @@ async fn a_call_of_a_long_skill_begins_in_the_slow_lane() {
     assert!(long.was_long());
 }
 
+/// What many short calls in one instance use together makes none of them long.
+#[tokio::test]
+async fn an_instance_is_as_long_as_its_calls_are() {
+    let lane = SlowLane::start().unwrap();
+    let busy = |pace: Arc<Pace>, calls: u32| {
+        let work = Box::pin(async move {
+            let begun = clock_gettime(ClockId::ThreadCPUTime).tv_nsec;
+            while (clock_gettime(ClockId::ThreadCPUTime).tv_nsec - begun).abs() < 2_000_000 {}
+            (0..calls).for_each(|_| pace.count_call());
+        });
+        work as Work<()>
+    };
+    for (calls, is_long) in [(1, true), (2, true), (1_000_000, false)] {
+        let pace = Pace::new();
+        let work = busy(Arc::clone(&pace), calls);
+        let run = Lane::new(&lane, Owner::Filters, Arc::clone(&pace), work);
+        run.moved().await;
+        assert_eq!(pace.was_long(), is_long, "{calls}");
+    }
+}
+
 #[tokio::test]
 async fn processor_time_is_counted_on_both_lanes() {
     let lane = SlowLane::start().unwrap();

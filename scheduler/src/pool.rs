@@ -22,6 +22,7 @@ use state::State;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
+use waiting::Comes;
 
 /// The queue is full, or the agent's share of it.
 #[derive(Debug)]
@@ -60,7 +61,7 @@ impl<I: Weighed> Pool<I> {
         let has = if let Some(acquired) = state.serve(self, &fit) {
             Has::Given(acquired)
         } else if admit(self.caps, state.load(&version.agent)) == Admission::Wait {
-            state.wait(self, &fit)
+            state.wait(self, &fit, Comes::Anew)
         } else {
             drop(state);
             let reason = ["queue_full"];
@@ -73,6 +74,30 @@ impl<I: Weighed> Pool<I> {
             fit,
             has,
         })
+    }
+
+    /// A place for a call that had one before, in an instance that was lost before the call began: before all that come
+    /// anew, and whether or not the queue is full. Of each lost instance there are no more of them than had seats there.
+    pub(crate) fn enter_again(
+        self: &Arc<Self>,
+        version: &Arc<VersionRef>,
+        owner: Owner,
+    ) -> Place<I> {
+        let fit = Fit {
+            version: Arc::clone(version),
+            owner,
+        };
+        let mut state = self.lock();
+        let has = match state.serve(self, &fit) {
+            Some(acquired) => Has::Given(acquired),
+            None => state.wait(self, &fit, Comes::Again),
+        };
+        drop(state);
+        Place {
+            pool: Arc::clone(self),
+            fit,
+            has,
+        }
     }
 
     /// Keeps an instance for the next call of its version, for so long at most: its agent's rhythm may say less.

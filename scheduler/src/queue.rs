@@ -23,7 +23,10 @@ struct Line<T> {
 
 /// Finds a call in its agent's line. They ascend from the first to the last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Ticket(u64);
+pub struct Ticket {
+    comes_anew: bool,
+    number: u64,
+}
 
 impl<T> Default for FairQueue<T> {
     fn default() -> Self {
@@ -52,8 +55,18 @@ impl<T> FairQueue<T> {
 
     /// Puts a call at the end of its agent's line.
     pub fn push(&mut self, agent: &str, call: T) -> Ticket {
+        self.put(agent, true, call)
+    }
+
+    /// Puts a call that had its turn before in front of all that never had one.
+    pub fn push_again(&mut self, agent: &str, call: T) -> Ticket {
+        self.put(agent, false, call)
+    }
+
+    fn put(&mut self, agent: &str, comes_anew: bool, call: T) -> Ticket {
         self.numbers += 1;
-        let ticket = Ticket(self.numbers);
+        let number = self.numbers;
+        let ticket = Ticket { comes_anew, number };
         if let Some(line) = self.lines.get_mut(agent) {
             line.calls.insert(ticket, call);
         } else {

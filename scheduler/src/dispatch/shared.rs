@@ -1,7 +1,7 @@
 //! A call that goes into an instance with others, and the task that runs that instance.
 
 use super::blame::failure;
-use super::{Inner, NoPlace, owner};
+use super::{Inner, owner};
 use crate::call::{CallFailure, CallRequest, Temperature, VersionRef};
 use crate::instance::Instance;
 use crate::lane::{self, Lane, Pace};
@@ -58,10 +58,8 @@ impl Inner {
                     return Err(failure(FailureClass::Platform, sentence));
                 }
             };
-            let place = self.pool.enter(&request.version, owner(&request));
-            let place = place.map_err(|_full| {
-                failure(FailureClass::Unavailable, &NoPlace::QueueFull.to_string())
-            })?;
+            // It was accepted already, so it is not refused now.
+            let place = self.pool.enter_again(&request.version, owner(&request));
             acquired = place.take().await;
         }
     }
@@ -75,7 +73,17 @@ impl Inner {
         let pace = Pace::new();
         let of = lane::Owner::Agent(Arc::clone(&version));
         let run = Box::pin(inner.run_lead(found, lead, version, owner, Arc::clone(&pace), caller));
-        tokio::spawn(Lane::new(&self.slow_lane, of, pace, run));
+        let mut run = Lane::new(&self.slow_lane, of, Arc::clone(&pace), run);
+        let (usage, skill) = (Arc::clone(&first.version.usage), first.skill.clone());
+        if usage.habits.of(&skill).is_long() {
+            run = run.moved();
+        }
+        tokio::spawn(async move {
+            run.await;
+            if pace.was_long() {
+                usage.habits.of(&skill).ended(true);
+            }
+        });
     }
 
     async fn run_lead(

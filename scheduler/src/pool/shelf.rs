@@ -56,8 +56,15 @@ impl<L> Shelf<L> {
     }
 
     /// The newest that fits: its memory is the likeliest to be in the processor's cache.
-    pub(super) fn newest(&self, fit: &Fit) -> Option<Stamp> {
-        Some(self.parked.get(fit)?.back()?.used)
+    pub(super) fn take_newest(&mut self, fit: &Fit) -> Option<(Stamp, L)> {
+        let same = self.parked.get_mut(fit)?;
+        let newest = same.pop_back()?;
+        if same.is_empty() {
+            self.parked.remove(fit);
+        }
+        self.by_use.remove(&newest.used);
+        self.by_end.remove(&newest.end);
+        Some((newest.used, newest.live))
     }
 
     /// The one that was not used for the longest time.

@@ -4,7 +4,7 @@ use super::fit::{Fit, Owner};
 use super::place::{Acquired, Found, Has, Lead, Live, Queued, Room, Seat, Slot, Weighed};
 use super::seats::Seats;
 use super::shelf::{Shelf, Stamp, place_of};
-use super::waiting::Waiting;
+use super::waiting::{Comes, Waiting};
 use super::{Pool, VersionRef};
 use crate::keep_alive::Rhythms;
 use crate::metrics::Ended;
@@ -105,10 +105,10 @@ impl<I: Weighed> State<I> {
     }
 
     fn find(&mut self, pool: &Arc<Pool<I>>, fit: &Fit) -> Option<Found<I>> {
-        if let Some(live) = self.shelf.newest(fit).and_then(|used| self.take(used)) {
-            return Some(Found::Parked(live));
-        }
         let version = &fit.version;
+        if let Some((used, live)) = self.shelf.take_newest(fit) {
+            return Some(Found::Parked(self.taken(&version.agent, used, live)));
+        }
         let oldest = match admit(pool.caps, self.load(&version.agent)) {
             Admission::Start => {
                 self.live += 1;
@@ -140,13 +140,13 @@ impl<I: Weighed> State<I> {
     }
 
     /// Puts a call into the queue.
-    pub(super) fn wait(&mut self, pool: &Pool<I>, fit: &Fit) -> Has<I> {
+    pub(super) fn wait(&mut self, pool: &Pool<I>, fit: &Fit, comes: Comes) -> Has<I> {
         let (give, given) = oneshot::channel();
         let waiter = Waiter {
             give,
             _queued: Queued::new(&pool.metrics),
         };
-        let ticket = self.waiting.push(fit.clone(), waiter);
+        let ticket = self.waiting.push(fit.clone(), comes, waiter);
         Has::Turn { ticket, given }
     }
 
@@ -202,8 +202,13 @@ impl<I: Weighed> State<I> {
 
     /// The parked instance that was used then.
     pub(super) fn take(&mut self, used: Stamp) -> Option<Live<I>> {
-        let (fit, mut live) = self.shelf.take(used)?;
-        if let Some(load) = self.agents.get_mut(&fit.version.agent)
+        let (fit, live) = self.shelf.take(used)?;
+        Some(self.taken(&fit.version.agent, used, live))
+    }
+
+    /// An instance is parked no longer.
+    fn taken(&mut self, agent: &str, used: Stamp, mut live: Live<I>) -> Live<I> {
+        if let Some(load) = self.agents.get_mut(agent)
             && let Ok(place) = load.parked.binary_search(&used)
         {
             load.parked.remove(place);
@@ -211,7 +216,7 @@ impl<I: Weighed> State<I> {
         if let Some(counted) = &mut live.slot_mut().counted {
             counted.unpark();
         }
-        Some(live)
+        live
     }
 
     /// The parked instances of those versions of an agent.

@@ -12,6 +12,14 @@ pub(super) struct Waiting<W> {
     seekers: HashMap<Fit, BTreeSet<Ticket>>,
 }
 
+/// How a call comes to the pool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Comes {
+    Anew,
+    /// It had a seat in an instance that was lost before it began.
+    Again,
+}
+
 impl<W> Default for Waiting<W> {
     fn default() -> Self {
         Self {
@@ -34,18 +42,17 @@ impl<W> Waiting<W> {
         self.queue.len_of(agent)
     }
 
-    /// Puts a call at the end of its agent's line.
-    pub(super) fn push(&mut self, fit: Fit, waiter: W) -> Ticket {
+    pub(super) fn push(&mut self, fit: Fit, comes: Comes, waiter: W) -> Ticket {
         let version = Arc::clone(&fit.version);
-        let ticket = self.queue.push(&version.agent, (fit.clone(), waiter));
-        self.seeks(fit, ticket);
-        ticket
-    }
-
-    fn seeks(&mut self, fit: Fit, ticket: Ticket) {
-        if fit.version.is_shared() {
+        let call = (fit.clone(), waiter);
+        let ticket = match comes {
+            Comes::Anew => self.queue.push(&version.agent, call),
+            Comes::Again => self.queue.push_again(&version.agent, call),
+        };
+        if version.is_shared() {
             self.seekers.entry(fit).or_default().insert(ticket);
         }
+        ticket
     }
 
     /// As of [`FairQueue::next`].

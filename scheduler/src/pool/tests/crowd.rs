@@ -169,3 +169,42 @@ fn retiring_a_version_asks_once_for_each_instance_of_its_agent() {
     assert_eq!(world.pool.parked(), 3 * OF_EACH - 1);
     world.check();
 }
+
+#[test]
+fn who_had_a_seat_in_a_lost_instance_comes_before_all_others_and_is_not_refused() {
+    let mut world = World::new(Caps {
+        instances: 1,
+        instances_per_agent: 1,
+        queue: 2,
+    });
+    let crowd = version(1, 1);
+    world.enter_as(&crowd, 7);
+    world.begin_all();
+    world.enter_as(&crowd, 8);
+    assert!(
+        world.pool.enter(&crowd, Some("9".into())).is_err(),
+        "its share is full"
+    );
+    for owner in ["again", "again too"] {
+        let place = world.pool.enter_again(&crowd, Some(owner.into()));
+        world.entered.push(place);
+    }
+    assert_eq!(world.pool.lock().waiting.len(), 3);
+    let mut order = Vec::new();
+    while let Some(running) = world.running.pop() {
+        world.seated.clear();
+        world.park(running);
+        let given = (0..world.entered.len()).find(|place| world.entered[*place].is_given());
+        let Some(place) = given else { break };
+        let place = world.entered.remove(place);
+        order.push(place.fit.owner.as_deref().unwrap().to_owned());
+        world.begin(place);
+    }
+    assert_eq!(order, ["again", "again too", "8"]);
+    // With nobody before them they have a place at once.
+    world.seated.clear();
+    let place = world.pool.enter_again(&crowd, Some("8".into()));
+    world.entered.push(place);
+    assert!(world.entered[0].is_given());
+    world.check();
+}
