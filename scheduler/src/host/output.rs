@@ -188,19 +188,15 @@ mod tests {
         let stdout = GuestOutput::new(&shared, Stream::Out);
         let part = Bytes::from(vec![b'x'; OUTPUT_WINDOW - 1]);
         let mut handles: Vec<_> = (0..1_000).map(|_| stdout.p2_stream()).collect();
+        let mut floods = 0;
         for handle in &mut handles {
             // In the end it is a flood, for which the guest is stopped.
-            let _written = handle.write(part.clone());
-            let kept = shared
-                .lock()
-                .unwrap()
-                .lines
-                .iter()
-                .map(Vec::capacity)
-                .sum::<usize>();
+            floods += usize::from(handle.write(part.clone()).is_err());
+            let lines = &shared.lock().unwrap().lines;
+            let kept: usize = lines.iter().map(Vec::capacity).sum();
             assert!(kept <= 4 * OUTPUT_WINDOW, "{kept}");
         }
-        assert!(handles[0].write(part).is_err());
+        assert!(floods > 0, "what is printed without an end counts");
         shared.lock().unwrap().change(None);
         let kept = shared
             .lock()
