@@ -84,7 +84,8 @@ pub(crate) struct Live {
 }
 
 impl Live {
-    /// Instantiates, asks who it is, and configures it. Each of the three has the budget of a call.
+    /// Instantiates, configures, and asks who it is: as configured, it may need fewer events. Each of the three has the budget
+    /// of a call.
     pub(crate) async fn start(
         engine: &Engine,
         code: &Code,
@@ -98,11 +99,11 @@ impl Live {
         let instance = within(time, "instantiation", pin!(code.instantiate(&mut store))).await?;
         let guest = code.guest(&mut store, &instance)?;
         let time = refill(&mut store, settings)?;
-        let info = within(time, "get-info", pin!(guest.info(&mut store))).await?;
-        let time = refill(&mut store, settings)?;
         within(time, "configure", pin!(guest.configure(&mut store, config)))
             .await?
             .map_err(WasmRuntimeError::Configuration)?;
+        let time = refill(&mut store, settings)?;
+        let info = within(time, "get-info", pin!(guest.info(&mut store))).await?;
         Ok((Self { store, guest }, info))
     }
 

@@ -140,12 +140,16 @@ impl MessageFilter for Pii {
         self.inspect(content)
     }
 
-    fn result(&mut self, _subject: &Subject, content: &Content) -> Verdict {
+    fn events(&self) -> &'static [&'static str] {
         if self.0.responses {
-            self.inspect(content)
+            Self::EVENTS
         } else {
-            Verdict::allow()
+            &["message"]
         }
+    }
+
+    fn result(&mut self, _subject: &Subject, content: &Content) -> Verdict {
+        self.inspect(content)
     }
 }
 
@@ -175,9 +179,10 @@ mod tests {
         let left = PartContent::Text("write to [mail]".into());
         assert_eq!(redacted.replaced(), [(0, &left)]);
         assert!(verdict(r#"{"kinds": ["card"]}"#).rules().is_empty());
-        assert!(pii("{}").result(&subject(), &said).is_allow());
-        let both = pii(r#"{"responses": true}"#).result(&subject(), &said);
-        assert!(!both.is_allow());
+        assert_eq!(pii("{}").events(), ["message"]);
+        let mut both = pii(r#"{"responses": true}"#);
+        assert_eq!(both.events(), ["message", "result"]);
+        assert!(!both.result(&subject(), &said).is_allow());
     }
 
     #[test]
