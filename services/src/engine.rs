@@ -5,7 +5,7 @@ use crate::call::Call;
 use crate::desk::Services;
 use crate::error::{TaskError, state_word};
 use crate::find::Damaged;
-use crate::live::{Change, LiveTask, Shelf, Size};
+use crate::live::{Change, LiveTask, Shelf};
 use crate::llm;
 use crate::memory;
 use crate::model::{
@@ -13,9 +13,8 @@ use crate::model::{
 };
 use crate::once::{Once, Turns};
 use crate::push::{Book, PushConfig};
-use crate::record::{LogEntry, TaskHead, blank, millis, now, state_byte};
-use chrono::{DateTime, Utc};
-use dormouse_store::{TaskId, TaskQuery, TaskStore};
+use crate::record::{LogEntry, TaskHead, blank, millis, now};
+use dormouse_store::TaskStore;
 use serde_json::{Map, Value};
 use std::sync::{Arc, Weak};
 use tokio_util::sync::CancellationToken;
@@ -58,9 +57,6 @@ pub(crate) const LOST: Loss = (
     FailureClass::Platform,
     "The platform lost the call. Send the message again.",
 );
-
-/// What the tasks of a page of a list may take in memory, in bytes, before the page ends.
-const LIST_WEIGHT: u64 = 64 << 20;
 
 /// Bounds on what one task may keep. Over one of them a call gets [`TaskError::Limit`].
 #[derive(Debug, Clone)]
@@ -130,27 +126,6 @@ pub struct Continuation {
     pub skill: String,
     pub slot: Value,
     pub message: Message,
-}
-
-/// Which tasks to list (A2A 1.0 §3.1.4).
-#[derive(Debug, Clone, Default)]
-pub struct TaskFilter {
-    pub context_id: Option<String>,
-    pub state: Option<TaskState>,
-    pub status_after: Option<DateTime<Utc>>,
-    /// 1 to 100.
-    pub page_size: usize,
-    pub page_token: Option<String>,
-}
-
-/// One page of tasks, newest status first.
-#[derive(Debug)]
-pub struct Listing {
-    pub tasks: Vec<Task>,
-    /// Empty at the end.
-    pub next_page_token: String,
-    /// Tasks that match, on all pages.
-    pub total: u64,
 }
 
 impl TaskEngine {
@@ -409,54 +384,6 @@ impl TaskEngine {
         Ok(task)
     }
 
-    async fn weighed(&self, scope: &TaskScope, id: TaskId) -> Result<(Task, Size), TaskError> {
-        let live = self.0.find(scope, &id.to_string()).await?;
-        let size = live.log().size;
-        Ok((live.snapshot().await?.0, size))
-    }
-
-    /// A page of the scope's tasks, without those that cannot be read; the total counts them. A page that has become large
-    /// ends before its limit.
-    pub async fn list(&self, scope: &TaskScope, filter: TaskFilter) -> Result<Listing, TaskError> {
-        let query = TaskQuery {
-            agent: scope.agent.clone(),
-            owner: scope.principal.clone(),
-            context: filter.context_id,
-            status: filter.state.as_ref().map(state_byte),
-            updated_after_ms: filter.status_after.map(millis),
-            after: filter.page_token.as_deref().map(parse_token).transpose()?,
-            limit: filter.page_size,
-        };
-        let inner = Arc::clone(&self.0);
-        let page = blocking(move || Ok(inner.store.list(&query)?)).await?;
-        let mut tasks = Vec::with_capacity(page.tasks.len());
-        let (mut next, mut last, mut weight) = (page.next, None, 0);
-        for (id, ms) in page.tasks {
-            if weight > LIST_WEIGHT {
-                next = last;
-                break;
-            }
-            // A task listed a moment ago can only be missing if its record is gone: skip it. One that cannot be read keeps
-            // nobody from the others.
-            last = Some((ms, id));
-            match self.weighed(scope, id).await {
-                Ok((task, size)) => {
-                    tasks.push(task);
-                    weight += size.weight;
-                }
-                Err(TaskError::NotFound(_)) => {}
-                Err(error) if error.is_damage() => self.0.pass_over(id, &error),
-                Err(error) => return Err(error),
-            }
-        }
-        let next_page_token = next.map_or_else(String::new, |(ms, id)| format!("{ms:x}.{id}"));
-        Ok(Listing {
-            tasks,
-            next_page_token,
-            total: page.total,
-        })
-    }
-
     /// Interrupts every running call and those that still begin, for drain: each ends as failed
     /// with class `interrupted`.
     pub fn interrupt_all(&self) {
@@ -501,11 +428,4 @@ pub(crate) fn failure_message(task: &Task, class: FailureClass, sentence: &str) 
     metadata.insert("errorClass".to_owned(), Value::from(class.as_str()));
     message.metadata = Some(metadata.into_iter().collect());
     message
-}
-
-fn parse_token(token: &str) -> Result<(u64, TaskId), TaskError> {
-    token
-        .split_once('.')
-        .and_then(|(ms, id)| Some((u64::from_str_radix(ms, 16).ok()?, Uuid::try_parse(id).ok()?)))
-        .ok_or(TaskError::BadPageToken)
 }

@@ -18,6 +18,7 @@ pub mod engine;
 pub mod error;
 mod find;
 pub mod grants;
+mod listing;
 mod live;
 pub mod llm;
 pub mod log_book;
@@ -36,11 +37,10 @@ pub mod weight;
 pub use call::{Call, Settled};
 pub use chooser::{Choice, Chooser, MAX_SHOWN};
 pub use desk::{Desk, ServiceError, Services};
-pub use engine::{
-    Along, Begun, Continuation, Listing, NewTask, TaskEngine, TaskFilter, TaskLimits, TaskScope,
-};
+pub use engine::{Along, Begun, Continuation, NewTask, TaskEngine, TaskLimits, TaskScope};
 pub use error::TaskError;
 pub use grants::{Grants, Origin, Service};
+pub use listing::{Listing, TaskFilter};
 pub use log_book::{LogBook, LogPage, LogRecord};
 pub use once::{Attempt, Once};
 pub use reader::{TaskEvent, TaskReader};
