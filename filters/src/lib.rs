@@ -43,7 +43,7 @@ pub mod patience;
 pub mod runtime;
 mod world;
 
-pub use agent::{Event, WasmAgentInstance, World};
+pub use agent::{Event, Turn, WasmAgentInstance, World};
 pub use config::WasmAgentConfig;
 pub use error::WasmRuntimeError;
 pub use runtime::{Compile, RuntimeStats, WasmAgentRuntime};

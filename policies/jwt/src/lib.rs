@@ -140,17 +140,41 @@ impl Key {
         }
     }
 
-    fn fits(&self, header: &Header) -> bool {
+    /// `alone`: no other key may be meant by a token that names none.
+    fn fits(&self, header: &Header, alone: bool) -> bool {
         let same = match (&self.id, &header.kid) {
             (Some(own), Some(other)) => own == other,
-            _ => true,
+            _ => alone,
         };
         same && self.algorithm == header.alg
     }
+
+    fn is_rsa(&self) -> bool {
+        matches!(self.secret, Secret::Rsa(_))
+    }
+}
+
+/// Each signature is checked with one RSA key at most, because that takes milliseconds.
+fn check_names(keys: &[Key]) -> Result<(), String> {
+    let rsa: Vec<_> = keys.iter().filter(|key| key.is_rsa()).collect();
+    for (at, key) in rsa.iter().enumerate() {
+        match &key.id {
+            None if rsa.len() > 1 => {
+                return Err("of several RSA keys each needs a \"kid\"".to_owned());
+            }
+            Some(id) if rsa[..at].iter().any(|other| other.id == key.id) => {
+                return Err(format!("two RSA keys have the \"kid\" {id:?}"));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 struct Jwt {
     keys: Vec<Key>,
+    /// A token must say which of the RSA keys it means.
+    many_rsa: bool,
     issuer: String,
     audience: String,
     leeway: f64,
@@ -188,14 +212,17 @@ impl Jwt {
             return Err("unknown_extension");
         }
         let signature = decode(signature).ok_or("malformed")?;
-        let mut keys = self.keys.iter().filter(|key| key.fits(&header)).peekable();
+        let fits = |key: &&Key| key.fits(&header, !(key.is_rsa() && self.many_rsa));
+        let mut keys = self.keys.iter().filter(fits).peekable();
         keys.peek().ok_or("unknown_key")?;
+        // What costs little is looked at first, and counts only if the signature is right.
+        let claims = decode(claims).ok_or("malformed")?;
+        let claims: Claims = serde_json::from_slice(&claims).map_err(|_| "malformed")?;
+        let subject = self.check_claims(claims, now)?;
         if !keys.any(|key| key.has_signed(signed.as_bytes(), &signature)) {
             return Err("bad_signature");
         }
-        let claims = decode(claims).ok_or("malformed")?;
-        let claims: Claims = serde_json::from_slice(&claims).map_err(|_| "malformed")?;
-        self.check_claims(claims, now)
+        Ok(subject)
     }
 
     fn check_claims(&self, claims: Claims, now: f64) -> Result<String, &'static str> {
@@ -243,8 +270,11 @@ impl Filter for Jwt {
             return Err(format!("{header:?} is no header for a token"));
         }
         let keys = config.keys.into_iter().map(Key::new);
+        let keys = keys.collect::<Result<Vec<_>, _>>()?;
+        check_names(&keys)?;
         Ok(Self {
-            keys: keys.collect::<Result<_, _>>()?,
+            many_rsa: keys.iter().filter(|key| key.is_rsa()).count() > 1,
+            keys,
             issuer: config.issuer,
             audience: config.audience,
             leeway: config.leeway as f64,
