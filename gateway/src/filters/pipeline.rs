@@ -13,6 +13,7 @@ use crate::respond::{self, Reply};
 use crate::trace;
 use bytes::Bytes;
 use dormouse_filters::{Header, RequestMetadata, World};
+use dormouse_scheduler::is_label;
 use dormouse_services::trace::Trace;
 use hyper::body::Incoming;
 use hyper::header::{HeaderValue, LOCATION};
@@ -241,7 +242,8 @@ fn metadata(ask: &Ask<'_>, parts: &Parts, trace: Option<&Trace>) -> RequestMetad
         server_name: parts.uri.host().map(str::to_owned).or_else(|| text("host")),
         protocol: protocol(parts.version).to_owned(),
         tls_version: ask.peer.tls_version.map(str::to_owned),
-        route_id: ask.agent.map(str::to_owned),
+        // What no agent can be called is nobody's: a filter may put it where only a name can be.
+        route_id: ask.agent.filter(|name| is_label(name)).map(str::to_owned),
         upstream_id: None,
         timestamp_ms: now.map_or(0, |now| u64::try_from(now.as_millis()).unwrap_or(u64::MAX)),
         traceparent: trace.map(Trace::parent).or_else(|| text("traceparent")),

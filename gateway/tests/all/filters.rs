@@ -305,6 +305,21 @@ async fn a_path_that_is_denied_is_denied_however_it_is_spelled() {
     }
 }
 
+/// Any client chooses the name in the path.
+#[tokio::test]
+async fn a_name_that_no_agent_can_have_makes_no_filter_fail() {
+    let server = with_rules(|rules| rules.open_after = 1).await;
+    let facts = json!({"config": {"facts": {"x-agent": "agent"}}});
+    server.filter("facts", &policy("enrich"), facts).await;
+    for name in ["a%0Ab", "%00", "%7F", "a%0D%0Ax-b:%20c", "%C3%A4"] {
+        let path = format!("GET /agents/{name}/.well-known/agent-card.json");
+        assert_eq!(server.ask(&path, b"").await.status, 404, "{name}");
+        let path = format!("GET /{name}/tasks\na2a-version: 1.0");
+        assert_eq!(server.ask(&path, b"").await.status, 404, "{name}");
+    }
+    assert_eq!(server.told("echo", "").await.status, 200);
+}
+
 /// As the table in the whole binary's tests, with what an operator sees of each.
 #[tokio::test]
 async fn every_way_to_go_wrong_is_a_failure_with_a_name() {

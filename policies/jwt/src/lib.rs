@@ -5,7 +5,7 @@ mod rsa;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use dormouse_filter_sdk::{Answer, Filter, Request, filter};
+use dormouse_filter_sdk::{Answer, Filter, Request, filter, is_header_name};
 use hmac::{Hmac, KeyInit, Mac};
 use p256::ecdsa::signature::Verifier;
 use serde::Deserialize;
@@ -181,12 +181,6 @@ struct Jwt {
     header: String,
 }
 
-/// Whether it can be the name of a header (RFC 9110 §5.6.2).
-fn is_name(name: &str) -> bool {
-    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-    !name.is_empty() && name.bytes().all(fits)
-}
-
 impl Jwt {
     /// The token of a request. The platform's own may be in `authorization` while this one is in another header, in
     /// which the scheme may be left out.
@@ -266,7 +260,7 @@ impl Filter for Jwt {
             return Err("there must be a key".to_owned());
         }
         let header = config.header.to_ascii_lowercase();
-        if !is_name(&header) || header == SUBJECT {
+        if !is_header_name(&header) || header == SUBJECT {
             return Err(format!("{header:?} is no header for a token"));
         }
         let keys = config.keys.into_iter().map(Key::new);
