@@ -20,7 +20,7 @@ pub struct WasmAgentConfig {
 pub struct Limits {
     /// Agents loaded at a time, over the whole runtime.
     pub max_instances: usize,
-    /// Linear memory of an instance, in bytes.
+    /// Linear memory of an instance, all its memories together, in bytes.
     pub max_memory: usize,
     /// Wall time of one call, waits in the host included.
     pub max_execution_time: Duration,

@@ -25,7 +25,7 @@
 //! ([`WasmAgentInstance::on_message`]). What a component exports says which world it is of.
 //!
 //! Reading order: [`config`] (every limit), [`runtime`] (components and agents by name), [`agent`] (one of them,
-//! as it is called), `live` (the instance in it), `world` (the two worlds), [`message`] (what the second one speaks
+//! as it is called), `live` (the instance in it) and `limiter` (its memory), `world` (the two worlds), [`message`] (what the second one speaks
 //! of), [`metrics`] (numbers of agents), `check` (what is refused before it is compiled), `output` (where stdout
 //! goes), [`clock`] (what interrupts a loop), [`patience`] (how long is waited), `blocking` (calls of those who do not wait asynchronously).
 
@@ -35,6 +35,7 @@ mod check;
 pub mod clock;
 pub mod config;
 mod error;
+mod limiter;
 mod live;
 pub mod message;
 pub mod metrics;

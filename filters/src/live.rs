@@ -4,6 +4,7 @@ use crate::agent::Event;
 use crate::clock::Clock;
 use crate::config::{FUEL_PER_LOOK, WasmAgentConfig};
 use crate::error::WasmRuntimeError;
+use crate::limiter::Limiter;
 use crate::message::{self, Content, Subject};
 use crate::metrics::MetricSink;
 use crate::output::{Allowance, Flood, Output, Stream};
@@ -16,7 +17,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use thiserror::Error;
 use wasmtime::component::ResourceTable;
-use wasmtime::{Store, StoreLimits, StoreLimitsBuilder, Trap, UpdateDeadline};
+use wasmtime::{Store, Trap, UpdateDeadline};
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
 /// Handles of one instance: it has three streams, and may hold some clocks.
@@ -43,7 +44,7 @@ pub(crate) struct State {
     pub(crate) readings: u32,
     table: ResourceTable,
     wasi: WasiCtx,
-    limiter: StoreLimits,
+    limiter: Limiter,
     allowance: Allowance,
     started: Instant,
     limit: Duration,
@@ -300,10 +301,7 @@ fn store(
         readings: 0,
         table: ResourceTable::new(),
         wasi,
-        limiter: StoreLimitsBuilder::new()
-            .memory_size(limits.max_memory)
-            .table_elements(limits.max_table_elements)
-            .build(),
+        limiter: Limiter::new(limits.max_memory, limits.max_table_elements),
         allowance,
         started: Instant::now(),
         limit: limits.max_execution_time,

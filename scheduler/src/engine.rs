@@ -29,8 +29,28 @@ const KEEP_TABLE: usize = 4 << 10;
 /// keeps the mapping of that module's code, which counts as resident.
 const WARM_SLOTS: u32 = 16;
 
-/// Core instances of one instance of a component. A lifted module has four: itself, the WASI adapter and two shims.
-const CORE_INSTANCES: usize = 32;
+/// What one instance of a component may have.
+struct Parts {
+    core_instances: usize,
+    memories: usize,
+    tables: usize,
+}
+
+/// A lifted module has four core instances: itself, the WASI adapter and two shims.
+const OF_AGENTS: Parts = Parts {
+    core_instances: 32,
+    memories: 2,
+    tables: 16,
+};
+
+/// As many of each as its pool has for each instance, so that counting instances counts all: nobody takes what is
+/// another's. A component for `wasm32-wasip2` has three core instances, a memory and two tables; one that was composed
+/// of two has twice as many core instances and tables.
+const OF_FILTERS: Parts = Parts {
+    core_instances: 8,
+    memories: 1,
+    tables: 4,
+};
 
 pub(crate) struct Engine {
     pub(crate) wasmtime: wasmtime::Engine,
@@ -101,10 +121,10 @@ fn settings(config: &SchedulerConfig) -> Config {
 
 fn agent_pool(config: &SchedulerConfig) -> PoolingAllocationConfig {
     let instances = agent_slots(config.max_instances);
-    let mut pool = pool(config, instances, stacks(instances));
+    let mut pool = pool(config, instances, stacks(instances), &OF_AGENTS);
     pool
         // Enough for instances that are as large as one may be: it is but a count.
-        .total_core_instances(count(instances * CORE_INSTANCES))
+        .total_core_instances(count(instances * OF_AGENTS.core_instances))
         .total_memories(count(memories(config.max_instances)))
         // A lifted module has three.
         .total_tables(count(instances * 8))
@@ -120,22 +140,27 @@ fn agent_pool(config: &SchedulerConfig) -> PoolingAllocationConfig {
 /// Filters live long and are few, so nothing is kept of one that has ended.
 fn filter_pool(config: &SchedulerConfig) -> PoolingAllocationConfig {
     let instances = filter_slots(config.max_instances);
-    let mut pool = pool(config, instances, instances);
-    pool.total_core_instances(count(instances * 8))
-        // The limits of filters allow one; more would be addresses that `machine.rs` does not count.
-        .total_memories(count(instances))
-        .total_tables(count(instances * 4));
+    let mut pool = pool(config, instances, instances, &OF_FILTERS);
+    pool.total_core_instances(count(instances * OF_FILTERS.core_instances))
+        // More would be addresses that `machine.rs` does not count.
+        .total_memories(count(instances * OF_FILTERS.memories))
+        .total_tables(count(instances * OF_FILTERS.tables));
     pool
 }
 
-fn pool(config: &SchedulerConfig, instances: usize, stacks: usize) -> PoolingAllocationConfig {
+fn pool(
+    config: &SchedulerConfig,
+    instances: usize,
+    stacks: usize,
+    parts: &Parts,
+) -> PoolingAllocationConfig {
     let ceiling = config.ceiling();
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(count(instances))
         .total_stacks(count(stacks))
-        .max_core_instances_per_component(count(CORE_INSTANCES))
-        .max_memories_per_component(2)
-        .max_tables_per_component(16)
+        .max_core_instances_per_component(count(parts.core_instances))
+        .max_memories_per_component(count(parts.memories))
+        .max_tables_per_component(count(parts.tables))
         .max_memory_size(ceiling.memory_bytes)
         .table_elements(ceiling.table_elements);
     pool
