@@ -9,6 +9,7 @@ use crate::message::{self, Content, Subject};
 use crate::metrics::MetricSink;
 use crate::output::{Allowance, Flood, Output, Stream};
 use crate::patience::limited;
+use crate::spent::Spent;
 use crate::world::http::exports::zentinel::agent::handler;
 use crate::world::http::zentinel::agent::types::{AgentInfo, AgentResponse};
 use crate::world::{Code, Guest};
@@ -23,10 +24,10 @@ use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 /// Handles of one instance: it has three streams, and may hold some clocks.
 const MAX_HANDLES: usize = 100;
 
-/// What an agent is stopped with at the first tick after its wall time.
+/// What an agent is stopped with at the first tick after its time.
 #[derive(Debug, Error)]
-#[error("the wall time of the call has passed")]
-struct WallTimePassed;
+#[error("the time of the call has passed")]
+struct TimePassed(Duration);
 
 /// The engine that agents run on, its clock, and who keeps their numbers.
 pub(crate) struct Engine {
@@ -48,6 +49,8 @@ pub(crate) struct State {
     allowance: Allowance,
     started: Instant,
     limit: Duration,
+    spent: Spent,
+    processor_limit: Duration,
     tick: Duration,
 }
 
@@ -82,6 +85,7 @@ pub(crate) enum Answer {
 pub(crate) struct Live {
     store: Store<State>,
     guest: Guest,
+    spent: Spent,
 }
 
 impl Live {
@@ -93,18 +97,29 @@ impl Live {
         id: &Arc<str>,
         config: &str,
     ) -> Result<(Self, AgentInfo), WasmRuntimeError> {
-        let mut store = store(engine, settings, id)?;
+        let spent = Spent::default();
+        let mut store = store(engine, settings, id, &spent)?;
         let _running = engine.clock.as_ref().map(|clock| clock.enter());
         let time = refill(&mut store, settings)?;
-        let instance = within(time, "instantiation", pin!(code.instantiate(&mut store))).await?;
+        let instance = {
+            let starting = pin!(code.instantiate(&mut store));
+            within(&spent, time, "instantiation", starting).await?
+        };
         let guest = code.guest(&mut store, &instance)?;
         let time = refill(&mut store, settings)?;
-        let info = within(time, "get-info", pin!(guest.info(&mut store))).await?;
+        let info = within(&spent, time, "get-info", pin!(guest.info(&mut store))).await?;
         let time = refill(&mut store, settings)?;
-        within(time, "configure", pin!(guest.configure(&mut store, config)))
-            .await?
-            .map_err(WasmRuntimeError::Configuration)?;
-        Ok((Self { store, guest }, info))
+        let configured = {
+            let configuring = pin!(guest.configure(&mut store, config));
+            within(&spent, time, "configure", configuring).await?
+        };
+        configured.map_err(WasmRuntimeError::Configuration)?;
+        let live = Self {
+            store,
+            guest,
+            spent,
+        };
+        Ok((live, info))
     }
 
     /// One call, and the instructions it took. After an error, or when the future is dropped in the middle, the
@@ -123,7 +138,10 @@ impl Live {
             store.set_hostcall_fuel(settings.limits.max_output + 2 * content.bytes());
         }
         let function = call.function();
-        let answer = within(time, function, pin!(self.guest.answer(store, call))).await?;
+        let answer = {
+            let asking = pin!(self.guest.answer(store, call));
+            within(&self.spent, time, function, asking).await?
+        };
         Ok((answer, self.fuel_used(settings)?))
     }
 
@@ -280,6 +298,7 @@ fn store(
     engine: &Engine,
     settings: &WasmAgentConfig,
     id: &Arc<str>,
+    spent: &Spent,
 ) -> Result<Store<State>, WasmRuntimeError> {
     let limits = &settings.limits;
     let allowance = Allowance::default();
@@ -305,6 +324,8 @@ fn store(
         allowance,
         started: Instant::now(),
         limit: limits.max_execution_time,
+        spent: spent.clone(),
+        processor_limit: limits.max_processor_time,
         tick: engine
             .clock
             .as_ref()
@@ -319,7 +340,10 @@ fn store(
             let state = state.data();
             let taken = state.started.elapsed();
             if taken >= state.limit {
-                return Err(WallTimePassed.into());
+                return Err(TimePassed(state.limit).into());
+            }
+            if state.spent.so_far(taken) >= state.processor_limit {
+                return Err(TimePassed(state.processor_limit).into());
             }
             // Most calls are over before they see a tick; one that does has not had a whole one yet.
             Ok(if taken < state.tick {
@@ -354,6 +378,7 @@ fn refill(store: &mut Store<State>, settings: &WasmAgentConfig) -> Result<Time, 
     }
     let state = store.data_mut();
     state.started = Instant::now();
+    state.spent.reset();
     state.readings = 0;
     state.allowance.set(settings.limits.max_output);
     Ok(Time {
@@ -373,18 +398,20 @@ fn out_of_fuel() -> WasmRuntimeError {
 
 /// Runs guest code for at most its time, waits in the host included. The work is large, so it stays where it is.
 async fn within<T>(
+    spent: &Spent,
     time: Time,
     function: &'static str,
     work: Pin<&mut impl Future<Output = wasmtime::Result<T>>>,
 ) -> Result<T, WasmRuntimeError> {
+    let work = pin!(spent.over(time.started, work));
     let done = limited(time.started, time.limit, work).await;
     let done = done.ok_or(WasmRuntimeError::Timeout(time.limit))?;
-    done.map_err(|error| failure(&error, function, time.limit))
+    done.map_err(|error| failure(&error, function))
 }
 
-fn failure(error: &wasmtime::Error, function: &'static str, limit: Duration) -> WasmRuntimeError {
-    if error.downcast_ref::<WallTimePassed>().is_some() {
-        return WasmRuntimeError::Timeout(limit);
+fn failure(error: &wasmtime::Error, function: &'static str) -> WasmRuntimeError {
+    if let Some(TimePassed(limit)) = error.downcast_ref() {
+        return WasmRuntimeError::Timeout(*limit);
     }
     if error.downcast_ref::<Trap>() == Some(&Trap::OutOfFuel) {
         return out_of_fuel();
