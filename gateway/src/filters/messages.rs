@@ -29,6 +29,8 @@ const ANNOTATIONS: &str = "dormouse.filters";
 const REQUEST: &str = "dormouse.request";
 /// Where filters see the id that an agent gives an artifact.
 const ARTIFACT: &str = "dormouse.artifact";
+/// Bytes of an id in the log. The platform's have 36.
+const MAX_SHOWN_ID: usize = 64;
 /// Bytes of the name of an annotation.
 const MAX_NAME: usize = 64;
 
@@ -143,7 +145,7 @@ impl Guard {
                 continue;
             }
             let about = About {
-                id: subject.task_id.as_deref().unwrap_or(&subject.message_id),
+                id: shown(subject.task_id.as_deref().unwrap_or(&subject.message_id)),
                 trace: self.trace.as_ref(),
                 client: Client {
                     principal: &self.subject.principal,
@@ -273,6 +275,11 @@ impl Looked<'_> {
         }
         Ok(())
     }
+}
+
+/// So much of an id as the log has: a client chooses that of its message.
+fn shown(id: &str) -> &str {
+    &id[..id.floor_char_boundary(MAX_SHOWN_ID)]
 }
 
 /// What of a request reaches the agent besides its message. What this platform has put there is nobody's words.

@@ -6,7 +6,9 @@ mod find;
 mod group;
 mod iban;
 
-use dormouse_filter_sdk::message::{Content, MessageFilter, Part, PartContent, Subject, Verdict};
+use dormouse_filter_sdk::message::{
+    Content, MessageFilter, Part, PartContent, Subject, Verdict, ids,
+};
 use dormouse_filter_sdk::{message_filter, metrics, text_of};
 use find::{Found, Kind};
 use serde::Deserialize;
@@ -49,7 +51,8 @@ struct Pii(Config);
 const TAKEN_OUT: &str = "[a file with personal data]";
 
 impl Pii {
-    fn inspect(&self, content: &Content) -> Verdict {
+    /// `ids` are looked at, too; they cannot be changed.
+    fn inspect<'a>(&self, ids: impl Iterator<Item = &'a str>, content: &Content) -> Verdict {
         let mut kinds = BTreeSet::new();
         let mut replaced = Vec::new();
         for (at, part) in content.parts.iter().enumerate() {
@@ -59,7 +62,10 @@ impl Pii {
             }
         }
         // What no filter can change: names, descriptions and metadata.
-        let fixed = self.around(content);
+        let mut fixed = self.around(content);
+        let ids = ids.filter(|id| !is_uuid(id));
+        let in_ids = ids.filter_map(|id| find::in_text(id, &self.0.kinds));
+        fixed.extend(in_ids.flat_map(|one| one.kinds));
         let is_fixed = !fixed.is_empty();
         kinds.extend(fixed);
         if kinds.is_empty() {
@@ -126,6 +132,18 @@ impl Pii {
     }
 }
 
+/// What most ids are (RFC 9562 §4). Some of them have the digits of a card.
+fn is_uuid(id: &str) -> bool {
+    let mut groups = id.split('-').map(|group| {
+        let is_hex = group.bytes().all(|byte| byte.is_ascii_hexdigit());
+        is_hex.then_some(group.len())
+    });
+    [8, 4, 4, 4, 12]
+        .into_iter()
+        .all(|length| groups.next() == Some(Some(length)))
+        && groups.next().is_none()
+}
+
 impl MessageFilter for Pii {
     const NAME: &str = "pii";
     /// What can be looked at in a small part of the time that a filter has, whatever is in it.
@@ -136,13 +154,14 @@ impl MessageFilter for Pii {
         Ok(Self(config))
     }
 
-    fn message(&mut self, _subject: &Subject, content: &Content) -> Verdict {
-        self.inspect(content)
+    fn message(&mut self, subject: &Subject, content: &Content) -> Verdict {
+        self.inspect(ids(subject), content)
     }
 
     fn result(&mut self, _subject: &Subject, content: &Content) -> Verdict {
         if self.0.responses {
-            self.inspect(content)
+            // The ids of a turn are those of its message.
+            self.inspect(std::iter::empty(), content)
         } else {
             Verdict::allow()
         }
@@ -195,6 +214,34 @@ mod tests {
             verdict.replaced(),
             [(1, &data), (2, &taken_out), (3, &taken_out)]
         );
+    }
+
+    #[test]
+    fn ids_of_a_message_hide_nothing() {
+        const CARD: &str = "4111111111111111";
+        // One that has the digits of a card, and one that is no id of that kind.
+        const UUID: &str = "abcdef01-abcd-4abc-4111-111111111111";
+        let wrong = format!("{UUID}1");
+        for (id, is_allowed) in [
+            (MAIL, false),
+            (CARD, false),
+            ("m-1", true),
+            (UUID, true),
+            ("4111-1111-1111-1111", false),
+            (&wrong, true),
+        ] {
+            for hide in [
+                |subject: &mut Subject, id: &str| subject.message_id = id.to_owned(),
+                |subject: &mut Subject, id: &str| subject.context_id = Some(id.to_owned()),
+            ] {
+                let mut subject = subject();
+                hide(&mut subject, id);
+                let verdict = pii(r#"{"action": "redact"}"#).message(&subject, &text("hello"));
+                assert_eq!(verdict.is_allow(), is_allowed, "{id}");
+                let both = pii(r#"{"responses": true}"#).result(&subject, &text("hello"));
+                assert!(both.is_allow(), "{id}");
+            }
+        }
     }
 
     #[test]
