@@ -43,7 +43,16 @@ pub enum Event<'a> {
     },
 }
 
-impl Event<'_> {
+impl<'a> Event<'a> {
+    pub(crate) fn correlation_id(&self) -> &'a str {
+        match *self {
+            Self::RequestHeaders { metadata, .. } => &metadata.correlation_id,
+            Self::RequestBody { id, .. }
+            | Self::ResponseHeaders { id, .. }
+            | Self::ResponseBody { id, .. } => id,
+        }
+    }
+
     pub(crate) fn function(&self) -> &'static str {
         match self {
             Self::RequestHeaders { .. } => "on-request-headers",

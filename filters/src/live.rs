@@ -7,7 +7,7 @@ use crate::error::WasmRuntimeError;
 use crate::limiter::Limiter;
 use crate::message::{self, Content, Subject};
 use crate::metrics::MetricSink;
-use crate::output::{Allowance, Flood, Output, Stream};
+use crate::output::{Flood, Printed, Stream};
 use crate::patience::limited;
 use crate::spent::Spent;
 use crate::world::http::exports::zentinel::agent::handler;
@@ -23,6 +23,8 @@ use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
 /// Handles of one instance: it has three streams, and may hold some clocks.
 const MAX_HANDLES: usize = 100;
+/// Bytes of an id in the log.
+const MAX_SHOWN_ID: usize = 64;
 
 /// What an agent is stopped with at the first tick after its time.
 #[derive(Debug, Error)]
@@ -46,7 +48,6 @@ pub(crate) struct State {
     table: ResourceTable,
     wasi: WasiCtx,
     limiter: Limiter,
-    allowance: Allowance,
     started: Instant,
     limit: Duration,
     spent: Spent,
@@ -86,6 +87,7 @@ pub(crate) struct Live {
     store: Store<State>,
     guest: Guest,
     spent: Spent,
+    printed: Printed,
 }
 
 impl Live {
@@ -98,7 +100,9 @@ impl Live {
         config: &str,
     ) -> Result<(Self, AgentInfo), WasmRuntimeError> {
         let spent = Spent::default();
-        let mut store = store(engine, settings, id, &spent)?;
+        let printed = Printed::of(id);
+        let ending = printed.begin(None);
+        let mut store = store(engine, settings, id, &spent, &printed)?;
         let _running = engine.clock.as_ref().map(|clock| clock.enter());
         let time = refill(&mut store, settings)?;
         let instance = {
@@ -114,10 +118,12 @@ impl Live {
             within(&spent, time, "configure", configuring).await?
         };
         configured.map_err(WasmRuntimeError::Configuration)?;
+        drop(ending);
         let live = Self {
             store,
             guest,
             spent,
+            printed,
         };
         Ok((live, info))
     }
@@ -138,6 +144,7 @@ impl Live {
             store.set_hostcall_fuel(settings.limits.max_output + 2 * content.bytes());
         }
         let function = call.function();
+        let _ending = self.printed.begin(call.about());
         let answer = {
             let asking = pin!(self.guest.answer(store, call));
             within(&self.spent, time, function, asking).await?
@@ -293,20 +300,30 @@ impl Call<'_> {
     }
 }
 
+impl<'a> Call<'a> {
+    /// The id by which the log knows what it is about. A client chooses that of its message.
+    fn about(&self) -> Option<&'a str> {
+        match *self {
+            Self::Event(event) => Some(event.correlation_id()),
+            Self::Message(subject, _) | Self::Result(subject, _) => {
+                let id = subject.task_id.as_ref().unwrap_or(&subject.message_id);
+                Some(&id[..id.floor_char_boundary(MAX_SHOWN_ID)])
+            }
+            Self::Health | Self::Shutdown => None,
+        }
+    }
+}
+
 /// A store with every limit in it.
 fn store(
     engine: &Engine,
     settings: &WasmAgentConfig,
     id: &Arc<str>,
     spent: &Spent,
+    printed: &Printed,
 ) -> Result<Store<State>, WasmRuntimeError> {
     let limits = &settings.limits;
-    let allowance = Allowance::default();
-    let output = |stream| Output {
-        agent: Arc::clone(id),
-        stream,
-        allowance: allowance.clone(),
-    };
+    let output = |stream| printed.stream(stream, limits.max_output);
     let wasi = WasiCtxBuilder::new()
         .stdout(output(Stream::Stdout))
         .stderr(output(Stream::Stderr))
@@ -321,7 +338,6 @@ fn store(
         table: ResourceTable::new(),
         wasi,
         limiter: Limiter::new(limits.max_memory, limits.max_table_elements),
-        allowance,
         started: Instant::now(),
         limit: limits.max_execution_time,
         spent: spent.clone(),
@@ -380,7 +396,6 @@ fn refill(store: &mut Store<State>, settings: &WasmAgentConfig) -> Result<Time, 
     state.started = Instant::now();
     state.spent.reset();
     state.readings = 0;
-    state.allowance.set(settings.limits.max_output);
     Ok(Time {
         started: state.started,
         limit: state.limit,

@@ -62,6 +62,15 @@ impl Hostile {
                 println!("{}", "x".repeat(number));
                 Answer::allow()
             }
+            "lines" => {
+                println!("{}", "\n".repeat(number.saturating_sub(1)));
+                Answer::allow()
+            }
+            "half" => {
+                // Nothing keeps it here until the line ends.
+                eprint!("half a line");
+                Answer::allow()
+            }
             "flood" => Answer::block(403, &"x".repeat(number)),
             "status" => Answer::block(number as u16, "as asked"),
             "redirect" => Answer::redirect(number as u16, "https://elsewhere.example/"),
