@@ -16,7 +16,7 @@ use dormouse_filters::{Header, RequestMetadata, World};
 use dormouse_scheduler::is_label;
 use dormouse_services::trace::Trace;
 use hyper::body::Incoming;
-use hyper::header::{HeaderValue, LOCATION};
+use hyper::header::{EXPECT, HeaderValue, LOCATION};
 use hyper::http::request::Parts;
 use hyper::{HeaderMap, Version};
 use std::sync::Arc;
@@ -93,8 +93,10 @@ impl Pipeline {
             room: MAX_EDITS_IN_ALL,
         };
         if let Err(stop) = passage.request_head(&metadata, ask.uri, parts).await {
-            // A client that is still sending would not see the answer.
-            body::discard(body).await;
+            // A client that is still sending would not see the answer. One that asks first does.
+            if !parts.headers.contains_key(EXPECT) {
+                body::discard(body).await;
+            }
             return Err(stop);
         }
         if !passage.any_wants(Phase::RequestBody) {

@@ -136,6 +136,10 @@ impl Filter for Hostile {
         self.count += 1;
         let asked = request.header("x-do").unwrap_or_default();
         let (what, number) = asked.split_once(' ').unwrap_or((asked, "0"));
+        if what == "tls" {
+            let version = request.metadata.tls_version.as_deref();
+            return Answer::allow().set_response("x-tls", version.unwrap_or("none"));
+        }
         self.go_wrong(what, number.parse().unwrap_or_default())
     }
 

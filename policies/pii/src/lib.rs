@@ -9,7 +9,7 @@ mod iban;
 use dormouse_filter_sdk::message::{
     Content, MessageFilter, Part, PartContent, Subject, Verdict, ids,
 };
-use dormouse_filter_sdk::{message_filter, metrics, text_of};
+use dormouse_filter_sdk::{message_filter, metrics, text_of, text_of_url};
 use find::{Found, Kind};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -103,7 +103,7 @@ impl Pii {
                     Err(_no_json) => Some((found.kinds, PartContent::Text(TAKEN_OUT.to_owned()))),
                 }
             }
-            PartContent::Url(url) => self.file(url),
+            PartContent::Url(url) => self.file(url).or_else(|| self.file(&text_of_url(url))),
             PartContent::Raw(bytes) => self.file(&text_of(bytes)),
         }
     }
@@ -150,7 +150,10 @@ impl MessageFilter for Pii {
     const MAX_BYTES: u64 = 128 << 10;
 
     fn configure(config: &str) -> Result<Self, String> {
-        let config = serde_json::from_str(config).map_err(|error| error.to_string())?;
+        let config: Config = serde_json::from_str(config).map_err(|error| error.to_string())?;
+        if config.kinds.is_empty() {
+            return Err("kinds is empty: nothing would be looked for".to_owned());
+        }
         Ok(Self(config))
     }
 
@@ -214,6 +217,27 @@ mod tests {
             verdict.replaced(),
             [(1, &data), (2, &taken_out), (3, &taken_out)]
         );
+    }
+
+    #[test]
+    fn escapes_in_addresses_hide_nothing() {
+        for (url, is_allowed) in [
+            ("https://x.example/?q=me%40example.com", false),
+            ("https://x.example/?card=4111%201111%201111%201111", false),
+            ("https://x.example/?card=4111+1111+1111+1111", false),
+            ("https://x.example/?card=4111%201111%201111%201112", true),
+            ("https://x.example/100%?q=me%4", true),
+        ] {
+            let said = content(vec![PartContent::Url(url.into())]);
+            let verdict = pii("{}").message(&subject(), &said);
+            assert_eq!(verdict.is_allow(), is_allowed, "{url}");
+        }
+    }
+
+    #[test]
+    fn one_that_looks_for_nothing_is_refused() {
+        let error = Pii::configure(r#"{"kinds": []}"#).err().unwrap();
+        assert!(error.contains("kinds"), "{error}");
     }
 
     #[test]

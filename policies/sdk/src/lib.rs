@@ -53,7 +53,7 @@ pub mod bindings {
 #[doc(hidden)]
 pub mod glue;
 
-pub use answer::{Answer, text_of};
+pub use answer::{Answer, text_of, text_of_url};
 pub use bindings::zentinel::agent::types::{
     AgentResponse, Decision, Header, HeaderOp, RequestMetadata,
 };
