@@ -33,6 +33,22 @@ pub(crate) struct LimitArgs {
     #[arg(long, value_name = "SIZE")]
     host_call_limit: Option<Size>,
 
+    /// Resources and waits that an instance may hold at a time
+    #[arg(long, value_name = "N")]
+    handle_limit: Option<u64>,
+
+    /// Records that a call may log; ten times as many end it
+    #[arg(long, value_name = "N")]
+    log_record_limit: Option<u64>,
+
+    /// Bytes that a call may log; ten times as many end it
+    #[arg(long, value_name = "SIZE")]
+    log_limit: Option<Size>,
+
+    /// Bytes that may be kept of one task: its messages, updates and artifacts
+    #[arg(long, value_name = "SIZE")]
+    task_limit: Option<Size>,
+
     /// Instances of one agent that may live at a time
     #[arg(long, value_name = "N")]
     max_instances: Option<u64>,
@@ -77,6 +93,10 @@ impl LimitArgs {
             ("memory_bytes", bytes(&self.memory_limit)),
             ("table_elements", number(&self.table_limit)),
             ("host_call_bytes", bytes(&self.host_call_limit)),
+            ("handles", number(&self.handle_limit)),
+            ("log_records", number(&self.log_record_limit)),
+            ("log_bytes", bytes(&self.log_limit)),
+            ("task_bytes", bytes(&self.task_limit)),
             ("max_instances", number(&self.max_instances)),
             ("concurrency", number(&self.concurrency)),
             ("isolation", self.isolation.map(word)),

@@ -15,6 +15,7 @@ use crate::trace;
 use crate::validate::{self, GetParameters, ListParameters};
 use a2a::methods;
 use a2a::{CancelTaskRequest, SubscribeToTaskRequest};
+use dormouse_services::weight::are_too_heavy;
 use hyper::StatusCode;
 use hyper::header::CONTENT_TYPE;
 use hyper::http::request::Parts;
@@ -145,7 +146,7 @@ fn envelope(body: &[u8]) -> Result<Envelope<'_>, (String, A2aError)> {
     let parsed = if is_object {
         serde_json::from_slice::<Envelope<'_>>(body)
     } else {
-        serde_json::from_slice::<Value>(body)
+        serde_json::from_slice::<&RawValue>(body)
             .and_then(|_not_an_object| Err(serde::de::Error::custom("not an object")))
     };
     match parsed {
@@ -172,8 +173,15 @@ fn envelope(body: &[u8]) -> Result<Envelope<'_>, (String, A2aError)> {
 
 /// The id of a request that is otherwise wrong, if it has one.
 fn salvaged_id(body: &[u8]) -> String {
-    let value: Option<Value> = serde_json::from_slice(body).ok();
-    match value.as_ref().and_then(|value| value.get("id")) {
+    #[derive(Deserialize)]
+    struct Salvaged {
+        id: Value,
+    }
+    if are_too_heavy(std::iter::once(body)) {
+        return NULL.to_owned();
+    }
+    let salvaged: Option<Salvaged> = serde_json::from_slice(body).ok();
+    match salvaged.map(|salvaged| salvaged.id) {
         Some(id @ (Value::String(_) | Value::Number(_))) => id.to_string(),
         _ => NULL.to_owned(),
     }
@@ -308,6 +316,26 @@ mod tests {
             "[".repeat(300) + &"]".repeat(300)
         );
         assert_eq!(kind(&deep), Err(("1".to_owned(), -32602)));
+    }
+
+    #[test]
+    fn what_would_not_fit_into_memory_is_not_parsed() {
+        let many = format!("[{}0]", r#"{"a":0},"#.repeat(100_000));
+        let send = |id: &str, part: &str| {
+            format!(
+                r#"{{"jsonrpc":"2.0","id":{id},"method":"SendMessage","params":{{"message":
+                {{"role":"ROLE_USER","messageId":"1","parts":[{{{part}}}]}}}}}}"#
+            )
+        };
+        let refused = parse(send("7", &format!(r#""data":{many}"#)).as_bytes());
+        let (id, error) = refused.map(|(id, _)| id).unwrap_err();
+        assert_eq!((&*id, error.sentence.contains("64 MiB")), ("7", true));
+        // Where only the error's own words would need it.
+        assert_eq!(kind(&many), Err(("null".to_owned(), -32600)));
+        let bad = format!(r#"{{"jsonrpc":"2.0","id":7,"method":1,"x":{many}}}"#);
+        assert_eq!(kind(&bad), Err(("null".to_owned(), -32600)));
+        let text = format!(r#""text":{}"#, serde_json::json!(many));
+        assert_eq!(kind(&send("7", &text)), Ok(Operation::Send));
     }
 
     #[test]

@@ -5,6 +5,7 @@ use crate::filters;
 use crate::ops::{ListRequest, Request, SendRequest};
 use dormouse_services::TaskFilter;
 use dormouse_services::model::{Extension, Message, Metadata, Role, TaskState, Timestamp};
+use dormouse_services::weight::are_too_heavy;
 use hyper::HeaderMap;
 use message::WireMessage;
 use serde::Deserialize;
@@ -44,14 +45,20 @@ const MAX_ID_BYTES: usize = 256;
 const MAX_PAGE_SIZE: i32 = 100;
 const DEFAULT_PAGE_SIZE: i32 = 50;
 
+pub(crate) const TOO_HEAVY: &str =
+    "the JSON of the request has more values than fit into 64 MiB of memory";
+
 /// Decodes one request object.
 ///
 /// # Errors
-/// Parse if it is not JSON, InvalidParams if it is not this request.
+/// Parse if it is not JSON, InvalidParams if it is not this request, or too much in memory.
 pub(crate) fn decode<T: DeserializeOwned>(json: &[u8]) -> Result<T, A2aError> {
     // Derived code would take an array for a struct, by position.
     if json.trim_ascii_start().first() == Some(&b'[') {
         return Err(A2aError::params("the request must be a JSON object"));
+    }
+    if are_too_heavy(std::iter::once(json)) {
+        return Err(A2aError::params(TOO_HEAVY));
     }
     serde_json::from_slice(json).map_err(|error| {
         // JSON has numbers, texts and depths that no value here has.

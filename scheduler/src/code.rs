@@ -73,8 +73,10 @@ impl CodeCache {
         let root = &config.code_dir;
         let files = CodeFiles::open(root, &engine.fingerprint()).map_err(DeployError::disk)?;
         let files = Arc::new(files);
+        let told = Arc::clone(&metrics);
         let loaded = (!config.code_idle_timeout.is_zero()).then(|| {
             Cache::builder()
+                .eviction_listener(move |_digest, _code, cause| told.code.unloaded(cause))
                 .max_capacity(config.max_loaded_code)
                 .time_to_idle(config.code_idle_timeout)
                 .build()
@@ -238,6 +240,7 @@ impl CodeCache {
                     let is_fresh = entry.is_fresh();
                     let code = entry.into_value();
                     if is_fresh {
+                        self.metrics.code.loaded.inc();
                         Loaded::Mapped(code)
                     } else {
                         Loaded::Found(code)
@@ -254,7 +257,11 @@ impl CodeCache {
     }
 
     fn linked(&self, digest: &Digest) -> Result<Code, DeployError> {
-        self.link(&self.map(&self.engine.wasmtime, digest)?)
+        let begun = Instant::now();
+        let linked = self.link(&self.map(&self.engine.wasmtime, digest)?)?;
+        let took = begun.elapsed().as_secs_f64();
+        self.metrics.code.load_seconds.observe(took);
+        Ok(linked)
     }
 
     pub(crate) fn map(

@@ -25,6 +25,9 @@ use tokio::sync::oneshot;
 /// a large module, so a later one would pass its deadline in the queue.
 const MAX_AWAITED: usize = 64;
 
+/// Bytes of a module that is not to wait behind larger ones. Some tens of megabytes compile for half a minute.
+const SMALL: usize = 1 << 20;
+
 /// Threads that share the functions of one module. More of them gain little, and hold memory.
 const MAX_THREADS: usize = 8;
 
@@ -59,7 +62,7 @@ struct State {
     awaited: VecDeque<Digest>,
     missing: VecDeque<Digest>,
     /// Running threads by lane.
-    running: [usize; 2],
+    running: [usize; 3],
     stopped: bool,
 }
 
@@ -75,6 +78,8 @@ struct Job {
 enum Lane {
     /// Somebody waits.
     Awaited,
+    /// Somebody waits for a small module, and the threads for all that is awaited are at others.
+    Small,
     /// At the lowest priority.
     Missing,
 }
@@ -93,7 +98,11 @@ impl Compiler {
     pub(crate) fn soon(&self, digest: Digest, bytes: Option<Bytes>) -> oneshot::Receiver<Made> {
         let mut state = self.0.lock();
         let told = state.soon(digest, bytes);
+        let are_busy = state.running[Lane::Awaited as usize] >= self.0.workers;
         self.0.start(&mut state, Lane::Awaited);
+        if are_busy {
+            self.0.start(&mut state, Lane::Small);
+        }
         told
     }
 
@@ -134,6 +143,7 @@ impl Shared {
         self.count(state);
         let (most, queued) = match lane {
             Lane::Awaited => (self.workers, state.awaited.len()),
+            Lane::Small => (1, usize::from(state.small().is_some())),
             Lane::Missing => (1, state.missing.len()),
         };
         let running = &mut state.running[lane as usize];
@@ -145,7 +155,7 @@ impl Shared {
         match thread.spawn(move || shared.work(lane)) {
             Ok(_runs_by_itself) => *running += 1,
             // Somebody else is at it, and comes to these later.
-            Err(_) if *running > 0 => {}
+            Err(_) if *running > 0 || lane == Lane::Small => {}
             Err(error) => self.fail_all(state, lane, &error),
         }
     }
@@ -153,7 +163,7 @@ impl Shared {
     /// No thread could be had for a lane, so nobody would ever tell those who wait.
     fn fail_all(&self, state: &mut State, lane: Lane, error: &io::Error) {
         let queue = match lane {
-            Lane::Awaited => &mut state.awaited,
+            Lane::Awaited | Lane::Small => &mut state.awaited,
             Lane::Missing => &mut state.missing,
         };
         let shortage = CodeError::Compile(Arc::new(DeployError::Shortage(error.to_string())));
@@ -242,14 +252,23 @@ impl State {
         loop {
             let digest = match lane {
                 Lane::Awaited => self.awaited.pop_front(),
+                Lane::Small => self.small().and_then(|place| self.awaited.remove(place)),
                 Lane::Missing => self.missing.pop_front(),
             }?;
             if let Some(job) = self.jobs.get(&digest)
-                && (lane == Lane::Awaited || !job.is_awaited)
+                && (lane != Lane::Missing || !job.is_awaited)
             {
                 return Some((digest, job.bytes.clone()));
             }
         }
+    }
+
+    /// The place in the line of the first module that is small. How large those in the store are is not known here.
+    fn small(&self) -> Option<usize> {
+        self.awaited.iter().position(|digest| {
+            let bytes = self.jobs.get(digest).and_then(|job| job.bytes.as_ref());
+            bytes.is_some_and(|bytes| bytes.len() <= SMALL)
+        })
     }
 
     fn is_awaited(&self, digest: &Digest) -> bool {

@@ -39,6 +39,21 @@ fn what_is_being_compiled_slowly_is_compiled_for_who_waits_too() {
 }
 
 #[test]
+fn what_is_small_goes_past_what_is_large() {
+    let mut state = State::default();
+    let all = digests(4);
+    let of = |bytes: usize| Some(Bytes::from(vec![0; bytes]));
+    let _told = [
+        state.soon(all[0], of(SMALL + 1)),
+        state.soon(all[1], None),
+        state.soon(all[2], of(SMALL)),
+        state.soon(all[3], of(1)),
+    ];
+    assert_eq!(order(&mut state, Lane::Small), [all[2], all[3]]);
+    assert_eq!(order(&mut state, Lane::Awaited), [all[0], all[1]]);
+}
+
+#[test]
 fn one_module_is_one_job_for_all_who_wait() {
     let mut state = State::default();
     let digest = digests(1)[0];

@@ -2,8 +2,9 @@
 
 use crate::engine::TICK;
 use crate::machine;
-use dormouse_services::Grants;
 use dormouse_services::egress::Egress;
+use dormouse_services::logs::LogLimits;
+use dormouse_services::{Grants, TaskLimits};
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -81,6 +82,12 @@ impl Preset {
                 memory_bytes: 16 << 20,
                 table_elements: 10_000,
                 host_call_bytes: 1 << 20,
+                handles: 250,
+                log: LogLimits {
+                    records: 200,
+                    bytes: 64 << 10,
+                },
+                task_bytes: 8 << 20,
                 ..usual
             },
             Self::Default => usual,
@@ -91,6 +98,11 @@ impl Preset {
                 memory_bytes: 512 << 20,
                 table_elements: 50_000,
                 host_call_bytes: 32 << 20,
+                handles: 10_000,
+                log: LogLimits {
+                    records: 10_000,
+                    bytes: 2 << 20,
+                },
                 ..usual
             },
         }
@@ -126,6 +138,13 @@ pub struct CallLimits {
     /// Bytes that may pass from guest to host in one host call: what the host has to allocate for
     /// a guest (messages, artifacts, log records).
     pub host_call_bytes: usize,
+    /// Resources and waits of an instance, of which its guest holds handles. One that may have several calls at a time
+    /// has some more for each.
+    pub handles: usize,
+    /// What a call may log.
+    pub log: LogLimits,
+    /// Bytes of all that a call may add to what is kept of its task; what is kept of it counts.
+    pub task_bytes: u64,
     /// Live instances of the agent. `None`: [`SchedulerConfig::max_instances_per_agent`].
     pub max_instances: Option<usize>,
     /// Units of fuel of a call, about one for each instruction of WebAssembly; what it takes to start its instance
@@ -149,6 +168,9 @@ impl Default for CallLimits {
             memory_bytes: 64 << 20,
             table_elements: 20_000,
             host_call_bytes: 8 << 20,
+            handles: 1_000,
+            log: LogLimits::default(),
+            task_bytes: TaskLimits::default().task_bytes,
             max_instances: None,
             fuel: None,
             discovery: Duration::from_secs(2),

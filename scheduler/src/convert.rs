@@ -5,6 +5,7 @@ use dormouse_services::model::{
     AgentArtifact, AgentDefinition, AgentMessage, Extension, Isolation, Metadata, Outcome, Part,
     PartContent, Provider, SkillDefinition,
 };
+use dormouse_services::weight::are_too_heavy;
 use serde_json::Value;
 use thiserror::Error;
 
@@ -21,9 +22,35 @@ pub(crate) enum Nonsense {
     MetadataNotObject(#[source] serde_json::Error),
     #[error("a message or artifact has no parts")]
     NoParts,
+    #[error("its JSON has more values than fit into 64 MiB of memory")]
+    TooHeavy,
+}
+
+/// Before any of it is parsed.
+fn weigh<'a>(texts: impl Iterator<Item = &'a str> + Clone) -> Result<(), Nonsense> {
+    if are_too_heavy(texts.map(str::as_bytes)) {
+        return Err(Nonsense::TooHeavy);
+    }
+    Ok(())
+}
+
+/// The JSON in it.
+fn texts<'a>(
+    parts: &'a [wit::Part],
+    metadata: &'a Option<String>,
+) -> impl Iterator<Item = &'a str> + Clone {
+    let parts = parts.iter().flat_map(|part| {
+        let data = match &part.content {
+            wit::PartContent::Data(text) => Some(text),
+            _ => None,
+        };
+        data.into_iter().chain(&part.metadata)
+    });
+    parts.chain(metadata).map(String::as_str)
 }
 
 pub(crate) fn message(message: wit::Message) -> Result<AgentMessage, Nonsense> {
+    weigh(texts(&message.parts, &message.metadata))?;
     Ok(AgentMessage {
         parts: parts(message.parts)?,
         metadata: metadata(message.metadata)?,
@@ -31,6 +58,7 @@ pub(crate) fn message(message: wit::Message) -> Result<AgentMessage, Nonsense> {
 }
 
 pub(crate) fn artifact(artifact: wit::Artifact) -> Result<AgentArtifact, Nonsense> {
+    weigh(texts(&artifact.parts, &artifact.metadata))?;
     Ok(AgentArtifact {
         id: artifact.id,
         name: artifact.name,
@@ -41,6 +69,12 @@ pub(crate) fn artifact(artifact: wit::Artifact) -> Result<AgentArtifact, Nonsens
 }
 
 pub(crate) fn outcome(outcome: wit::Outcome) -> Result<Outcome, Nonsense> {
+    if let wit::Outcome::Completed(completion) = &outcome {
+        let artifacts = completion.artifacts.iter();
+        let artifacts = artifacts.flat_map(|one| texts(&one.parts, &one.metadata));
+        let message = completion.message.iter();
+        weigh(artifacts.chain(message.flat_map(|one| texts(&one.parts, &one.metadata))))?;
+    }
     Ok(match outcome {
         wit::Outcome::Completed(completion) => Outcome::Completed {
             message: completion.message.map(message).transpose()?,
@@ -52,11 +86,11 @@ pub(crate) fn outcome(outcome: wit::Outcome) -> Result<Outcome, Nonsense> {
         },
         wit::Outcome::InputRequired(awaited) => Outcome::InputRequired {
             message: message(awaited.message)?,
-            slot: json("the slot", &awaited.slot)?,
+            slot: slot(&awaited.slot)?,
         },
         wit::Outcome::AuthRequired(awaited) => Outcome::AuthRequired {
             message: message(awaited.message)?,
-            slot: json("the slot", &awaited.slot)?,
+            slot: slot(&awaited.slot)?,
         },
         wit::Outcome::Message(said) => Outcome::Message(message(said)?),
         wit::Outcome::Rejected(said) => Outcome::Rejected(message(said)?),
@@ -84,6 +118,11 @@ fn part(part: wit::Part) -> Result<Part, Nonsense> {
         media_type: part.media_type,
         metadata: metadata(part.metadata)?,
     })
+}
+
+fn slot(text: &str) -> Result<Value, Nonsense> {
+    weigh(std::iter::once(text))?;
+    json("the slot", text)
 }
 
 fn json(what: &'static str, text: &str) -> Result<Value, Nonsense> {
@@ -170,5 +209,44 @@ fn skill(skill: wit::SkillDefinition) -> SkillDefinition {
         examples: skill.examples,
         input_modes: skill.input_modes,
         output_modes: skill.output_modes,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn data(text: &str) -> wit::Part {
+        wit::Part {
+            content: wit::PartContent::Data(text.to_owned()),
+            filename: None,
+            media_type: None,
+            metadata: None,
+        }
+    }
+
+    #[test]
+    fn what_a_guest_says_is_weighed_as_a_whole() {
+        let half = format!("[{}0]", r#"{"a":0},"#.repeat(50_000));
+        let artifact = |parts: usize| wit::Artifact {
+            id: None,
+            name: None,
+            description: None,
+            parts: vec![data(&half); parts],
+            metadata: None,
+        };
+        assert!(super::artifact(artifact(1)).is_ok());
+        assert!(matches!(
+            super::artifact(artifact(2)),
+            Err(Nonsense::TooHeavy)
+        ));
+        let completed = |artifacts: usize| {
+            wit::Outcome::Completed(wit::Completion {
+                message: None,
+                artifacts: vec![artifact(1); artifacts],
+            })
+        };
+        assert!(outcome(completed(1)).is_ok());
+        assert!(matches!(outcome(completed(2)), Err(Nonsense::TooHeavy)));
     }
 }

@@ -48,6 +48,10 @@ pub enum DeployError {
     TooLarge { size: usize, limit: usize },
     #[error("the module is damaged or incomplete: {0}")]
     Malformed(wasmparser::BinaryReaderError),
+    #[error(
+        "a function of the module has {size} bytes, more than the limit of {limit}: it would take minutes to compile"
+    )]
+    FunctionTooLarge { size: usize, limit: usize },
     #[error("the module imports something that the platform does not offer: {0}")]
     UnknownImport(String),
     #[error(
@@ -99,6 +103,7 @@ impl DeployError {
             Self::UnknownKind => "unknown_kind",
             Self::TooLarge { .. } => "module_too_large",
             Self::Malformed(_) => "malformed_module",
+            Self::FunctionTooLarge { .. } => "function_too_large",
             Self::UnknownImport(_) => "unknown_import",
             Self::NoEntrypoint(_) => "no_entrypoint",
             Self::Lift(_) => "lift_failed",
@@ -205,10 +210,28 @@ pub(crate) fn check(bytes: &[u8]) -> Result<ModuleKind, DeployError> {
     Validator::new_with_features(WasmFeatures::all())
         .validate_all(bytes)
         .map_err(DeployError::Malformed)?;
+    check_functions(bytes)?;
     if kind == ModuleKind::CoreModule {
         check_core(bytes)?;
     }
     Ok(kind)
+}
+
+/// Bytes of one function. A thread compiles a whole one, and the time for that is no more bounded than by its size:
+/// up to 45 s and 1.4 GB for this. The largest in CPython's interpreter has 430 KB.
+const MAX_FUNCTION_BYTES: usize = 1 << 20;
+
+/// Looks at every module in it.
+fn check_functions(bytes: &[u8]) -> Result<(), DeployError> {
+    for payload in Parser::new(0).parse_all(bytes) {
+        if let Payload::CodeSectionEntry(body) = payload.map_err(DeployError::Malformed)? {
+            let (size, limit) = (body.range().len(), MAX_FUNCTION_BYTES);
+            if size > limit {
+                return Err(DeployError::FunctionTooLarge { size, limit });
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Looks at the imports and the contract of a core module, for a better word than the lifting

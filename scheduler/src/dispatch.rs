@@ -207,6 +207,7 @@ impl Scheduler {
         let pace = Pace::new();
         let habit = version.usage.habits.of(&request.skill);
         let task = Arc::clone(&request.task);
+        task.keep_at_most(version.limits.task_bytes);
         let run = Box::pin(Arc::clone(inner).run(place.0, request, deadline, Arc::clone(&pace)));
         let mut run = Lane::new(&inner.slow_lane, Arc::clone(&pace), run);
         if habit.is_long() {

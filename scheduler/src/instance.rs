@@ -10,7 +10,7 @@ use crate::host::{GuestHttp, GuestState, HostCall};
 use crate::lane::Pace;
 use crate::shared::{self, Skills};
 use dormouse_services::log_book::LogBook;
-use dormouse_services::logs::{CallLog, LogLimits};
+use dormouse_services::logs::CallLog;
 use dormouse_services::model::{FailureClass, Outcome};
 use dormouse_services::{Call, Grants};
 use std::sync::Arc;
@@ -19,8 +19,6 @@ use thiserror::Error;
 use wasmtime::component::{Resource, TypedFunc};
 use wasmtime::{Store, UpdateDeadline};
 
-/// Handles of one instance; the engine's own default is a hundred thousand.
-const MAX_HANDLES: usize = 1_000;
 /// Handles for each further call that may be in an instance.
 const HANDLES_PER_CALL: usize = 16;
 
@@ -79,7 +77,7 @@ fn store(
     let mut store = Store::new(&engine.wasmtime, state);
     store.limiter(|state| state);
     store.set_hostcall_fuel(limits.host_call_bytes);
-    store.set_max_component_handles(MAX_HANDLES);
+    store.set_max_component_handles(limits.handles);
     store.set_epoch_deadline(1);
     store.epoch_deadline_callback(|state| {
         if state.data().calls.is_some() {
@@ -167,7 +165,7 @@ impl Instance {
         let deadline = Instant::now() + version.limits.deadline;
         let mut store = store(engine, &version.limits, Some(version), deadline, pace)?;
         let calls = version.concurrency as usize;
-        store.set_max_component_handles(MAX_HANDLES + calls * HANDLES_PER_CALL);
+        store.set_max_component_handles(version.limits.handles + calls * HANDLES_PER_CALL);
         let _running = engine.enter();
         let instance = code.instance_pre().instantiate_async(&mut store).await?;
         Ok(Self {
@@ -291,7 +289,7 @@ impl Lowered {
             version.agent.clone(),
             version.number,
             task.clone(),
-            LogLimits::default(),
+            version.limits.log.clone(),
             book,
         );
         let context = wit::CallContext {

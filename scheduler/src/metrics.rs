@@ -1,6 +1,7 @@
 //! The scheduler's metrics; names as promised to scrapers.
 
 use crate::call::Temperature;
+use moka::notification::RemovalCause;
 use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
     Registry,
@@ -25,6 +26,7 @@ pub(crate) struct Metrics {
     pub(crate) compiles: IntCounter,
     pub(crate) compile_seconds: Histogram,
     pub(crate) compiles_pending: IntGauge,
+    pub(crate) code: CodeMetrics,
     pub(crate) stalls: IntCounter,
 }
 
@@ -98,6 +100,7 @@ impl Metrics {
             compiles,
             compile_seconds,
             compiles_pending,
+            code: CodeMetrics::register(registry)?,
             stalls,
         })
     }
@@ -109,6 +112,55 @@ impl Metrics {
 
     pub(crate) fn started(&self, temperature: Temperature, after: Duration) {
         self.start_seconds[temperature as usize].observe(after.as_secs_f64());
+    }
+}
+
+/// Of compiled code between disk and memory.
+pub(crate) struct CodeMetrics {
+    pub(crate) loaded: IntGauge,
+    pub(crate) load_seconds: Histogram,
+    pub(crate) idle: IntCounter,
+    pub(crate) capacity: IntCounter,
+    pub(crate) dropped: IntCounter,
+}
+
+impl CodeMetrics {
+    fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let loaded = IntGauge::new("dormouse_code_loaded", "Modules whose code is kept loaded")?;
+        let load_seconds = Histogram::with_opts(
+            HistogramOpts::new(
+                "dormouse_code_load_seconds",
+                "Time to map and link the code of a module that is on disk",
+            )
+            .buckets(START_BUCKETS.to_vec()),
+        )?;
+        let unloads = IntCounterVec::new(
+            Opts::new(
+                "dormouse_code_unloads_total",
+                "Modules whose loaded code was let go, by reason",
+            ),
+            &["reason"],
+        )?;
+        registry.register(Box::new(loaded.clone()))?;
+        registry.register(Box::new(load_seconds.clone()))?;
+        registry.register(Box::new(unloads.clone()))?;
+        Ok(Self {
+            loaded,
+            load_seconds,
+            idle: unloads.with_label_values(&["idle"]),
+            capacity: unloads.with_label_values(&["capacity"]),
+            dropped: unloads.with_label_values(&["dropped"]),
+        })
+    }
+
+    /// Code is not kept any more.
+    pub(crate) fn unloaded(&self, cause: RemovalCause) {
+        self.loaded.dec();
+        match cause {
+            RemovalCause::Expired => self.idle.inc(),
+            RemovalCause::Size => self.capacity.inc(),
+            RemovalCause::Explicit | RemovalCause::Replaced => self.dropped.inc(),
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::agents::Chain;
 use crate::desk::Asker;
-use crate::engine::{Inner, LOST, STOPPED, agent_message, failure_message, status};
+use crate::engine::{Inner, LOST, STOPPED, TaskLimits, agent_message, failure_message, status};
 use crate::error::TaskError;
 use crate::live::{Change, LiveTask, Log};
 use crate::model::{
@@ -17,6 +17,7 @@ use crate::trace::{Kind, Trace};
 use dormouse_store::MAX_KEY_BYTES;
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use tracing::warn;
 use uuid::Uuid;
@@ -33,6 +34,8 @@ pub struct Call {
     /// The agents that wait for it; `None` if a client called.
     chain: Option<Arc<Chain>>,
     trace: Option<Trace>,
+    /// What its task may keep, if that is less than any task may.
+    task_bytes: AtomicU64,
     pub(crate) screen: OnceLock<Arc<dyn Screen>>,
     /// Set once something was said that nobody may see.
     pub(crate) refused: OnceLock<Refused>,
@@ -78,6 +81,7 @@ impl Call {
             draft,
             chain: None,
             trace: None,
+            task_bytes: AtomicU64::new(u64::MAX),
             screen: OnceLock::new(),
             refused: OnceLock::new(),
         }
@@ -86,6 +90,20 @@ impl Call {
     /// Says which agents wait for it.
     pub fn called_by(&mut self, chain: Option<Arc<Chain>>) {
         self.chain = chain;
+    }
+
+    /// Its task may keep so many bytes from now on, if that is less than any task may.
+    pub fn keep_at_most(&self, bytes: u64) {
+        self.task_bytes.store(bytes, Ordering::Relaxed);
+    }
+
+    fn limits(&self) -> TaskLimits {
+        let limits = &self.inner.limits;
+        let own = self.task_bytes.load(Ordering::Relaxed);
+        TaskLimits {
+            task_bytes: limits.task_bytes.min(own),
+            ..limits.clone()
+        }
     }
 
     /// Says where in a trace it is.
@@ -348,29 +366,27 @@ impl Call {
         let first = draft.first.clone();
         let push = draft.push.as_ref();
         let mut ends = false;
-        let seq = self
-            .live
-            .write(&*self.inner.store, &self.inner.limits, |log| {
-                if log.head.state.is_terminal() {
-                    return Err(TaskError::Ended);
+        let seq = self.live.write(&*self.inner.store, &self.limits(), |log| {
+            if log.head.state.is_terminal() {
+                return Err(TaskError::Ended);
+            }
+            let mut change = decide(log)?;
+            ends = change.entries.iter().any(LogEntry::ends_call);
+            if let Some(first) = first {
+                let has_status = change
+                    .entries
+                    .iter()
+                    .any(|entry| matches!(entry, LogEntry::Status(_)));
+                if !has_status {
+                    change.entries.insert(0, status(TaskState::Working, None));
                 }
-                let mut change = decide(log)?;
-                ends = change.entries.iter().any(LogEntry::ends_call);
-                if let Some(first) = first {
-                    let has_status = change
-                        .entries
-                        .iter()
-                        .any(|entry| matches!(entry, LogEntry::Status(_)));
-                    if !has_status {
-                        change.entries.insert(0, status(TaskState::Working, None));
-                    }
-                    change.entries.insert(0, LogEntry::Turn(first));
-                    if let Some(push) = push {
-                        change.records = push.records(self.live.id, log);
-                    }
+                change.entries.insert(0, LogEntry::Turn(first));
+                if let Some(push) = push {
+                    change.records = push.records(self.live.id, log);
                 }
-                Ok(change)
-            })?;
+            }
+            Ok(change)
+        })?;
         draft.first = None;
         draft.push = None;
         draft.ended = ends;

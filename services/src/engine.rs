@@ -5,7 +5,7 @@ use crate::call::Call;
 use crate::desk::Services;
 use crate::error::{TaskError, state_word};
 use crate::find::Damaged;
-use crate::live::{Change, LiveTask, Shelf};
+use crate::live::{Change, LiveTask, Shelf, Size};
 use crate::llm;
 use crate::memory;
 use crate::model::{
@@ -59,6 +59,9 @@ pub(crate) const LOST: Loss = (
     "The platform lost the call. Send the message again.",
 );
 
+/// What the tasks of a page of a list may take in memory, in bytes, before the page ends.
+const LIST_WEIGHT: u64 = 64 << 20;
+
 /// Bounds on what one task may keep. Over one of them a call gets [`TaskError::Limit`].
 #[derive(Debug, Clone)]
 pub struct TaskLimits {
@@ -66,6 +69,8 @@ pub struct TaskLimits {
     pub event_bytes: u64,
     /// Bytes of all events of one task.
     pub task_bytes: u64,
+    /// Bytes of memory that the JSON of all its events takes.
+    pub task_weight: u64,
     /// Events of one task.
     pub events: u64,
     /// Bytes of one value of task or context state.
@@ -83,6 +88,7 @@ impl Default for TaskLimits {
         Self {
             event_bytes: 4 << 20,
             task_bytes: 32 << 20,
+            task_weight: 256 << 20,
             events: 10_000,
             state_value_bytes: 64 << 10,
             state_keys: 256,
@@ -403,7 +409,14 @@ impl TaskEngine {
         Ok(task)
     }
 
-    /// A page of the scope's tasks, without those that cannot be read; the total counts them.
+    async fn weighed(&self, scope: &TaskScope, id: TaskId) -> Result<(Task, Size), TaskError> {
+        let live = self.0.find(scope, &id.to_string()).await?;
+        let size = live.log().size;
+        Ok((live.snapshot().await?.0, size))
+    }
+
+    /// A page of the scope's tasks, without those that cannot be read; the total counts them. A page that has become large
+    /// ends before its limit.
     pub async fn list(&self, scope: &TaskScope, filter: TaskFilter) -> Result<Listing, TaskError> {
         let query = TaskQuery {
             agent: scope.agent.clone(),
@@ -417,19 +430,26 @@ impl TaskEngine {
         let inner = Arc::clone(&self.0);
         let page = blocking(move || Ok(inner.store.list(&query)?)).await?;
         let mut tasks = Vec::with_capacity(page.tasks.len());
-        for (id, _) in page.tasks {
+        let (mut next, mut last, mut weight) = (page.next, None, 0);
+        for (id, ms) in page.tasks {
+            if weight > LIST_WEIGHT {
+                next = last;
+                break;
+            }
             // A task listed a moment ago can only be missing if its record is gone: skip it. One that cannot be read keeps
             // nobody from the others.
-            match self.get(scope, &id.to_string()).await {
-                Ok(task) => tasks.push(task),
+            last = Some((ms, id));
+            match self.weighed(scope, id).await {
+                Ok((task, size)) => {
+                    tasks.push(task);
+                    weight += size.weight;
+                }
                 Err(TaskError::NotFound(_)) => {}
                 Err(error) if error.is_damage() => self.0.pass_over(id, &error),
                 Err(error) => return Err(error),
             }
         }
-        let next_page_token = page
-            .next
-            .map_or_else(String::new, |(ms, id)| format!("{ms:x}.{id}"));
+        let next_page_token = next.map_or_else(String::new, |(ms, id)| format!("{ms:x}.{id}"));
         Ok(Listing {
             tasks,
             next_page_token,

@@ -2,7 +2,7 @@
 
 use crate::engine::{Inner, LOST, Loss, TaskScope, blocking, failure_message, status};
 use crate::error::TaskError;
-use crate::live::{Change, LiveTask};
+use crate::live::{Change, LiveTask, Size};
 use crate::model::{FailureClass, TaskState};
 use crate::record::{Encoded, TaskHead, blank, fold, now};
 use dormouse_store::TaskId;
@@ -85,14 +85,14 @@ impl Inner {
             };
             let head: TaskHead = serde_json::from_slice(&head)?;
             let mut task = blank(id.to_string(), head.context.clone(), now());
-            let mut bytes = 0;
+            let mut size = Size::default();
             let mut from = 1;
             while from <= head.last_seq {
                 let page = self.store.events(id, from, 256)?;
                 let Some((last, _)) = page.last() else { break };
                 from = last + 1;
                 for (_, stored) in page {
-                    bytes += stored.len() as u64;
+                    size.add(&stored);
                     fold(&mut task, Encoded::from_store(stored).decode()?);
                 }
             }
@@ -102,7 +102,7 @@ impl Inner {
                 head,
                 task,
                 Arc::clone(&self.shelf),
-                bytes,
+                size,
             )))
         })?;
         if let Some(live) = found.as_ref().filter(|_| lost) {

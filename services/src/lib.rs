@@ -31,6 +31,7 @@ pub mod reader;
 mod record;
 pub mod screen;
 pub mod trace;
+pub mod weight;
 
 pub use call::{Call, Settled};
 pub use chooser::{Choice, Chooser, MAX_SHOWN};

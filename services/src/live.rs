@@ -6,6 +6,7 @@ use crate::error::TaskError;
 use crate::model::Task;
 use crate::push::{Upto, Wakes};
 use crate::record::{Encoded, LogEntry, TaskHead, fold, millis, state_byte};
+use crate::weight::weight;
 use dormouse_store::{Record, TaskId, TaskIndex, TaskStore, TaskWrite};
 use serde_json::Value;
 use std::collections::{HashMap, VecDeque};
@@ -41,7 +42,7 @@ pub(crate) struct Log {
     /// False until the first write: until then nobody but the running call knows of this task.
     pub(crate) accepted: bool,
     tail: VecDeque<(u64, Encoded)>,
-    bytes: u64,
+    pub(crate) size: Size,
     indexed_ms: Option<u64>,
 }
 
@@ -58,7 +59,7 @@ pub(crate) struct Change {
 
 impl LiveTask {
     pub(crate) fn new(id: TaskId, head: TaskHead, task: Task, shelf: Arc<Shelf>) -> Arc<Self> {
-        Self::with_log(id, head, task, shelf, false, 0)
+        Self::with_log(id, head, task, shelf, false, Size::default())
     }
 
     /// A task as the store has it; everything in it is durable.
@@ -67,9 +68,9 @@ impl LiveTask {
         head: TaskHead,
         task: Task,
         shelf: Arc<Shelf>,
-        bytes: u64,
+        size: Size,
     ) -> Arc<Self> {
-        Self::with_log(id, head, task, shelf, true, bytes)
+        Self::with_log(id, head, task, shelf, true, size)
     }
 
     fn with_log(
@@ -78,7 +79,7 @@ impl LiveTask {
         task: Task,
         shelf: Arc<Shelf>,
         accepted: bool,
-        bytes: u64,
+        size: Size,
     ) -> Arc<Self> {
         let mark = Committed {
             seq: head.last_seq,
@@ -94,7 +95,7 @@ impl LiveTask {
                 task,
                 accepted,
                 tail: VecDeque::new(),
-                bytes,
+                size,
                 indexed_ms,
             }),
             committed: watch::Sender::new(mark),
@@ -246,6 +247,22 @@ impl Drop for LiveTask {
     }
 }
 
+/// How much there is of a task.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Size {
+    /// Stored, of all its events.
+    bytes: u64,
+    /// The same in memory (`weight.rs`).
+    pub(crate) weight: u64,
+}
+
+impl Size {
+    pub(crate) fn add(&mut self, stored: &[u8]) {
+        self.bytes += stored.len() as u64;
+        self.weight += weight(stored) as u64;
+    }
+}
+
 impl Log {
     fn apply(
         &mut self,
@@ -254,22 +271,27 @@ impl Log {
         limits: &TaskLimits,
     ) -> Result<TaskWrite, TaskError> {
         let mut entries = Vec::with_capacity(change.entries.len());
-        let mut bytes = self.bytes;
+        let mut size = self.size;
         let mut seq = self.head.last_seq;
         for entry in change.entries {
             let encoded = Encoded::new(&self.task, &entry)?;
-            let size = encoded.stored().len() as u64;
-            check(size, limits.event_bytes, "one event of a task (bytes)")?;
-            bytes += size;
+            let bytes = encoded.stored().len() as u64;
+            check(bytes, limits.event_bytes, "one event of a task (bytes)")?;
+            size.add(encoded.stored());
             seq += 1;
             // The last word of a call must always fit, or the task would never end.
             if !entry.ends_call() {
-                check(bytes, limits.task_bytes, "the log of one task (bytes)")?;
+                check(size.bytes, limits.task_bytes, "the log of one task (bytes)")?;
+                check(
+                    size.weight,
+                    limits.task_weight,
+                    "the JSON of one task in memory (bytes)",
+                )?;
                 check(seq, limits.events, "the log of one task (events)")?;
             }
             entries.push((seq, encoded, entry));
         }
-        self.bytes = bytes;
+        self.size = size;
         self.head.last_seq = seq;
         self.head.slot = change.slot;
         self.head.push |= !change.records.is_empty();

@@ -7,7 +7,7 @@ use thiserror::Error;
 use tracing::{debug, error, info, trace, warn};
 
 /// How much a call may log; more is counted and dropped, and ten times as much ends the call.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogLimits {
     /// Records of one call.
     pub records: u32,

@@ -2,7 +2,7 @@
 
 use dormouse_scheduler::{CallLimits, Ceiling, Preset};
 use dormouse_services::model::{AgentDefinition, Isolation};
-use dormouse_services::{Grants, Service};
+use dormouse_services::{Grants, Service, TaskLimits};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use std::time::Duration;
@@ -11,6 +11,10 @@ use std::time::Duration;
 const MAX_SECONDS: f64 = 24.0 * 60.0 * 60.0;
 /// One host call holds up to this in the host's memory.
 const MAX_HOST_CALL_BYTES: usize = 64 << 20;
+/// A wait or a resource takes some hundred bytes of the host's memory.
+const MAX_HANDLES: usize = 100_000;
+const MAX_LOG_RECORDS: usize = 100_000;
+const MAX_LOG_BYTES: usize = 16 << 20;
 /// Calls in one instance.
 const MAX_CONCURRENCY: u32 = 1_000;
 
@@ -32,6 +36,14 @@ pub(crate) struct Overrides {
     table_elements: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     host_call_bytes: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    handles: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    log_records: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    log_bytes: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    task_bytes: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     max_instances: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -84,6 +96,19 @@ impl Overrides {
         most("table_elements", tables, ceiling.table_elements, slot)?;
         let bytes = given.host_call_bytes;
         most("host_call_bytes", bytes, MAX_HOST_CALL_BYTES, at_once)?;
+        most("handles", given.handles, MAX_HANDLES, here)?;
+        let records = given.log_records.map(|records| records as usize);
+        most("log_records", records, MAX_LOG_RECORDS, here)?;
+        let bytes =
+            |given: Option<u64>| given.map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
+        most("log_bytes", bytes(given.log_bytes), MAX_LOG_BYTES, here)?;
+        let kept = usize::try_from(TaskLimits::default().task_bytes).unwrap_or(usize::MAX);
+        most(
+            "task_bytes",
+            bytes(given.task_bytes),
+            kept,
+            "what a task keeps",
+        )?;
         let instances = given.max_instances;
         most("max_instances", instances, ceiling.max_instances, platform)?;
         let calls = given.concurrency.map(|calls| calls as usize);
@@ -117,6 +142,10 @@ impl Overrides {
         set(&mut limits.memory_bytes, self.memory_bytes);
         set(&mut limits.table_elements, self.table_elements);
         set(&mut limits.host_call_bytes, self.host_call_bytes);
+        set(&mut limits.handles, self.handles);
+        set(&mut limits.log.records, self.log_records);
+        set(&mut limits.log.bytes, self.log_bytes);
+        set(&mut limits.task_bytes, self.task_bytes);
         limits.memory_bytes = limits.memory_bytes.min(ceiling.memory_bytes);
         limits.table_elements = limits.table_elements.min(ceiling.table_elements);
         let most = self
@@ -149,6 +178,10 @@ impl Overrides {
             "memory_bytes": limits.memory_bytes,
             "table_elements": limits.table_elements,
             "host_call_bytes": limits.host_call_bytes,
+            "handles": limits.handles,
+            "log_records": limits.log.records,
+            "log_bytes": limits.log.bytes,
+            "task_bytes": limits.task_bytes,
             "max_instances": limits.max_instances,
         });
         if let Some(definition) = definition {
@@ -207,6 +240,10 @@ mod tests {
             (json!({"memory_bytes": 0}), "at least 1"),
             (json!({"memory_bytes": -1}), "JSON object"),
             (json!({"host_call_bytes": 1_u64 << 40}), "host_call_bytes"),
+            (json!({"handles": 100_001}), "handles"),
+            (json!({"log_records": 0}), "log_records"),
+            (json!({"log_bytes": 1_u64 << 40}), "log_bytes"),
+            (json!({"task_bytes": (32 << 20) + 1}), "what a task keeps"),
             (json!({"max_instances": 1_001}), "max_instances"),
             (json!({"concurrency": 0}), "concurrency"),
             (json!({"call_seconds": 0}), "call_seconds"),

@@ -187,6 +187,28 @@ proptest! {
 }
 
 #[test]
+fn what_would_not_fit_into_memory_is_refused() {
+    let request = |objects: usize| pb::SendMessageRequest {
+        message: Some(pb::Message {
+            message_id: "1".into(),
+            role: pb::Role::User.into(),
+            parts: vec![pb::Part {
+                content: Some(pb::part::Content::Data(value::protobuf(json!(vec![
+                    json!({"a": 0});
+                    objects
+                ])))),
+                ..Default::default()
+            }],
+            ..Default::default()
+        }),
+        ..Default::default()
+    };
+    assert!(super::super::requests::send(request(50_000)).is_ok());
+    let refused = super::super::requests::send(request(100_000));
+    assert!(refused.is_err_and(|error| error.sentence.contains("64 MiB")));
+}
+
+#[test]
 fn every_state_and_role_has_its_number() {
     for number in 0..=8 {
         let status = status(TaskStatus {

@@ -37,11 +37,13 @@ use crate::ops::Answer;
 use crate::respond::Reply;
 use crate::route;
 use crate::trace;
+use bytes::Bytes;
 use hyper::http::request::Parts;
 use hyper::{HeaderMap, StatusCode, Version};
 use requests::Decoded;
 use std::sync::Arc;
 use std::time::Instant;
+use tokio::sync::Semaphore;
 
 pub(crate) use wire::{is_grpc, refusal};
 
@@ -135,7 +137,7 @@ async fn serve(
     negotiate::version(&parts.headers, None)?;
     let answering = async {
         let message = wire::read(body, &parts.headers, &shared.config).await?;
-        let Decoded { tenant, request } = decode(message)?;
+        let Decoded { tenant, request } = decoded(decode, message).await?;
         let agent = find(shared, &tenant).await?;
         progress.metrics = Arc::clone(&agent.metrics);
         progress.agent = Some(Arc::clone(&agent));
@@ -160,6 +162,23 @@ async fn serve(
     };
     negotiate::announce(activated, &mut reply);
     Ok(reply)
+}
+
+/// Messages of more bytes than this are decoded one at a time, off the event loops: what they weigh in memory is known
+/// when they are there.
+const LARGE: usize = 512 << 10;
+static DECODING: Semaphore = Semaphore::const_new(1);
+
+async fn decoded(decode: requests::Decoder, message: Bytes) -> Result<Decoded, A2aError> {
+    if message.len() <= LARGE {
+        return decode(message);
+    }
+    let _turn = DECODING.acquire().await.expect("it is never closed");
+    let decoding = tokio::task::spawn_blocking(move || decode(message));
+    decoding.await.unwrap_or_else(|_died| {
+        let sentence = "the message could not be decoded".to_owned();
+        Err(A2aError::new(Kind::Parse, sentence))
+    })
 }
 
 /// The agent that a tenant names, in the words of the agent's URL; without one, the agent whose card

@@ -1,13 +1,16 @@
 //! Which method is which operation, and the checks that its message has to pass.
 
 use super::convert::{self, optional};
+use super::pb::part::Content;
 use super::{pb, push, value};
 use crate::errors::{A2aError, Kind};
 use crate::ops::{Request, SendRequest};
 use crate::validate::{self, ListParameters, WireConfiguration};
 use a2a::methods;
 use bytes::Bytes;
+use dormouse_services::weight::MAX_WEIGHT;
 use prost::Message;
+use prost_types::Struct;
 
 /// A request, and whom it is for. Whether it is valid matters only once its agent is found.
 pub(super) struct Decoded {
@@ -15,7 +18,7 @@ pub(super) struct Decoded {
     pub(super) request: Result<Request, A2aError>,
 }
 
-type Decoder = fn(Bytes) -> Result<Decoded, A2aError>;
+pub(super) type Decoder = fn(Bytes) -> Result<Decoded, A2aError>;
 
 pub(super) fn decoder(method: &str) -> Option<Decoder> {
     Some(match method {
@@ -83,6 +86,9 @@ pub(super) fn send(request: pb::SendMessageRequest) -> Result<Box<SendRequest>, 
     let message = request
         .message
         .ok_or_else(|| A2aError::params("the request has no message"))?;
+    if weight(&message, request.metadata.as_ref()) > MAX_WEIGHT {
+        return Err(A2aError::params(validate::TOO_HEAVY));
+    }
     let configuration = request.configuration.unwrap_or_default();
     let push = configuration.task_push_notification_config;
     validate::sent(
@@ -95,6 +101,18 @@ pub(super) fn send(request: pb::SendMessageRequest) -> Result<Box<SendRequest>, 
             accepted_output_modes: Some(configuration.accepted_output_modes),
         },
     )
+}
+
+fn weight(message: &pb::Message, metadata: Option<&Struct>) -> usize {
+    let parts = message.parts.iter().map(|part| {
+        let data = match &part.content {
+            Some(Content::Data(data)) => value::weight(data),
+            _ => 0,
+        };
+        data + part.metadata.as_ref().map_or(0, value::weight_of_fields)
+    });
+    let fields = metadata.into_iter().chain(&message.metadata);
+    parts.sum::<usize>() + fields.map(value::weight_of_fields).sum::<usize>()
 }
 
 fn list(request: pb::ListTasksRequest) -> Result<Request, A2aError> {

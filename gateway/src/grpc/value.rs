@@ -13,6 +13,8 @@ const TIMES: std::ops::RangeInclusive<i64> = -62_135_596_800..=253_402_300_799;
 /// Up to here a double is the only one that rounds to its whole number.
 const MAX_EXACT: f64 = 9_007_199_254_740_992.0;
 
+/// # Errors
+/// As of [`json`].
 pub(super) fn metadata(fields: Struct) -> Result<Metadata, A2aError> {
     let members = fields.fields.into_iter();
     members
@@ -41,6 +43,22 @@ pub(super) fn json(value: prost_types::Value) -> Result<Value, A2aError> {
             Value::Object(members.collect::<Result<Map<_, _>, A2aError>>()?)
         }
     })
+}
+
+/// What a value takes in memory (`weight.rs` of the services says why that matters).
+pub(super) fn weight(value: &prost_types::Value) -> usize {
+    64 + match &value.kind {
+        Some(Kind::StringValue(text)) => text.len(),
+        Some(Kind::ListValue(list)) => list.values.iter().map(weight).sum(),
+        Some(Kind::StructValue(fields)) => weight_of_fields(fields),
+        _ => 0,
+    }
+}
+
+pub(super) fn weight_of_fields(fields: &Struct) -> usize {
+    let members = fields.fields.iter();
+    let members = members.map(|(name, value)| 64 + name.len() + weight(value));
+    640 + members.sum::<usize>()
 }
 
 /// A whole number is written as one, as a JSON client would have: 5, not 5.0.

@@ -53,6 +53,24 @@ async fn truncated() {
 }
 
 #[tokio::test]
+async fn a_function_that_would_compile_for_minutes() {
+    // With its count of locals and its end it has two bytes more.
+    let body = |bytes: usize| format!("(func {})", "nop ".repeat(bytes - 2));
+    let largest = body(1 << 20);
+    let (code, _) = refused(module(&format!("(module {largest})"))).await;
+    assert_eq!(code, "no_entrypoint");
+    let larger = body((1 << 20) + 1);
+    for text in [
+        format!("(module {larger})"),
+        format!("(component (core module {larger}))"),
+    ] {
+        let (code, sentence) = refused(module(&text)).await;
+        assert_eq!(code, "function_too_large");
+        assert!(sentence.contains("1048577 bytes"), "{sentence}");
+    }
+}
+
+#[tokio::test]
 async fn too_large() {
     let platform = Platform::new(|config| config.limits.module_bytes = 1000).await;
     let error = platform.prepare(guest_wasm("echo")).await.unwrap_err();

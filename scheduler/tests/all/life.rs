@@ -43,6 +43,40 @@ async fn code_that_is_not_kept_is_loaded_from_disk() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn code_that_is_let_go_is_counted_by_its_reason() {
+    let platform = Platform::new(|config| {
+        config.idle_timeout = Duration::from_millis(20);
+        config.code_idle_timeout = Duration::from_secs(1);
+        config.max_loaded_code = 1;
+    })
+    .await;
+    let counted = |reason| platform.metric("dormouse_code_unloads_total", &[("reason", reason)]);
+    let until = async |reason, count| {
+        let waiting = async {
+            while counted(reason) < count {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        let waited = tokio::time::timeout(Duration::from_secs(20), waiting).await;
+        waited.unwrap_or_else(|_| panic!("none was {reason}"));
+    };
+    for agent in ["echo", "counter"] {
+        let agent = platform.deploy(agent).await;
+        platform
+            .call(&agent, &agent.definition.skills[0].id, text("x"))
+            .await;
+    }
+    assert_eq!(platform.metric("dormouse_code_load_seconds", &[]), 4.0);
+    until("capacity", 1.0).await;
+    until("idle", 1.0).await;
+    let echo = platform.deploy("echo").await;
+    platform.call(&echo, "echo", text("x")).await;
+    platform.scheduler.forget(&echo.version.digest);
+    until("dropped", 1.0).await;
+    assert_eq!(platform.metric("dormouse_code_loaded", &[]), 0.0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_restart_compiles_nothing_and_lost_code_is_compiled_again() {
     let platform = Platform::new(|_| {}).await;
     let echo = platform.deploy("echo").await;

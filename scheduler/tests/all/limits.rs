@@ -212,6 +212,38 @@ async fn a_call_says_how_much_memory_its_instance_had() {
     assert!(one >= 1 << 16 && one == other, "{one}, {other}");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_agent_may_hold_log_and_keep_as_much_as_it_was_given() {
+    let platform = Platform::new(|_| {}).await;
+    let hostile = platform.deploy("hostile").await;
+    let leak = async |agent| platform.call(agent, "handle-leak", text("go")).await.1;
+    let (class, sentence) = failed(leak(&hostile).await);
+    assert_eq!(class, "limit", "{sentence}");
+    let holds = hostile.limited(|limits| limits.handles = 20_000);
+    assert_eq!(answer(&leak(&holds).await), "kept");
+    let send = async |agent| {
+        let two = data(json!({"mib": 2}));
+        platform.call(agent, "huge-artifact", two).await.1
+    };
+    assert_eq!(
+        task(send(&hostile).await).status.state,
+        TaskState::Completed
+    );
+    let keeps = hostile.limited(|limits| limits.task_bytes = 1 << 20);
+    let (class, sentence) = failed(send(&keeps).await);
+    assert_eq!(class, "agent", "it was told, and gave up: {sentence}");
+    assert!(sentence.contains("1048576"), "{sentence}");
+    let logged = async |records: u32| {
+        let logs = hostile.limited(|limits| limits.log.records = records);
+        platform.scheduler.logs().forget("hostile");
+        failed(platform.call(&logs, "log-flood", text("go")).await.1);
+        let page = platform.scheduler.logs().read("hostile", None, 1_000);
+        page.records.len()
+    };
+    let (few, more) = (logged(5).await, logged(50).await);
+    assert!(few < more && few >= 5, "{few}, {more}");
+}
+
 /// Nothing runs on the one thread of this runtime while the test holds it.
 #[tokio::test]
 async fn event_loops_that_stand_still_are_counted() {

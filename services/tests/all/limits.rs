@@ -2,8 +2,9 @@
 
 use crate::support::{World, ann, artifact, asks, done, failure, finish, labels, says, user};
 use dormouse_services::call::StateScope;
-use dormouse_services::model::{AgentArtifact, FailureClass, Outcome, TaskState};
+use dormouse_services::model::{AgentArtifact, FailureClass, Outcome, PartContent, TaskState};
 use dormouse_services::{Call, TaskError, TaskLimits};
+use serde_json::json;
 
 fn past(result: Result<impl Sized, TaskError>, what: &str, limit: u64) {
     let Err(refused) = result else {
@@ -33,6 +34,31 @@ fn completed_with(artifact: AgentArtifact) -> Outcome {
 
 /// What is in an event beside its text is below this.
 const AROUND: usize = 1_000;
+
+#[tokio::test]
+async fn what_all_events_take_in_memory() {
+    let limit = 1 << 20;
+    let world = World::with(TaskLimits {
+        task_weight: limit,
+        ..TaskLimits::default()
+    })
+    .await;
+    let call = world.running().await;
+    let heavy = |objects: usize| {
+        let mut artifact = of_size(0);
+        artifact.parts[0].content = PartContent::Data(json!(vec![json!({"a": 0}); objects]));
+        artifact
+    };
+    let add = async |objects| call.artifact(heavy(objects), true, false).await;
+    add(700).await.unwrap();
+    let what = "the JSON of one task in memory (bytes)";
+    past(add(700).await, what, limit);
+    add(300).await.unwrap();
+    let id = call.task_id();
+    drop(call);
+    // It is weighed again when it is read from the store.
+    assert_eq!(world.state_of(&id).await, TaskState::Failed);
+}
 
 #[tokio::test]
 async fn one_event() {

@@ -1,8 +1,9 @@
 //! Lists: newest status first, in pages, filtered.
 
 use crate::support::{World, ann, asks, done, finish, new_task, says, user, user_in};
-use dormouse_services::model::{Outcome, Task, TaskState};
+use dormouse_services::model::{Outcome, PartContent, Task, TaskState};
 use dormouse_services::{Listing, TaskError, TaskFilter};
+use serde_json::json;
 use std::cmp::Reverse;
 
 /// Eleven tasks in three contexts and four states, in the order a list must have.
@@ -57,6 +58,29 @@ async fn pages_together_are_the_list_newest_first() {
         }
         assert_eq!(listed, expected, "pages of {page_size}");
     }
+}
+
+#[tokio::test]
+async fn a_page_ends_when_it_has_become_large() {
+    let world = World::new().await;
+    let mut made = Vec::new();
+    for _ in 0..5 {
+        let mut message = user("many");
+        message.parts[0].content = PartContent::Data(json!(vec![json!({"a": 0}); 38_000]));
+        let call = world.engine.begin(new_task(&ann(), message));
+        made.push(finish(&call, done()).await.id);
+    }
+    made.reverse();
+    let first = list(&world, all()).await;
+    assert_eq!((first.tasks.len(), first.total), (3, 5));
+    let second = TaskFilter {
+        page_token: Some(first.next_page_token),
+        ..all()
+    };
+    let second = list(&world, second).await;
+    assert_eq!(second.next_page_token, "");
+    let listed = first.tasks.iter().chain(&second.tasks);
+    assert_eq!(listed.map(|task| task.id.clone()).collect::<Vec<_>>(), made);
 }
 
 #[tokio::test]
