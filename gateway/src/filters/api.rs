@@ -67,6 +67,8 @@ pub(crate) async fn answer(
         (Route::Filter(name), &Method::GET | &Method::HEAD) => get(shared, name),
         (Route::Filter(name), &Method::PUT) => put(shared, name, body).await,
         (Route::Filter(name), &Method::DELETE) => delete(shared, name).await,
+        (Route::FilterHealth(name), &Method::POST) => health(shared, name).await,
+        (Route::FilterHealth(_), _) => Ok(method_not_allowed("POST")),
         _ => Ok(method_not_allowed("GET, HEAD, PUT, DELETE")),
     }
 }
@@ -110,6 +112,24 @@ fn entry(filter: &Filter) -> Value {
         "breaker": filter.breaker(),
         "component": info,
     })
+}
+
+/// Asks its instances now.
+async fn health(shared: &Shared, name: &str) -> Result<Reply, ApiError> {
+    let filter = shared.filters.find(name).ok_or_else(|| no_filter(name))?;
+    let checked = shared.filters.check(&filter).await;
+    // One that did not start has none, and is not well.
+    let is_healthy = !checked.is_empty() && checked.iter().all(|one| one.said.is_ok());
+    let instances = checked.iter().map(|one| {
+        let (is_healthy, said) = match &one.said {
+            Ok(said) => (true, said.clone()),
+            Err(error) => (false, error.to_string()),
+        };
+        json!({"instance": one.instance, "healthy": is_healthy, "said": said})
+    });
+    let instances: Vec<Value> = instances.collect();
+    let body = json!({"name": name, "healthy": is_healthy, "instances": instances});
+    Ok(respond::json(StatusCode::OK, &body))
 }
 
 async fn put(shared: &Arc<Shared>, name: &str, body: Incoming) -> Result<Reply, ApiError> {

@@ -116,7 +116,13 @@ impl<'a> Attempt<'a> {
     fn ended(mut self, well: bool, now: Instant) {
         self.call = Call::Usual;
         let mut breaker = self.filter.lock(self.phase);
+        let was_open = breaker.badness() > 0;
         breaker.ended(&self.filter.tools.rules, well, now);
+        let is_open = breaker.badness() > 0;
+        if is_open != was_open {
+            let (metrics, name) = (&self.filter.tools.metrics, &self.filter.record.name);
+            metrics.breaker(name, self.phase.as_str(), is_open);
+        }
     }
 }
 

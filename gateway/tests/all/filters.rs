@@ -150,68 +150,6 @@ async fn one_call_more_than_a_filter_may_have_is_its_failure() {
     }
 }
 
-/// A filter that is busy has not failed, however many wait for it.
-#[tokio::test]
-async fn waiting_in_vain_is_no_failure_of_the_filter() {
-    let server = with_rules(|rules| {
-        rules.open_after = 2;
-        rules.patience = Duration::ZERO;
-    })
-    .await;
-    server.filter("guard", &policy("hostile"), json!({})).await;
-    let busy = (503, "filter_busy".to_owned());
-    let in_vain = async {
-        let mut count = 0;
-        while count < 10 {
-            count += usize::from(server.code("").await == busy);
-        }
-    };
-    let holding = async {
-        loop {
-            server.told("echo", "sleep 50").await;
-        }
-    };
-    tokio::select! {
-        () = in_vain => {}
-        () = holding => {}
-    }
-    let answer = server.ask("GET /v1/filters/guard", b"").await;
-    assert_eq!(answer.json()["breaker"], "closed");
-    while server.code("").await == busy {
-        tokio::task::yield_now().await;
-    }
-    // What it does itself counts as before.
-    for _ in 0..2 {
-        assert_eq!(server.code("trap").await.1, "filter_failed");
-    }
-    assert_eq!(server.code("").await.1, "filter_breaker_open");
-}
-
-#[tokio::test]
-async fn one_client_has_a_part_of_the_queue_and_does_not_get_past_it() {
-    let server = with_rules(|rules| rules.queue = 8).await;
-    for fail in ["closed", "open"] {
-        let settings = json!({"fail": fail});
-        server.filter("guard", &policy("hostile"), settings).await;
-        let mut refused = 0;
-        while refused == 0 {
-            let asked = (0..6).map(|_| server.code("sleep 50"));
-            for answer in futures_util::future::join_all(asked).await {
-                match answer {
-                    (200, _) => {}
-                    answer => {
-                        assert_eq!(answer, (429, "filter_share_full".to_owned()));
-                        refused += 1;
-                    }
-                }
-            }
-        }
-        assert!(refused <= 3, "one is in it and two wait: {refused}");
-        let answer = server.ask("GET /v1/filters/guard", b"").await;
-        assert_eq!(answer.json()["breaker"], "closed");
-    }
-}
-
 /// All filters share the event loop of this test.
 #[tokio::test]
 async fn a_filter_that_loops_or_sleeps_holds_up_no_other() {
