@@ -91,7 +91,8 @@ pub(crate) struct Live {
 }
 
 impl Live {
-    /// Instantiates, asks who it is, and configures it. Each of the three has the budget of a call.
+    /// Instantiates, configures, and asks who it is: as configured, it may need fewer events. Each of the three has the budget
+    /// of a call.
     pub(crate) async fn start(
         engine: &Engine,
         code: &Code,
@@ -111,13 +112,13 @@ impl Live {
         };
         let guest = code.guest(&mut store, &instance)?;
         let time = refill(&mut store, settings)?;
-        let info = within(&spent, time, "get-info", pin!(guest.info(&mut store))).await?;
-        let time = refill(&mut store, settings)?;
         let configured = {
             let configuring = pin!(guest.configure(&mut store, config));
             within(&spent, time, "configure", configuring).await?
         };
         configured.map_err(WasmRuntimeError::Configuration)?;
+        let time = refill(&mut store, settings)?;
+        let info = within(&spent, time, "get-info", pin!(guest.info(&mut store))).await?;
         drop(ending);
         let live = Self {
             store,

@@ -40,10 +40,8 @@ impl Metrics {
             .buckets(START_BUCKETS.to_vec()),
             &["temperature"],
         )?;
-        let instances = IntGaugeVec::new(
-            Opts::new("dormouse_instances", "Live instances"),
-            &["state"],
-        )?;
+        let instances = Opts::new("dormouse_instances", "Live instances");
+        let instances = IntGaugeVec::new(instances, &["state"])?;
         let evictions = IntCounterVec::new(
             Opts::new("dormouse_evictions_total", "Instances ended, by reason"),
             &["reason"],

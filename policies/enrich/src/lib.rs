@@ -48,6 +48,22 @@ impl Filter for Enrich {
         Ok(Self(config))
     }
 
+    fn events(&self) -> &'static [&'static str] {
+        let Config {
+            request,
+            remove,
+            response,
+            facts,
+        } = &self.0;
+        let of_requests = !(request.is_empty() && remove.is_empty() && facts.is_empty());
+        match (of_requests, !response.is_empty()) {
+            (true, true) => Self::EVENTS,
+            (true, false) => &["request_headers"],
+            (false, true) => &["response_headers"],
+            (false, false) => &[],
+        }
+    }
+
     fn request_headers(&mut self, request: &Request<'_>) -> Answer {
         let config = &self.0;
         let answer = config
@@ -88,6 +104,21 @@ filter!(Enrich);
 mod tests {
     use super::*;
     use dormouse_filter_sdk::{HeaderOp, testing};
+
+    #[test]
+    fn it_is_asked_about_what_it_changes() {
+        for (config, events) in [
+            ("{}", &[][..]),
+            (r#"{"remove": ["cookie"]}"#, &["request_headers"]),
+            (r#"{"response": {"x-by": "us"}}"#, &["response_headers"]),
+            (
+                r#"{"request": {"x-env": "a"}, "response": {"x-by": "us"}}"#,
+                &["request_headers", "response_headers"],
+            ),
+        ] {
+            assert_eq!(Enrich::configure(config).unwrap().events(), events);
+        }
+    }
 
     #[test]
     fn what_is_configured_is_set_in_order() {

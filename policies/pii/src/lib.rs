@@ -161,13 +161,17 @@ impl MessageFilter for Pii {
         self.inspect(ids(subject), content)
     }
 
-    fn result(&mut self, _subject: &Subject, content: &Content) -> Verdict {
+    fn events(&self) -> &'static [&'static str] {
         if self.0.responses {
-            // The ids of a turn are those of its message.
-            self.inspect(std::iter::empty(), content)
+            Self::EVENTS
         } else {
-            Verdict::allow()
+            &["message"]
         }
+    }
+
+    fn result(&mut self, _subject: &Subject, content: &Content) -> Verdict {
+        // The ids of a turn are those of its message.
+        self.inspect(std::iter::empty(), content)
     }
 }
 
@@ -197,9 +201,10 @@ mod tests {
         let left = PartContent::Text("write to [mail]".into());
         assert_eq!(redacted.replaced(), [(0, &left)]);
         assert!(verdict(r#"{"kinds": ["card"]}"#).rules().is_empty());
-        assert!(pii("{}").result(&subject(), &said).is_allow());
-        let both = pii(r#"{"responses": true}"#).result(&subject(), &said);
-        assert!(!both.is_allow());
+        assert_eq!(pii("{}").events(), ["message"]);
+        let mut both = pii(r#"{"responses": true}"#);
+        assert_eq!(both.events(), ["message", "result"]);
+        assert!(!both.result(&subject(), &said).is_allow());
     }
 
     #[test]

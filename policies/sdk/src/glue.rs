@@ -40,11 +40,15 @@ fn ask<F: Placed>(question: impl FnOnce(&mut F) -> Answer) -> AgentResponse {
 
 impl<F: Placed> handler::Guest for Component<F> {
     fn get_info() -> AgentInfo {
+        let events = F::place().with_borrow(|filter| match filter {
+            Some(filter) => filter.events(),
+            None => F::EVENTS,
+        });
         AgentInfo {
             agent_id: F::NAME.to_owned(),
             name: F::NAME.to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            supported_events: F::EVENTS.iter().map(|&event| event.to_owned()).collect(),
+            supported_events: events.iter().map(|&event| event.to_owned()).collect(),
             max_body_size: F::MAX_BODY,
             supports_streaming: F::STREAMING,
         }

@@ -105,6 +105,11 @@ pub trait Filter: Sized + 'static {
     /// A sentence that the operator can act on.
     fn configure(config: &str) -> Result<Self, String>;
 
+    /// Those of [`EVENTS`](Filter::EVENTS) that it needs as it is configured. What reaches no filter costs no time.
+    fn events(&self) -> &'static [&'static str] {
+        Self::EVENTS
+    }
+
     fn request_headers(&mut self, _request: &Request<'_>) -> Answer {
         Answer::allow()
     }

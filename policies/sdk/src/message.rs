@@ -81,6 +81,12 @@ pub trait MessageFilter: Sized + 'static {
     /// A sentence that the operator can act on.
     fn configure(config: &str) -> Result<Self, String>;
 
+    /// Those of [`EVENTS`](MessageFilter::EVENTS) that it needs as it is configured. What reaches no filter costs no time,
+    /// and is not too large for it.
+    fn events(&self) -> &'static [&'static str] {
+        Self::EVENTS
+    }
+
     /// About what a client says to an agent.
     fn message(&mut self, _subject: &Subject, _content: &Content) -> Verdict {
         Verdict::allow()
@@ -221,11 +227,15 @@ fn ask<F: Placed>(question: impl FnOnce(&mut F) -> Verdict) -> Answer {
 
 impl<F: Placed> messages::Guest for Component<F> {
     fn get_info() -> Info {
+        let events = F::place().with_borrow(|filter| match filter {
+            Some(filter) => filter.events(),
+            None => F::EVENTS,
+        });
         Info {
             id: F::NAME.to_owned(),
             name: F::NAME.to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            events: F::EVENTS.iter().map(|&event| event.to_owned()).collect(),
+            events: events.iter().map(|&event| event.to_owned()).collect(),
             max_bytes: F::MAX_BYTES,
         }
     }
