@@ -44,7 +44,7 @@ pub(crate) async fn logs(
 }
 
 fn shown(page: &LogPage) -> Value {
-    let records: Vec<Value> = page.records.iter().map(record).collect();
+    let records: Vec<Value> = page.records.iter().map(|one| record(one)).collect();
     json!({"records": records, "next": page.next})
 }
 

@@ -328,7 +328,7 @@ mod tests {
             )
         };
         let refused = parse(send("7", &format!(r#""data":{many}"#)).as_bytes());
-        let (id, error) = refused.map(|(id, _)| id).expect_err("it is refused");
+        let (id, error) = refused.map(|(id, _)| id).expect_err("it weighs too much");
         assert_eq!((&*id, error.sentence.contains("64 MiB")), ("7", true));
         // Where only the error's own words would need it.
         assert_eq!(kind(&many), Err(("null".to_owned(), -32600)));

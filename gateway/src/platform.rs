@@ -228,6 +228,9 @@ async fn deploy(shared: Arc<Shared>, upload: Upload) -> Result<Reply, ApiError> 
         chosen = Err(failed);
     }
     let _changing = shared.changes.lock().await;
+    if chosen.is_ok() {
+        scheduler.keep_code(digest, bytes.clone()).await?;
+    }
     let (modules, registry) = (Arc::clone(&shared.modules), Arc::clone(&shared.registry));
     let has_limits = kept.is_some();
     let (new, versions, chosen) = blocking(move || {

@@ -12,6 +12,7 @@ use crate::lane::give_way;
 use crate::metrics::Metrics;
 use crate::popularity::Popularity;
 use crate::shortage::is_shortage;
+use crate::uploads::Uploads;
 use dormouse_store::{Digest, ModuleStore, StoreError};
 use moka::sync::Cache;
 use std::sync::Arc;
@@ -58,6 +59,8 @@ pub(crate) struct CodeCache {
     pub(crate) files: Arc<CodeFiles>,
     compiler: Compiler,
     popularity: Popularity,
+    modules: Arc<dyn ModuleStore>,
+    pub(crate) uploads: Arc<Uploads>,
     pub(crate) metrics: Arc<Metrics>,
     /// `None` keeps nothing loaded.
     loaded: Option<Cache<Digest, Code>>,
@@ -85,7 +88,7 @@ impl CodeCache {
             engine: Arc::clone(&engine),
             limits: config.limits.clone(),
             files: Arc::clone(&files),
-            modules,
+            modules: Arc::clone(&modules),
             metrics: Arc::clone(&metrics),
         };
         Ok(Self {
@@ -94,6 +97,8 @@ impl CodeCache {
             files,
             compiler: Compiler::new(workshop, config.compile_workers),
             popularity: Popularity::new(root.join("usage")),
+            modules,
+            uploads: Arc::default(),
             metrics,
             loaded,
         })
@@ -225,6 +230,33 @@ impl CodeCache {
             }
             Err(CodeError::Died) => Err(DeployError::Stopped),
             Err(error) => Err(DeployError::Engine(error.to_string())),
+        }
+    }
+
+    /// As [`compile`](Self::compile), of a module whose code was there a moment ago.
+    pub(crate) async fn keep(
+        self: &Arc<Self>,
+        digest: Digest,
+        bytes: bytes::Bytes,
+    ) -> Result<(), DeployError> {
+        let files = Arc::clone(&self.files);
+        let is_there = tokio::task::spawn_blocking(move || files.exists(&digest));
+        if is_there.await.map_err(|_died| DeployError::Stopped)? {
+            return Ok(());
+        }
+        self.compile(digest, Some(bytes)).await.map(drop)
+    }
+
+    /// Forgets the code of a module unless that is stored.
+    pub(crate) async fn forget_refused(self: &Arc<Self>, digest: Digest) {
+        let cache = Arc::clone(self);
+        let forget = tokio::task::spawn_blocking(move || {
+            if matches!(cache.modules.size(&digest), Ok(None)) {
+                cache.forget(&digest);
+            }
+        });
+        if forget.await.is_err() {
+            tracing::warn!(%digest, "the code of a refused module stays on disk");
         }
     }
 

@@ -5,7 +5,7 @@ use crate::config::CallLimits;
 use crate::convert;
 use crate::engine::Engine;
 use crate::instance::{DeadlinePassed, Instance, Needs, is_too_much_for_host};
-use crate::lane::{Lane, Pace, SlowLane, Work};
+use crate::lane::{Lane, Owner, Pace, SlowLane, Work};
 use crate::metrics::{Counted, Ended};
 use dormouse_services::Service;
 use dormouse_services::model::AgentDefinition;
@@ -156,17 +156,24 @@ pub(crate) async fn prepare(
         Ok::<_, DeployError>((kind, Digest::of(&checked)))
     });
     let (kind, digest) = check.await.map_err(|_died| DeployError::Stopped)??;
+    let upload = code.uploads.begin(digest);
     let new = code.compile(digest, Some(bytes)).await?;
+    if new {
+        upload.made_code();
+    }
     match discover(engine, lane, code, limits, digest).await {
-        Ok(definitions) => Ok(Prepared {
-            digest,
-            kind,
-            definitions,
-        }),
+        Ok(definitions) => {
+            upload.accepted();
+            Ok(Prepared {
+                digest,
+                kind,
+                definitions,
+            })
+        }
         Err(error) => {
-            // Code that was there before belongs to a deployed agent.
-            if new {
-                code.forget(&digest);
+            // Code that was there before belongs to a deployed agent, and may do so by now.
+            if upload.refused() {
+                code.forget_refused(digest).await;
             }
             Err(match error {
                 // Code that was made just now, and that no slot of the pool is large enough for.
@@ -330,7 +337,7 @@ async fn discover(
         })
     });
     let asked: Work<_> = match lane {
-        Some(lane) => Box::pin(Lane::new(lane, pace, asked).moved()),
+        Some(lane) => Box::pin(Lane::new(lane, Owner::Deploys, pace, asked).moved()),
         None => asked,
     };
     let (declared, needs) = tokio::time::timeout_at(deadline.into(), asked)

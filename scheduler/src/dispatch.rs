@@ -11,7 +11,7 @@ use crate::config::{CallLimits, Ceiling, SchedulerConfig};
 use crate::deploy::{DeployError, Prepared, describe, prepare};
 use crate::engine::Engine;
 use crate::instance::{self, Instance};
-use crate::lane::{Lane, Pace, SlowLane};
+use crate::lane::{self, Lane, Pace, SlowLane};
 use crate::metrics::Metrics;
 use crate::policy::Caps;
 use crate::pool::{self, Acquired, Found, Live, Owner, Pool};
@@ -25,7 +25,6 @@ use dormouse_store::{Digest, ModuleStore};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use thiserror::Error;
-use wasmtime::PoolConcurrencyLimitError;
 
 /// Runs calls. Cheap to clone; one per process.
 #[derive(Clone)]
@@ -138,6 +137,15 @@ impl Scheduler {
         prepare(&inner.engine, lane, &inner.code, limits, bytes).await
     }
 
+    /// Sees to it that a module which was prepared, and is stored now, has its code: it goes with another upload of the same
+    /// module that is refused meanwhile.
+    ///
+    /// # Errors
+    /// When it must be compiled again and cannot.
+    pub async fn keep_code(&self, digest: Digest, bytes: bytes::Bytes) -> Result<(), DeployError> {
+        self.0.code.keep(digest, bytes).await
+    }
+
     /// Asks a stored module which agents it declares.
     ///
     /// # Errors
@@ -173,8 +181,8 @@ impl Scheduler {
         }
         let owner = match version.isolation {
             Isolation::Shared | Isolation::Call => None,
-            Isolation::Principal => Some(principal.to_owned()),
-            Isolation::Context => context.map(|context| format!("{principal}\n{context}")),
+            Isolation::Principal => Some(principal.into()),
+            Isolation::Context => context.map(|context| format!("{principal}\n{context}").into()),
         };
         let place = self.0.pool.enter(version, owner);
         place.map(Place).map_err(|_refused| NoPlace::QueueFull)
@@ -209,8 +217,10 @@ impl Scheduler {
         let task = Arc::clone(&request.task);
         task.keep_at_most(version.limits.task_bytes);
         let run = Box::pin(Arc::clone(inner).run(place.0, request, deadline, Arc::clone(&pace)));
-        let mut run = Lane::new(&inner.slow_lane, Arc::clone(&pace), run);
-        if habit.is_long() {
+        let owner = lane::Owner::Agent(Arc::clone(&version));
+        let mut run = Lane::new(&inner.slow_lane, owner, Arc::clone(&pace), run);
+        // In a shared instance it is that which computes; the call waits for it.
+        if habit.is_long() && !version.is_shared() {
             run = run.moved();
         }
         let result = tokio::select! {
@@ -251,7 +261,7 @@ impl Scheduler {
         let retired = self.0.pool.retire(agent, |number| Some(number) == active);
         if !retired.is_empty() {
             // Not here: to unmap what many large instances had takes long.
-            tokio::task::spawn_blocking(move || drop(retired));
+            tokio::task::spawn_blocking(move || retired.into_iter().for_each(Live::end_here));
         }
     }
 
@@ -335,15 +345,15 @@ impl Inner {
         pace.entered.get_or_init(|| (Instant::now(), temperature));
         let limits = Arc::clone(&request.version.limits);
         let said = live
-            .instance
+            .instance()
             .call(&self.engine, request, deadline, Arc::clone(&pace))
             .await;
-        if let Some(fuel) = live.instance.fuel_used() {
+        if let Some(fuel) = live.instance().fuel_used() {
             pace.fuel.get_or_init(|| fuel);
         }
         let said = said.map_err(|error| self.explain(&error, &limits))?;
         let outcome = instance::outcome(said)?;
-        if keep && self.is_idle(&live).await {
+        if keep && self.is_idle(&mut live).await {
             let now = tokio::time::Instant::now();
             self.pool.park(live, owner, now, bound);
         } else {
@@ -354,8 +364,8 @@ impl Inner {
 
     /// Whether its guest waits for nothing and has kept no answer to a request. What it waits for would not go on while it
     /// is parked, and keep its place at a service; an answer would hold its connection and its place on the way out.
-    fn is_idle(&self, live: &Live) -> impl Future<Output = bool> + Send + use<> {
-        let state = live.instance.store.data();
+    fn is_idle(&self, live: &mut Live) -> impl Future<Output = bool> + Send + use<> {
+        let state = live.instance().store.data();
         let (is_left, share) = (state.has_left_something(), state.outgoing());
         // In a box, because few send any.
         let waiting = share.map(|share| Box::pin(async move { share.is_idle().await }));
@@ -378,22 +388,15 @@ impl Inner {
         let slot = match found {
             Found::Parked(live) => return Ok((live, Temperature::Hot)),
             // Resets the memory of the instance that was there before.
-            Found::Room(room) => room.make(),
+            Found::Room(room) => Box::pin(room.make()).await,
         };
         let (code, temperature) = self.code(&request.version).await?;
         let version = &request.version;
-        loop {
-            let pace = Arc::clone(pace);
-            let started = Instance::start(&self.engine, &code, version, deadline, pace).await;
-            match started {
-                Ok(instance) => return Ok((slot.hold(Box::new(instance)), temperature)),
-                // Instances may be of many parts, and those that are parked have taken all there are.
-                Err(error)
-                    if error.is::<PoolConcurrencyLimitError>()
-                        && self.pool.evict_oldest(AT_ONCE) > 0 => {}
-                Err(error) => return Err(self.explain(&error, &version.limits)),
-            }
-        }
+        let pace = Arc::clone(pace);
+        let instance = Instance::start(&self.engine, &code, version, deadline, pace)
+            .await
+            .map_err(|error| self.explain(&error, &version.limits))?;
+        Ok((slot.hold(Box::new(instance)), temperature))
     }
 
     async fn code(&self, version: &VersionRef) -> Result<(Code, Temperature), CallFailure> {
@@ -424,17 +427,13 @@ impl Inner {
 fn owner(request: &CallRequest) -> Owner {
     match request.version.isolation {
         Isolation::Shared | Isolation::Call => None,
-        Isolation::Principal => Some(request.principal.clone()),
-        Isolation::Context => Some(format!(
-            "{}\n{}",
-            request.principal,
-            request.task.context_id()
-        )),
+        Isolation::Principal => Some(request.principal.as_str().into()),
+        Isolation::Context => {
+            let context = request.task.context_id();
+            Some(format!("{}\n{context}", request.principal).into())
+        }
     }
 }
-
-/// Parked instances that are given up together when the engine has no part left for another.
-const AT_ONCE: usize = 8;
 
 /// How often idle instances and idle code are looked for, at most.
 const HOUSE_TICK: Duration = Duration::from_millis(500);

@@ -1,7 +1,7 @@
 //! The wasmtime engines of the process, one for agents and one for filters, and the clock that lets guests be interrupted.
 
 use crate::config::SchedulerConfig;
-use crate::machine::{agent_slots, filter_slots, memories, stacks};
+use crate::machine::{CORE_INSTANCES, MEMORIES, TABLES, agent_slots, filter_slots, stacks};
 use dormouse_filters::clock::{Clock, Running};
 use dormouse_services::LogBook;
 use dormouse_services::egress::Egress;
@@ -19,6 +19,9 @@ pub(crate) const TICK: Duration = Duration::from_millis(1);
 /// code of older patch releases, and a fixed compiler bug must not live on in old code.
 pub(crate) const ENGINE_VERSION: &str = "48.0.8";
 
+/// Bytes of a guest's stack, that of the host functions it calls not included: the engine's own default.
+const STACK: usize = 512 << 10;
+
 /// Bytes of a slot's memory, and of a table, that stay resident when its instance is dropped. Written over, as a
 /// small agent's pages then are, they cost 50 microseconds less than given back and faulted in again; more than this
 /// saves nothing that could be measured. Nothing gives them back later, so it bounds what a storm leaves behind: so
@@ -28,29 +31,6 @@ const KEEP_TABLE: usize = 4 << 10;
 /// Slots that are free and yet set up for the module which they had last, so that its next instance starts sooner. Each
 /// keeps the mapping of that module's code, which counts as resident.
 const WARM_SLOTS: u32 = 16;
-
-/// What one instance of a component may have.
-struct Parts {
-    core_instances: usize,
-    memories: usize,
-    tables: usize,
-}
-
-/// A lifted module has four core instances: itself, the WASI adapter and two shims.
-const OF_AGENTS: Parts = Parts {
-    core_instances: 32,
-    memories: 2,
-    tables: 16,
-};
-
-/// As many of each as its pool has for each instance, so that counting instances counts all: nobody takes what is
-/// another's. A component for `wasm32-wasip2` has three core instances, a memory and two tables; one that was composed
-/// of two has twice as many core instances and tables.
-const OF_FILTERS: Parts = Parts {
-    core_instances: 8,
-    memories: 1,
-    tables: 4,
-};
 
 pub(crate) struct Engine {
     pub(crate) wasmtime: wasmtime::Engine,
@@ -109,6 +89,7 @@ fn settings(config: &SchedulerConfig) -> Config {
         .epoch_interruption(true)
         // Counting changes the code, so nobody pays for it who does not ask for it.
         .consume_fuel(config.limits.fuel.is_some())
+        .max_wasm_stack(STACK)
         // Nobody is shown one, and every trap would pay for it.
         .wasm_backtrace_max_frames(None)
         // The youngest and most often repaired parts of the engine; no guest of ours needs them.
@@ -121,46 +102,48 @@ fn settings(config: &SchedulerConfig) -> Config {
 
 fn agent_pool(config: &SchedulerConfig) -> PoolingAllocationConfig {
     let instances = agent_slots(config.max_instances);
-    let mut pool = pool(config, instances, stacks(instances), &OF_AGENTS);
+    let mut pool = pool(config, instances, stacks(instances));
     pool
-        // Enough for instances that are as large as one may be: it is but a count.
-        .total_core_instances(count(instances * OF_AGENTS.core_instances))
-        .total_memories(count(memories(config.max_instances)))
-        // A lifted module has three.
-        .total_tables(count(instances * 8))
+        // Enough for instances that are all as large as one may be.
+        .total_core_instances(count(instances * CORE_INSTANCES))
+        .total_memories(count(instances * MEMORIES))
+        .total_tables(count(instances * TABLES))
         // Reset only what a guest has touched.
         .pagemap_scan(Enabled::Auto)
         .linear_memory_keep_resident(KEEP_MEMORY)
         .table_keep_resident(KEEP_TABLE)
         .max_unused_warm_slots(WARM_SLOTS)
-        .decommit_batch_size(16);
+        // Together, a small one could be the one that gives back what large ones had, on an event loop.
+        .decommit_batch_size(1);
     pool
 }
 
 /// Filters live long and are few, so nothing is kept of one that has ended.
 fn filter_pool(config: &SchedulerConfig) -> PoolingAllocationConfig {
     let instances = filter_slots(config.max_instances);
-    let mut pool = pool(config, instances, instances, &OF_FILTERS);
-    pool.total_core_instances(count(instances * OF_FILTERS.core_instances))
+    let mut pool = pool(config, instances, instances);
+    // One instance may have as many of each as there are for each, so that counting instances counts all: nobody takes
+    // what is another's. A component for `wasm32-wasip2` has three core instances, a memory and two tables; one that was
+    // composed of two has twice as many core instances and tables.
+    let (core_instances, memories, tables) = (8, 1, 4);
+    pool.total_core_instances(count(instances * core_instances))
+        .max_core_instances_per_component(count(core_instances))
         // More would be addresses that `machine.rs` does not count.
-        .total_memories(count(instances * OF_FILTERS.memories))
-        .total_tables(count(instances * OF_FILTERS.tables));
+        .total_memories(count(instances * memories))
+        .max_memories_per_component(count(memories))
+        .total_tables(count(instances * tables))
+        .max_tables_per_component(count(tables));
     pool
 }
 
-fn pool(
-    config: &SchedulerConfig,
-    instances: usize,
-    stacks: usize,
-    parts: &Parts,
-) -> PoolingAllocationConfig {
+fn pool(config: &SchedulerConfig, instances: usize, stacks: usize) -> PoolingAllocationConfig {
     let ceiling = config.ceiling();
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(count(instances))
         .total_stacks(count(stacks))
-        .max_core_instances_per_component(count(parts.core_instances))
-        .max_memories_per_component(count(parts.memories))
-        .max_tables_per_component(count(parts.tables))
+        .max_core_instances_per_component(count(CORE_INSTANCES))
+        .max_memories_per_component(count(MEMORIES))
+        .max_tables_per_component(count(TABLES))
         .max_memory_size(ceiling.memory_bytes)
         .table_elements(ceiling.table_elements);
     pool

@@ -5,25 +5,23 @@ use crate::convert;
 use crate::lane::Pace;
 use crate::shared::Calls;
 use crate::usage::{Limiter, Usage};
-use bytes::Bytes;
 use dormouse_services::call::StateScope;
-use dormouse_services::logs::{CallLog, Level, LogFlood};
+use dormouse_services::logs::{CallLog, Level};
 use dormouse_services::{Call, Desk, Grants, TaskError};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
-use tokio::io::AsyncWrite;
 use wasmtime::component::{Access, Accessor, HasData, HasSelf, Linker, Resource, ResourceTable};
 use wasmtime::{AsContextMut, ResourceLimiter};
-use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
-use wasmtime_wasi::p2::{OutputStream, Pollable, StreamError, StreamResult};
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
 mod agents;
 mod config;
 mod http;
+mod output;
 mod services;
 
 pub(crate) use http::GuestHttp;
+use output::{GuestOutput, SharedLog, Stream};
 
 pub(crate) mod wit {
     //! Generated from `wit/agent.wit`.
@@ -84,8 +82,8 @@ pub(crate) struct GuestState {
     open: Arc<()>,
 }
 
-/// The log of the running call; none while parked and during discovery.
-type SharedLog = Arc<Mutex<Option<CallLog>>>;
+/// Random bytes that a guest gets at once: they are made on the host, where no clock stops it.
+const RANDOM_BYTES: u64 = 64 << 10;
 
 impl GuestState {
     pub(crate) fn new(
@@ -96,13 +94,10 @@ impl GuestState {
         http: GuestHttp,
     ) -> Self {
         let log = SharedLog::default();
-        let output = |level| GuestOutput {
-            log: Arc::clone(&log),
-            level,
-        };
         let wasi = WasiCtxBuilder::new()
-            .stdout(output(Level::Info))
-            .stderr(output(Level::Warn))
+            .stdout(GuestOutput::new(&log, Stream::Out))
+            .stderr(GuestOutput::new(&log, Stream::Err))
+            .max_random_size(RANDOM_BYTES)
             .allow_tcp(false)
             .allow_udp(false)
             .allow_ip_name_lookup(false)
@@ -129,6 +124,11 @@ impl GuestState {
         Arc::strong_count(&self.open) > 1
     }
 
+    /// Bytes of linear memory that its instance has.
+    pub(crate) fn memory(&self) -> usize {
+        self.limiter.granted()
+    }
+
     /// Says to a call that has entered how much memory its instance has.
     pub(crate) fn tell_memory(&self, call: &Pace) {
         call.has_memory(self.limiter.granted());
@@ -136,7 +136,10 @@ impl GuestState {
 
     /// Whose records follow from now on.
     pub(crate) fn set_log(&mut self, log: Option<CallLog>) {
-        *self.log.lock().unwrap_or_else(PoisonError::into_inner) = log;
+        self.log
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .change(log);
     }
 }
 
@@ -335,115 +338,37 @@ impl<T: Send> log::HostWithStore<T> for HasSelf<GuestState> {
             }
         }
         let log = Arc::clone(&access.get().log);
-        if let Some(log) = &mut *log.lock().unwrap_or_else(PoisonError::into_inner) {
+        let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(log) = log.of_call() {
             log.write(level, &message, &fields)?;
         }
         Ok(())
     }
 }
 
-/// A guest's stdout or stderr: its lines become log records of the running call.
-#[derive(Clone)]
-struct GuestOutput {
-    log: SharedLog,
-    level: Level,
-}
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use wasmtime_wasi::p2::bindings::random::{insecure, random};
 
-/// Bytes that a guest may write at once.
-const OUTPUT_WINDOW: usize = 16 << 10;
-
-impl IsTerminal for GuestOutput {
-    fn is_terminal(&self) -> bool {
-        false
-    }
-}
-
-impl StdoutStream for GuestOutput {
-    fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
-        Box::new(GuestLines {
-            output: self.clone(),
-            line: Vec::new(),
-        })
-    }
-
-    fn p2_stream(&self) -> Box<dyn OutputStream> {
-        Box::new(GuestLines {
-            output: self.clone(),
-            line: Vec::new(),
-        })
-    }
-}
-
-struct GuestLines {
-    output: GuestOutput,
-    line: Vec<u8>,
-}
-
-impl GuestLines {
-    fn take(&mut self, bytes: &[u8]) -> Result<(), LogFlood> {
-        for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
-            self.line.extend_from_slice(piece);
-            // A line without an end is cut, so that it cannot grow for ever.
-            if self.line.ends_with(b"\n") || self.line.len() >= OUTPUT_WINDOW {
-                self.end_line()?;
-            }
+    #[test]
+    fn random_bytes_are_bounded() {
+        let limits = CallLimits::default();
+        let state = GuestState::new(
+            &limits,
+            Arc::default(),
+            Instant::now(),
+            Pace::new(),
+            GuestHttp::new(Arc::default(), None),
+        );
+        let mut wasi = state.wasi;
+        let context = wasi.random();
+        let bytes = random::Host::get_random_bytes(context, RANDOM_BYTES).unwrap();
+        assert_eq!(bytes.len() as u64, RANDOM_BYTES);
+        for size in [RANDOM_BYTES + 1, 64 << 20, u64::MAX] {
+            random::Host::get_random_bytes(context, size).unwrap_err();
+            insecure::Host::get_insecure_random_bytes(context, size).unwrap_err();
         }
-        Ok(())
-    }
-
-    fn end_line(&mut self) -> Result<(), LogFlood> {
-        let line = String::from_utf8_lossy(&self.line);
-        let log = &self.output.log;
-        let written = match &mut *log.lock().unwrap_or_else(PoisonError::into_inner) {
-            Some(log) => log.write(self.output.level, line.trim_end(), &[]),
-            None => Ok(()),
-        };
-        self.line.clear();
-        written
-    }
-}
-
-impl OutputStream for GuestLines {
-    fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
-        self.take(&bytes)
-            .map_err(|flood| StreamError::Trap(flood.into()))
-    }
-
-    fn flush(&mut self) -> StreamResult<()> {
-        Ok(())
-    }
-
-    fn check_write(&mut self) -> StreamResult<usize> {
-        Ok(OUTPUT_WINDOW)
-    }
-}
-
-#[wasmtime_wasi::async_trait]
-impl Pollable for GuestLines {
-    async fn ready(&mut self) {}
-}
-
-impl AsyncWrite for GuestLines {
-    fn poll_write(
-        mut self: std::pin::Pin<&mut Self>,
-        _context: &mut std::task::Context<'_>,
-        bytes: &[u8],
-    ) -> std::task::Poll<std::io::Result<usize>> {
-        let taken = self.take(bytes).map_err(std::io::Error::other);
-        std::task::Poll::Ready(taken.map(|()| bytes.len()))
-    }
-
-    fn poll_flush(
-        self: std::pin::Pin<&mut Self>,
-        _context: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<std::io::Result<()>> {
-        std::task::Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(
-        self: std::pin::Pin<&mut Self>,
-        _context: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<std::io::Result<()>> {
-        std::task::Poll::Ready(Ok(()))
     }
 }

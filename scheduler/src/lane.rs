@@ -1,14 +1,16 @@
 //! Where a guest runs. A call begins in the future of its caller, without the cost of a task. One whose
 //! guest keeps that thread for a whole tick moves to the slow lane: threads of low priority of their
-//! own. So what computes for long holds up neither the event loops nor the calls that are quick
-//! (docs/decisions/0011). A call of a skill that is known for it (`habit.rs`) begins there.
+//! own, where agents take turns (`turns.rs`). So what computes for long holds up neither the event loops nor the calls
+//! that are quick, nor those of other agents that compute (docs/decisions/0011). A call of a skill that is known for it (`habit.rs`) begins there.
 
-use crate::call::Temperature;
+use crate::call::{Temperature, VersionRef};
 use crate::engine::TICK;
+use crate::turns::{self, Joined, Turns};
 use crate::usage::nanos;
 use futures_util::task::AtomicWaker;
 use rustix::process::setpriority_process;
 use rustix::time::{ClockId, clock_gettime};
+use std::cell::Cell;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
@@ -16,8 +18,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Wake, Waker, ready};
 use std::time::{Duration, Instant};
-use tokio::runtime::{Builder, Handle, Runtime};
-use tokio::task::JoinHandle;
+use tokio::runtime::Handle;
 
 /// The lowest priority that there is. The kernel gives it about a sixtieth of a core that others want, and
 /// all of one that nobody wants.
@@ -31,14 +32,46 @@ pub(crate) fn give_way() {
     }
 }
 
+thread_local! {
+    static MAY_BE_HELD_UP: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether this is a thread of a lane: what takes long may be done here at once.
+pub(crate) fn may_be_held_up() -> bool {
+    MAY_BE_HELD_UP.get()
+}
+
 /// The threads for guests that compute for long.
-pub(crate) struct SlowLane(Option<Runtime>);
+pub(crate) struct SlowLane(Turns);
+
+/// Whose turn work in a lane takes.
+#[derive(Clone)]
+pub(crate) enum Owner {
+    Agent(Arc<VersionRef>),
+    /// Modules that are asked for their agents, which nobody owns yet.
+    Deploys,
+    Filters,
+}
+
+impl Owner {
+    fn name(&self) -> &str {
+        match self {
+            Self::Agent(version) => &version.agent,
+            // No agent has such names.
+            Self::Deploys => "(deploys)",
+            Self::Filters => "(filters)",
+        }
+    }
+}
 
 impl SlowLane {
     /// # Errors
     /// When the system gives no more threads.
     pub(crate) fn start() -> io::Result<Self> {
-        Self::of("slow-lane", give_way)
+        Self::of("slow-lane", || {
+            give_way();
+            MAY_BE_HELD_UP.set(true);
+        })
     }
 
     /// Another one, for filters. It does not give way: a request waits for each of them, a filter has little time by the
@@ -47,31 +80,12 @@ impl SlowLane {
     /// # Errors
     /// As of [`start`](Self::start).
     pub(crate) fn of_filters() -> io::Result<Self> {
-        Self::of("filter-lane", || {})
+        Self::of("filter-lane", || MAY_BE_HELD_UP.set(true))
     }
 
     fn of(name: &str, begin: fn()) -> io::Result<Self> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let runtime = Builder::new_multi_thread()
-            .worker_threads(cores)
-            .thread_name(name)
-            .on_thread_start(begin)
-            .build()?;
-        Ok(Self(Some(runtime)))
-    }
-
-    fn handle(&self) -> &Handle {
-        let runtime = self.0.as_ref().expect("it is taken by drop only");
-        runtime.handle()
-    }
-}
-
-impl Drop for SlowLane {
-    fn drop(&mut self) {
-        // Any other way of ending it waits for its threads, which an event loop must not.
-        if let Some(runtime) = self.0.take() {
-            runtime.shutdown_background();
-        }
+        Turns::start(name, cores, begin).map(Self)
     }
 }
 
@@ -105,6 +119,8 @@ pub(crate) struct Pace {
     used_before: AtomicU64,
     polling: AtomicBool,
     woken: AtomicBool,
+    /// Calls that entered a shared instance, of the pace of that.
+    calls: AtomicU64,
     /// Of a call in a shared instance: [`WAITS`], [`BEGUN`] or [`GIVEN_UP`].
     stage: AtomicU8,
     /// There is no guest's clock that says so: a poll that takes a tick is long.
@@ -136,6 +152,7 @@ impl Pace {
             used_before: AtomicU64::new(0),
             polling: AtomicBool::new(false),
             woken: AtomicBool::new(false),
+            calls: AtomicU64::new(0),
             stage: AtomicU8::new(WAITS),
             by_polls,
             caller: AtomicWaker::new(),
@@ -184,10 +201,17 @@ impl Pace {
     }
 
     /// Whether the call has done more in the slow lane than end there: one that the kernel made late has nearly ended
-    /// when it moves.
+    /// when it moves. Of a shared instance, whether its calls have, one with another.
     pub(crate) fn was_long(&self) -> bool {
         let before = Duration::from_nanos(self.used_before.load(Ordering::Relaxed));
-        self.slow.load(Ordering::Relaxed) && self.used_in_polls().saturating_sub(before) >= TICK / 4
+        let used = nanos(self.used_in_polls().saturating_sub(before));
+        let calls = self.calls.load(Ordering::Relaxed).max(1);
+        self.slow.load(Ordering::Relaxed) && used / calls >= nanos(TICK / 4)
+    }
+
+    /// A call has entered the shared instance that this is the pace of.
+    pub(crate) fn count_call(&self) {
+        self.calls.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Adds processor time that was used for the call elsewhere. Returns what comes too late for its report.
@@ -271,7 +295,8 @@ impl Wake for Pace {
 pub(crate) struct Lane<T: Send + 'static> {
     place: Place<T>,
     pace: Arc<Pace>,
-    slow: Handle,
+    slow: turns::Handle,
+    owner: Owner,
 }
 
 /// In a box from the beginning: what is large is not copied on its way here.
@@ -280,16 +305,17 @@ pub(crate) type Work<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 enum Place<T> {
     /// With its caller.
     Here(Work<T>),
-    Slow(JoinHandle<T>),
+    Slow(Joined<T>),
     Done,
 }
 
 impl<T: Send + 'static> Lane<T> {
-    pub(crate) fn new(lane: &SlowLane, pace: Arc<Pace>, work: Work<T>) -> Self {
+    pub(crate) fn new(lane: &SlowLane, owner: Owner, pace: Arc<Pace>, work: Work<T>) -> Self {
         Self {
             place: Place::Here(work),
             pace,
-            slow: lane.handle().clone(),
+            slow: lane.0.handle().clone(),
+            owner,
         }
     }
 
@@ -330,7 +356,7 @@ impl<T: Send + 'static> Lane<T> {
             pace: Arc::clone(&self.pace),
             caller: Handle::current(),
         };
-        self.place = Place::Slow(self.slow.spawn(slow));
+        self.place = Place::Slow(self.slow.spawn(self.owner.name(), slow));
     }
 }
 
@@ -347,11 +373,7 @@ impl<T: Send + 'static> Future for Lane<T> {
         };
         match ready!(Pin::new(task).poll(cx)) {
             Ok(done) => Poll::Ready(done),
-            Err(died) => match died.try_into_panic() {
-                Ok(panic) => std::panic::resume_unwind(panic),
-                // Only the end of the process ends the lane's tasks.
-                Err(_cancelled) => Poll::Pending,
-            },
+            Err(panic) => std::panic::resume_unwind(panic),
         }
     }
 }

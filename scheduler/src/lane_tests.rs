@@ -32,7 +32,7 @@ fn a_call_that_ends_at_its_first_poll_wakes_nobody() {
     let lane = SlowLane::start().unwrap();
     let wakes = Arc::new(Wakes::default());
     let waker = Waker::from(Arc::clone(&wakes));
-    let mut call = Lane::new(&lane, Pace::new(), Box::pin(restless(1)));
+    let mut call = Lane::new(&lane, Owner::Filters, Pace::new(), Box::pin(restless(1)));
     let poll = Pin::new(&mut call).poll(&mut Context::from_waker(&waker));
     assert_eq!(poll, Poll::Ready(1));
     assert_eq!(wakes.0.load(Ordering::SeqCst), 0);
@@ -43,7 +43,7 @@ fn a_wake_up_during_a_poll_is_not_lost() {
     let lane = SlowLane::start().unwrap();
     let wakes = Arc::new(Wakes::default());
     let waker = Waker::from(Arc::clone(&wakes));
-    let mut call = Lane::new(&lane, Pace::new(), Box::pin(restless(3)));
+    let mut call = Lane::new(&lane, Owner::Filters, Pace::new(), Box::pin(restless(3)));
     let mut poll = || Pin::new(&mut call).poll(&mut Context::from_waker(&waker));
     assert_eq!((poll(), wakes.0.load(Ordering::SeqCst)), (Poll::Pending, 1));
     assert_eq!((poll(), wakes.0.load(Ordering::SeqCst)), (Poll::Pending, 2));
@@ -57,6 +57,7 @@ async fn work_whose_poll_takes_a_tick_goes_on_in_the_lane_of_filters() {
     let name = || std::thread::current().name().map(str::to_owned);
     let names = Lane::new(
         &lane,
+        Owner::Filters,
         Pace::of_polls(),
         Box::pin(async move {
             tokio::task::yield_now().await;
@@ -78,6 +79,7 @@ async fn a_call_that_has_spent_its_tick_goes_on_in_the_slow_lane() {
     let asked = Arc::clone(&pace);
     let names = Lane::new(
         &lane,
+        Owner::Filters,
         pace,
         Box::pin(async move {
             let name = || std::thread::current().name().map(str::to_owned);
@@ -104,11 +106,17 @@ async fn a_call_of_a_long_skill_begins_in_the_slow_lane() {
     let lane = SlowLane::start().unwrap();
     let name = || std::thread::current().name().map(str::to_owned);
     let (short, long) = (Pace::new(), Pace::new());
-    let call = Lane::new(&lane, Arc::clone(&short), Box::pin(async move { name() }));
+    let call = Lane::new(
+        &lane,
+        Owner::Filters,
+        Arc::clone(&short),
+        Box::pin(async move { name() }),
+    );
     assert_eq!(call.moved().await.as_deref(), Some("slow-lane"));
     assert!(!short.was_long());
     let call = Lane::new(
         &lane,
+        Owner::Filters,
         Arc::clone(&long),
         Box::pin(async {
             let begun = clock_gettime(ClockId::ThreadCPUTime).tv_nsec;
@@ -119,6 +127,27 @@ async fn a_call_of_a_long_skill_begins_in_the_slow_lane() {
     assert!(long.was_long());
 }
 
+/// What many short calls in one instance use together makes none of them long.
+#[tokio::test]
+async fn an_instance_is_as_long_as_its_calls_are() {
+    let lane = SlowLane::start().unwrap();
+    let busy = |pace: Arc<Pace>, calls: u32| {
+        let work = Box::pin(async move {
+            let begun = clock_gettime(ClockId::ThreadCPUTime).tv_nsec;
+            while (clock_gettime(ClockId::ThreadCPUTime).tv_nsec - begun).abs() < 2_000_000 {}
+            (0..calls).for_each(|_| pace.count_call());
+        });
+        work as Work<()>
+    };
+    for (calls, is_long) in [(1, true), (2, true), (1_000_000, false)] {
+        let pace = Pace::new();
+        let work = busy(Arc::clone(&pace), calls);
+        let run = Lane::new(&lane, Owner::Filters, Arc::clone(&pace), work);
+        run.moved().await;
+        assert_eq!(pace.was_long(), is_long, "{calls}");
+    }
+}
+
 #[tokio::test]
 async fn processor_time_is_counted_on_both_lanes() {
     let lane = SlowLane::start().unwrap();
@@ -126,6 +155,7 @@ async fn processor_time_is_counted_on_both_lanes() {
     let asked = Arc::clone(&pace);
     Lane::new(
         &lane,
+        Owner::Filters,
         Arc::clone(&pace),
         Box::pin(async move {
             let busy = |time: Duration| {
@@ -160,6 +190,7 @@ async fn a_call_that_is_dropped_in_the_slow_lane_ends() {
     let held = Ended(Some(sender));
     let mut call = Lane::new(
         &lane,
+        Owner::Filters,
         pace,
         Box::pin(async move {
             let _held = held;
@@ -181,6 +212,7 @@ async fn a_panic_is_the_callers() {
     let asked = Arc::clone(&pace);
     Lane::new(
         &lane,
+        Owner::Filters,
         pace,
         Box::pin(async move {
             std::thread::sleep(TICK);

@@ -2,11 +2,11 @@
 //!
 //! Reading order: [`config`] (every limit with its reason), [`machine`] (what the machine allows of it),
 //! [`engine`] (one wasmtime engine),
-//! [`deploy`] (check, lift, discover), [`snapshot`] (initialise before that), [`compile`] (who is compiled when),
+//! [`deploy`] (check, lift, discover), [`uploads`] (of one module at a time), [`snapshot`] (initialise before that), [`compile`] (who is compiled when),
 //! [`popularity`] (who is used most), [`code_files`] (compiled code on disk), [`code`] (loaded), [`host`] (the host side of the WIT), [`instance`] (one live instance), [`policy`] (who starts, waits or
 //! is refused, a pure function), [`queue`] (who is next), [`keep_alive`] and [`pressure`] (how long instances
 //! are kept), [`pool`] (parked instances), [`shared`] (one instance, many calls), [`dispatch`] (a call finds an
-//! instance and runs), [`usage`] (what calls have used), [`watchdog`] (whether the event loops still turn).
+//! instance and runs), [`lane`] and [`turns`] (where its guest runs), [`usage`] (what calls have used), [`watchdog`] (whether the event loops still turn).
 
 pub mod call;
 mod code;
@@ -36,6 +36,8 @@ mod shortage;
 mod snapshot;
 #[doc(hidden)]
 pub mod steps;
+mod turns;
+mod uploads;
 mod usage;
 mod watchdog;
 

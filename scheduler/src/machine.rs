@@ -28,8 +28,8 @@ pub const OPEN_FILES_MEND: &str =
 /// What wasmtime reserves for one linear memory so that compiled code needs no bounds checks: 4 GiB and a guard
 /// of 32 MiB.
 const ADDRESSES_PER_MEMORY: u64 = (4 << 30) + (32 << 20);
-/// Stacks and tables of a slot.
-const ADDRESSES_BESIDE: u64 = 8 << 20;
+/// Stacks and tables of a slot: sixteen tables of the most generous preset, and a stack of 2 MiB.
+const ADDRESSES_BESIDE: u64 = 10 << 20;
 /// Addresses of the program itself; compiled code and caches included.
 const ADDRESSES_RESERVE: u64 = 2 << 30;
 /// Addresses of a process on x86-64 and AArch64 with four levels of page tables.
@@ -59,11 +59,14 @@ pub(crate) fn agent_slots(instances: usize) -> usize {
     instances + DISCOVERY_SLOTS
 }
 
-/// Linear memories of the pool for agents. Most instances have one; a component may have two, and a quarter of them may
-/// without taking another's.
-pub(crate) fn memories(instances: usize) -> usize {
-    agent_slots(instances) + instances / 4
-}
+/// Linear memories, tables and core instances that one instance of a component may have. The engine's pool has as many for
+/// each of its slots, so that it never runs out of one before it runs out of slots: then every instance that has a place
+/// can start, and whoever has none waits in the queue. A lifted module has one memory, three tables and four core
+/// instances (itself, the WASI adapter and two shims), components from JavaScript have two memories. The room of parts
+/// that an instance does not have costs addresses only.
+pub(crate) const MEMORIES: usize = 2;
+pub(crate) const TABLES: usize = 16;
+pub(crate) const CORE_INSTANCES: usize = 32;
 
 /// All slots of both pools.
 fn slots(instances: usize) -> usize {
@@ -203,7 +206,7 @@ impl Machine {
 
 /// Addresses that a server with so many live instances has.
 fn addresses_needed(instances: usize) -> u64 {
-    let memories = (memories(instances) + filter_slots(instances)) as u64;
+    let memories = (agent_slots(instances) * MEMORIES + filter_slots(instances)) as u64;
     let beside = slots(instances) as u64 * ADDRESSES_BESIDE;
     let needed = memories.saturating_mul(ADDRESSES_PER_MEMORY);
     needed.saturating_add(beside + ADDRESSES_RESERVE)

@@ -64,6 +64,21 @@ fn each_limit_can_be_the_narrowest() {
     assert_eq!(roomy.fit(&mut instances, &mut code), None);
 }
 
+/// Room for as many parts as each may have, and still for the ten thousand of the promise.
+#[test]
+fn addresses_are_reckoned_for_all_parts() {
+    let one = addresses_needed(10_001) - addresses_needed(10_000);
+    let tables = (TABLES * crate::config::Preset::Generous.limits().table_elements * 8) as u64;
+    assert!(
+        one >= 2 * ADDRESSES_PER_MEMORY + tables + (2 << 20),
+        "{one}"
+    );
+    let rooms = Machine::default().rooms(1);
+    assert_eq!(rooms[0].bound, Bound::AddressSpace);
+    let instances = rooms[0].instances;
+    assert!((15_000..17_000).contains(&instances), "{instances}");
+}
+
 #[test]
 fn every_connection_is_an_open_file() {
     let connections = |files| {

@@ -1,24 +1,40 @@
 //! Who waits: a line per agent, and turns between the agents, so that one agent's storm makes only that
-//! agent wait longer. Pure.
+//! agent wait longer. Pure. No step takes longer because many wait.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 
 /// Waiting calls. Within an agent the first comes first; between agents it goes round.
 pub struct FairQueue<T> {
-    lines: HashMap<String, VecDeque<(u64, T)>>,
-    /// Every agent with a line, once; the next one to be served is in front.
-    turns: VecDeque<String>,
+    lines: HashMap<String, Line<T>>,
+    /// Agents with a line that may have their turn, once each; the next one to be served is first.
+    turns: BTreeMap<u64, String>,
     length: usize,
-    /// The number of the next in line.
+    /// Lines that wait until their agent is released.
+    held: usize,
+    /// What the next in line, and the next turn, are numbered by.
     numbers: u64,
+}
+
+struct Line<T> {
+    calls: BTreeMap<Ticket, T>,
+    /// `None`: the agent could not go when it had its turn.
+    turn: Option<u64>,
+}
+
+/// Finds a call in its agent's line. They ascend from the first to the last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Ticket {
+    comes_anew: bool,
+    number: u64,
 }
 
 impl<T> Default for FairQueue<T> {
     fn default() -> Self {
         Self {
             lines: HashMap::new(),
-            turns: VecDeque::new(),
+            turns: BTreeMap::new(),
             length: 0,
+            held: 0,
             numbers: 0,
         }
     }
@@ -34,62 +50,85 @@ impl<T> FairQueue<T> {
     }
 
     pub fn len_of(&self, agent: &str) -> usize {
-        self.lines.get(agent).map_or(0, VecDeque::len)
+        self.lines.get(agent).map_or(0, |line| line.calls.len())
     }
 
-    /// The calls of an agent, in their order.
-    #[cfg(test)]
-    pub(crate) fn iter(&self, agent: &str) -> impl Iterator<Item = &T> {
-        let line = self.lines.get(agent).into_iter().flatten();
-        line.map(|(_, call)| call)
+    /// Puts a call at the end of its agent's line.
+    pub fn push(&mut self, agent: &str, call: T) -> Ticket {
+        self.put(agent, true, call)
     }
 
-    /// Puts a call at the end of its agent's line. Its number finds it again.
-    pub fn push(&mut self, agent: &str, call: T) -> u64 {
+    /// Puts a call that had its turn before in front of all that never had one.
+    pub fn push_again(&mut self, agent: &str, call: T) -> Ticket {
+        self.put(agent, false, call)
+    }
+
+    fn put(&mut self, agent: &str, comes_anew: bool, call: T) -> Ticket {
         self.numbers += 1;
         let number = self.numbers;
-        if !self.lines.contains_key(agent) {
-            self.turns.push_back(agent.to_owned());
-        }
-        let line = self.lines.entry(agent.to_owned()).or_default();
-        line.push_back((number, call));
-        self.length += 1;
-        number
-    }
-
-    /// Takes the first call of the first agent that can go; then it is the turn of the agents behind it.
-    pub fn next(&mut self, can_go: impl Fn(&str) -> bool) -> Option<T> {
-        let place = self.turns.iter().position(|agent| can_go(agent))?;
-        let agent = self.turns.remove(place)?;
-        let line = self.lines.get_mut(&agent)?;
-        let (_number, call) = line.pop_front()?;
-        self.length -= 1;
-        if line.is_empty() {
-            self.lines.remove(&agent);
+        let ticket = Ticket { comes_anew, number };
+        if let Some(line) = self.lines.get_mut(agent) {
+            line.calls.insert(ticket, call);
         } else {
-            self.turns.push_back(agent);
+            let calls = BTreeMap::from([(ticket, call)]);
+            let turn = Some(self.numbers);
+            self.turns.insert(self.numbers, agent.to_owned());
+            self.lines.insert(agent.to_owned(), Line { calls, turn });
         }
-        Some(call)
+        self.length += 1;
+        ticket
     }
 
-    /// Takes the first call of an agent that fits, out of turn.
-    pub fn take(&mut self, agent: &str, fits: impl Fn(&T) -> bool) -> Option<T> {
-        let line = self.lines.get(agent)?;
-        let (number, _call) = line.iter().find(|(_, call)| fits(call))?;
-        let number = *number;
-        self.remove(agent, number)
+    /// Takes the first call of the first agent that can go; then it is the turn of the agents behind it. Agents before it
+    /// that cannot go are not asked again before they are released.
+    pub fn next(&mut self, can_go: impl Fn(&str) -> bool) -> Option<(Ticket, T)> {
+        while let Some((_, agent)) = self.turns.pop_first() {
+            let Some(line) = self.lines.get_mut(&agent) else {
+                continue;
+            };
+            line.turn = None;
+            self.held += 1;
+            if can_go(&agent) {
+                let first = line.calls.pop_first();
+                self.length -= usize::from(first.is_some());
+                if line.calls.is_empty() {
+                    self.lines.remove(&agent);
+                    self.held -= 1;
+                } else {
+                    self.release(&agent);
+                }
+                return first;
+            }
+        }
+        None
+    }
+
+    /// Says that an agent may be able to go again. It comes after those whose turn it is.
+    pub fn release(&mut self, agent: &str) {
+        if self.held == 0 {
+            return;
+        }
+        if let Some(line) = self.lines.get_mut(agent)
+            && line.turn.is_none()
+        {
+            self.numbers += 1;
+            line.turn = Some(self.numbers);
+            self.turns.insert(self.numbers, agent.to_owned());
+            self.held -= 1;
+        }
     }
 
     /// Takes out a call that waits no longer. `None`: it has been served.
-    pub fn remove(&mut self, agent: &str, number: u64) -> Option<T> {
+    pub fn remove(&mut self, agent: &str, ticket: Ticket) -> Option<T> {
         let line = self.lines.get_mut(agent)?;
-        // Numbers ascend within a line.
-        let place = line.binary_search_by_key(&number, |(n, _)| *n).ok()?;
-        let (_number, call) = line.remove(place)?;
+        let call = line.calls.remove(&ticket)?;
         self.length -= 1;
-        if line.is_empty() {
+        if line.calls.is_empty() {
+            match line.turn {
+                Some(turn) => drop(self.turns.remove(&turn)),
+                None => self.held -= 1,
+            }
             self.lines.remove(agent);
-            self.turns.retain(|name| name != agent);
         }
         Some(call)
     }

@@ -3,6 +3,7 @@
 //! for all: a trap takes every call in it along, and none that has not begun.
 
 mod calls;
+mod strays;
 
 use crate::call::{CallFailure, CallRequest, Entry, Temperature};
 use crate::engine::{Engine, TICK};
@@ -368,6 +369,7 @@ fn start<'a>(
         let state = access.get();
         // What the guest prints names no call.
         state.set_log(Some(agent_log));
+        state.pace.count_call();
         let (used, limit) = (state.pace.used(), state.processor);
         state.tell_memory(pace);
         let calls = state.calls.get_or_insert_default();

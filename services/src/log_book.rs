@@ -3,14 +3,15 @@
 
 use crate::logs::Level;
 use serde::Serialize;
-use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::sync::Notify;
 
 /// Records that are kept of one agent.
 const MAX_RECORDS: usize = 1_000;
-/// Bytes of the records of all agents; the oldest go first.
+/// Bytes of the records of all agents. Over that, the oldest of the agent with the most bytes go: who says much pushes out
+/// what it has said itself.
 const MAX_BYTES: usize = 32 << 20;
 /// What a record takes besides its texts.
 const OVERHEAD: usize = 200;
@@ -24,11 +25,19 @@ pub struct LogBook {
 
 #[derive(Debug, Default)]
 struct State {
-    /// By number, so in the order of time.
-    records: BTreeMap<u64, LogRecord>,
-    by_agent: HashMap<String, VecDeque<u64>>,
+    agents: HashMap<Arc<str>, Kept>,
+    /// Every agent in `agents` with its bytes, the most last.
+    by_bytes: BTreeSet<(usize, Arc<str>)>,
     bytes: usize,
     last: u64,
+}
+
+/// What is kept of one agent.
+#[derive(Debug, Default)]
+struct Kept {
+    /// In the order of their numbers, so of time.
+    records: VecDeque<Arc<LogRecord>>,
+    bytes: usize,
 }
 
 /// One record.
@@ -50,7 +59,7 @@ pub struct LogRecord {
 /// Some records of an agent, oldest first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogPage {
-    pub records: Vec<LogRecord>,
+    pub records: Vec<Arc<LogRecord>>,
     /// What to ask after next.
     pub next: u64,
 }
@@ -71,15 +80,15 @@ impl LogBook {
     /// The agent's records after a number, at most `limit`: the first of them, or without a number the latest.
     pub fn read(&self, agent: &str, after: Option<u64>, limit: usize) -> LogPage {
         let state = self.lock();
-        let numbers = state.by_agent.get(agent);
-        let kept = numbers.map_or(0, VecDeque::len);
-        let skipped = match (after, numbers) {
-            (Some(after), Some(numbers)) => numbers.partition_point(|number| *number <= after),
-            _ => kept.saturating_sub(limit),
+        let kept = state.agents.get(agent).map(|kept| &kept.records);
+        let skipped = match (after, kept) {
+            (Some(after), Some(kept)) => kept.partition_point(|record| record.number <= after),
+            _ => kept.map_or(0, VecDeque::len).saturating_sub(limit),
         };
-        let numbers = numbers.into_iter().flatten().skip(skipped).take(limit);
-        let records: Vec<LogRecord> = numbers
-            .filter_map(|number| state.records.get(number).cloned())
+        // Pointers only: everybody who logs waits meanwhile.
+        let records: Vec<_> = kept
+            .into_iter()
+            .flat_map(|kept| kept.range(skipped..).take(limit).cloned())
             .collect();
         // Without records the next question is about what comes from now on.
         let next = records.last().map_or(state.last, |record| record.number);
@@ -102,7 +111,10 @@ impl LogBook {
     /// Drops the records of an agent.
     pub fn forget(&self, agent: &str) {
         let mut state = self.lock();
-        while state.drop_oldest_of(agent) {}
+        let forgotten = state.agents.get(agent).map_or(0, |kept| kept.records.len());
+        for _ in 0..forgotten {
+            state.drop_oldest_of(agent);
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -112,36 +124,55 @@ impl LogBook {
 
 impl State {
     fn add(&mut self, record: LogRecord) {
-        self.bytes += record.size();
-        let numbers = self.by_agent.entry(record.agent.clone()).or_default();
-        numbers.push_back(record.number);
-        let is_full = numbers.len() > MAX_RECORDS;
-        let agent = record.agent.clone();
-        self.records.insert(record.number, record);
-        if is_full {
+        let size = record.size();
+        let agent = match self.agents.get_key_value(&*record.agent) {
+            Some((agent, _)) => Arc::clone(agent),
+            None => record.agent.as_str().into(),
+        };
+        self.change(&agent, |kept| {
+            kept.records.push_back(Arc::new(record));
+            kept.bytes += size;
+        });
+        self.bytes += size;
+        if self
+            .agents
+            .get(&agent)
+            .is_some_and(|kept| kept.records.len() > MAX_RECORDS)
+        {
             self.drop_oldest_of(&agent);
         }
         while self.bytes > MAX_BYTES {
-            let Some(oldest) = self.records.values().next() else {
+            let Some((_, largest)) = self.by_bytes.last().cloned() else {
                 return;
             };
-            let agent = oldest.agent.clone();
-            self.drop_oldest_of(&agent);
+            self.drop_oldest_of(&largest);
         }
     }
 
-    fn drop_oldest_of(&mut self, agent: &str) -> bool {
-        let Some(numbers) = self.by_agent.get_mut(agent) else {
-            return false;
+    fn drop_oldest_of(&mut self, agent: &str) {
+        let Some((agent, _)) = self.agents.get_key_value(agent) else {
+            return;
         };
-        let number = numbers.pop_front();
-        if numbers.is_empty() {
-            self.by_agent.remove(agent);
+        let agent = Arc::clone(agent);
+        let mut freed = 0;
+        self.change(&agent, |kept| {
+            let oldest = kept.records.pop_front();
+            freed = oldest.map_or(0, |record| record.size());
+            kept.bytes -= freed;
+        });
+        self.bytes -= freed;
+    }
+
+    /// Changes what is kept of an agent, and its place among the others with it.
+    fn change(&mut self, agent: &Arc<str>, change: impl FnOnce(&mut Kept)) {
+        let kept = self.agents.entry(Arc::clone(agent)).or_default();
+        self.by_bytes.remove(&(kept.bytes, Arc::clone(agent)));
+        change(kept);
+        if kept.records.is_empty() {
+            self.agents.remove(agent);
+        } else {
+            self.by_bytes.insert((kept.bytes, Arc::clone(agent)));
         }
-        if let Some(record) = number.and_then(|number| self.records.remove(&number)) {
-            self.bytes -= record.size();
-        }
-        true
     }
 }
 
@@ -215,12 +246,66 @@ mod tests {
             book.add(record(&format!("agent-{number}"), &large));
         }
         assert!(book.lock().bytes <= MAX_BYTES);
-        assert!(
-            book.read("ada", Some(0), 10).records.is_empty(),
-            "the oldest go first"
+        let left = |agent: &str| book.read(agent, Some(0), MAX_RECORDS).records.len();
+        // Those with one large record each go, and not the many small ones of another.
+        assert_eq!(left("ada"), MAX_RECORDS);
+        let kept = (0..40).map(|number| left(&format!("agent-{number}")));
+        assert_eq!(kept.sum::<usize>(), 31);
+    }
+
+    #[test]
+    fn who_says_much_pushes_out_its_own() {
+        let book = LogBook::default();
+        for message in ["one", "two", "three"] {
+            book.add(record("quiet", message));
+        }
+        let large = "x".repeat(256 << 10);
+        for _ in 0..500 {
+            book.add(record("loud", &large));
+        }
+        assert_eq!(
+            texts(&book.read("quiet", Some(0), 10)),
+            ["one", "two", "three"]
         );
-        assert!(book.read("agent-0", Some(0), 10).records.is_empty());
-        assert_eq!(book.read("agent-39", Some(0), 10).records.len(), 1);
+        let loud = book.read("loud", Some(0), MAX_RECORDS);
+        assert_eq!(loud.records.len(), (MAX_BYTES >> 18) - 1);
+        assert_eq!(loud.next, 503);
+        // A second one shares with the first.
+        for _ in 0..500 {
+            book.add(record("louder", &large));
+        }
+        let kept = |agent: &str| book.read(agent, Some(0), MAX_RECORDS).records.len();
+        assert_eq!(kept("quiet"), 3);
+        assert!(kept("loud").abs_diff(kept("louder")) <= 1);
+        assert!(book.lock().bytes <= MAX_BYTES);
+        book.forget("loud");
+        book.forget("louder");
+        let sizes = book.sizes();
+        assert_eq!(book.lock().bytes, sizes);
+    }
+
+    impl LogBook {
+        /// The sizes of all records, added up, and held against the other sums.
+        fn sizes(&self) -> usize {
+            let state = self.lock();
+            let sum = |kept: &Kept| {
+                kept.records
+                    .iter()
+                    .map(|record| record.size())
+                    .sum::<usize>()
+            };
+            assert!(state.agents.values().all(|kept| sum(kept) == kept.bytes));
+            assert_eq!(state.agents.len(), state.by_bytes.len());
+            state.agents.values().map(sum).sum()
+        }
+    }
+
+    #[test]
+    fn reading_copies_no_record() {
+        let book = LogBook::default();
+        book.add(record("ada", "hello"));
+        let (one, other) = (book.read("ada", None, 1), book.read("ada", None, 1));
+        assert!(Arc::ptr_eq(&one.records[0], &other.records[0]));
     }
 
     #[tokio::test]

@@ -53,7 +53,7 @@ fn checks_the_machine() {
 fn limits_of_the_machine_are_explained_with_what_raises_them() {
     let binary = env!("CARGO_BIN_EXE_dormouse");
     let folder = tempfile::tempdir().unwrap();
-    let script = format!("ulimit -n 1024; ulimit -v 67108864; exec {binary} doctor --json");
+    let script = format!("ulimit -n 1024; ulimit -v 134217728; exec {binary} doctor --json");
     let output = std::process::Command::new("sh")
         .current_dir(folder.path())
         .args(["-c", &script])
@@ -64,10 +64,10 @@ fn limits_of_the_machine_are_explained_with_what_raises_them() {
     assert_eq!(files["level"], "warn", "{files}");
     assert_eq!(files["found"], "1024: enough for 512 connections");
     assert!(files["mend"].as_str().unwrap().contains("ulimit -n"));
-    // 64 GiB, at a little over 4 for each memory, eight of them for deploys and one more for every fourth instance.
+    // 128 GiB, at a little over 8 for the two memories of each place, eight of them for deploys.
     let space = check(&checks, "address space");
     assert_eq!(space["level"], "warn", "{space}");
-    assert_eq!(space["found"], "64.00 GiB: enough for 6 live instances");
+    assert_eq!(space["found"], "128.00 GiB: enough for 7 live instances");
     assert!(space["mend"].as_str().unwrap().contains("ulimit -v"));
     let maps = check(&checks, "map count");
     assert!(

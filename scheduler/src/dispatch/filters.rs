@@ -3,7 +3,7 @@
 use super::{Scheduler, SchedulerError};
 use crate::engine::TICK;
 use crate::filter_code::FilterCode;
-use crate::lane::{Lane, Pace};
+use crate::lane::{Lane, Owner, Pace};
 use crate::machine::filter_slots;
 use dormouse_filters::config::Limits;
 use dormouse_filters::metrics::MetricSink;
@@ -68,7 +68,7 @@ impl Scheduler {
         if let Poll::Ready(done) = poll_fn(|cx| Poll::Ready(work.as_mut().poll(cx))).await {
             return done;
         }
-        let lane = Lane::new(&self.0.filter_lane, Pace::of_polls(), work);
+        let lane = Lane::new(&self.0.filter_lane, Owner::Filters, Pace::of_polls(), work);
         if begun.elapsed() < TICK {
             lane.await
         } else {

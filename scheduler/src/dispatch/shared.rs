@@ -1,10 +1,10 @@
 //! A call that goes into an instance with others, and the task that runs that instance.
 
 use super::blame::failure;
-use super::{Inner, NoPlace, owner};
+use super::{Inner, owner};
 use crate::call::{CallFailure, CallRequest, Temperature, VersionRef};
 use crate::instance::Instance;
-use crate::lane::{Lane, Pace};
+use crate::lane::{self, Lane, Pace};
 use crate::pool::{Acquired, Found, Lead, Live, Owner, Seat};
 use crate::shared::{Job, Lost, Message, Reply, Rest};
 use dormouse_services::model::{FailureClass, Outcome};
@@ -58,10 +58,8 @@ impl Inner {
                     return Err(failure(FailureClass::Platform, sentence));
                 }
             };
-            let place = self.pool.enter(&request.version, owner(&request));
-            let place = place.map_err(|_full| {
-                failure(FailureClass::Unavailable, &NoPlace::QueueFull.to_string())
-            })?;
+            // It was accepted already, so it is not refused now.
+            let place = self.pool.enter_again(&request.version, owner(&request));
             acquired = place.take().await;
         }
     }
@@ -73,8 +71,19 @@ impl Inner {
         let owner = owner(first);
         let caller = Arc::clone(caller);
         let pace = Pace::new();
+        let of = lane::Owner::Agent(Arc::clone(&version));
         let run = Box::pin(inner.run_lead(found, lead, version, owner, Arc::clone(&pace), caller));
-        tokio::spawn(Lane::new(&self.slow_lane, pace, run));
+        let mut run = Lane::new(&self.slow_lane, of, Arc::clone(&pace), run);
+        let (usage, skill) = (Arc::clone(&first.version.usage), first.skill.clone());
+        if usage.habits.of(&skill).is_long() {
+            run = run.moved();
+        }
+        tokio::spawn(async move {
+            run.await;
+            if pace.was_long() {
+                usage.habits.of(&skill).ended(true);
+            }
+        });
     }
 
     async fn run_lead(
@@ -97,9 +106,11 @@ impl Inner {
         loop {
             let explain = |error: &wasmtime::Error| self.explain(error, &version.limits);
             let pace = Arc::clone(&pace);
-            let served = live.instance.serve(&self.engine, &mut lead, pace, explain);
+            let served = live
+                .instance()
+                .serve(&self.engine, &mut lead, pace, explain);
             match served.await {
-                Ok(Rest::Clean) if !bound.is_zero() && self.is_idle(&live).await => {}
+                Ok(Rest::Clean) if !bound.is_zero() && self.is_idle(&mut live).await => {}
                 Ok(Rest::Clean) => return live.spend(),
                 Ok(Rest::Tainted) | Err(Lost) => return,
             }
@@ -119,7 +130,7 @@ impl Inner {
     ) -> Result<(Live, Temperature), CallFailure> {
         let slot = match found {
             Found::Parked(live) => return Ok((live, Temperature::Hot)),
-            Found::Room(room) => room.make(),
+            Found::Room(room) => room.make().await,
         };
         let (code, temperature) = self.code(version).await?;
         let instance = Instance::start_shared(&self.engine, &code, version, Arc::clone(pace))

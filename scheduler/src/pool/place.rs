@@ -1,32 +1,42 @@
 //! What a call has of the pool: a place, and what it was given there.
 
-use super::{Owner, Pool};
+use super::{Fit, Owner, Pool};
 use crate::call::{CallFailure, VersionRef};
 use crate::instance::Instance;
+use crate::lane::may_be_held_up;
 use crate::metrics::{Counted, Ended, Metrics};
+use crate::queue::Ticket;
 use crate::shared::Message;
 use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::runtime::Handle;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-/// An instance in its place of the pool. Dropping it frees both, the instance first.
-pub(crate) struct Live<I = Box<Instance>> {
-    pub(crate) instance: I,
-    pub(crate) slot: Slot<I>,
+/// What the pool must know of an instance.
+pub(crate) trait Weighed: Send + 'static {
+    /// Whether to give back its memory may take longer than a tick.
+    fn is_heavy(&self) -> bool;
+}
+
+/// An instance in its place of the pool. Dropping it frees both, the instance first; a heavy one ends on a thread that
+/// nobody waits for.
+pub(crate) struct Live<I: Weighed = Box<Instance>> {
+    /// `None` when it is taken apart.
+    both: Option<(I, Slot<I>)>,
 }
 
 /// The right to have one live instance of a version.
-pub(crate) struct Slot<I = Box<Instance>> {
+pub(crate) struct Slot<I: Weighed = Box<Instance>> {
     pub(super) pool: Arc<Pool<I>>,
     pub(super) version: Arc<VersionRef>,
     pub(super) counted: Option<Counted>,
 }
 
 /// What a call is given.
-pub(crate) enum Acquired<I = Box<Instance>> {
+pub(crate) enum Acquired<I: Weighed = Box<Instance>> {
     /// An instance for this call alone.
     Own(Found<I>),
     /// An instance that others may join already: whoever has the lead must run it, or drop the lead.
@@ -35,31 +45,31 @@ pub(crate) enum Acquired<I = Box<Instance>> {
     Seat(Seat<I>),
 }
 
-pub(crate) enum Found<I = Box<Instance>> {
+pub(crate) enum Found<I: Weighed = Box<Instance>> {
     Parked(Live<I>),
     /// Nothing fits: start an instance in this place.
     Room(Room<I>),
 }
 
 /// A place, and the instance that had it before.
-pub(crate) struct Room<I = Box<Instance>> {
-    pub(super) evicted: Option<(I, Option<Counted>)>,
-    pub(super) slot: Slot<I>,
+pub(crate) struct Room<I: Weighed = Box<Instance>> {
+    evicted: Option<(I, Option<Counted>)>,
+    /// `None` when it is made.
+    slot: Option<Slot<I>>,
 }
 
 /// Takes calls in to a shared instance. When it is dropped nobody joins any more, and calls that have not begun
 /// go back to where they came from.
-pub(crate) struct Lead<I = Box<Instance>> {
+pub(crate) struct Lead<I: Weighed = Box<Instance>> {
     pub(super) pool: Arc<Pool<I>>,
-    pub(super) version: Arc<VersionRef>,
     pub(super) number: u64,
     pub(crate) inbox: UnboundedReceiver<Message>,
 }
 
 /// The right to one call in a shared instance.
-pub(crate) struct Seat<I = Box<Instance>> {
+pub(crate) struct Seat<I: Weighed = Box<Instance>> {
     pub(super) pool: Arc<Pool<I>>,
-    pub(super) version: Arc<VersionRef>,
+    pub(super) fit: Fit,
     pub(super) number: u64,
     pub(super) to: UnboundedSender<Message>,
     /// Nobody is to have it after this call.
@@ -67,23 +77,22 @@ pub(crate) struct Seat<I = Box<Instance>> {
 }
 
 /// A call's place in the pool: what it was given, or its turn. Dropping it gives back what it has.
-pub(crate) struct Place<I = Box<Instance>> {
+pub(crate) struct Place<I: Weighed = Box<Instance>> {
     pub(super) pool: Arc<Pool<I>>,
-    pub(super) version: Arc<VersionRef>,
-    pub(super) owner: Owner,
+    pub(super) fit: Fit,
     pub(super) has: Has<I>,
 }
 
-pub(super) enum Has<I> {
+pub(super) enum Has<I: Weighed> {
     Given(Acquired<I>),
     Turn {
-        number: u64,
+        ticket: Ticket,
         given: oneshot::Receiver<Acquired<I>>,
     },
     Nothing,
 }
 
-impl<I> Place<I> {
+impl<I: Weighed> Place<I> {
     /// Waits until it has been given something. Nothing is lost if the wait is given up.
     pub(crate) async fn ready(&mut self) {
         if let Has::Turn { given, .. } = &mut self.has {
@@ -102,18 +111,18 @@ impl<I> Place<I> {
     }
 
     pub(crate) fn version(&self) -> &Arc<VersionRef> {
-        &self.version
+        &self.fit.version
     }
 }
 
-impl<I> Drop for Place<I> {
+impl<I: Weighed> Drop for Place<I> {
     fn drop(&mut self) {
         let given = match mem::replace(&mut self.has, Has::Nothing) {
             Has::Nothing => return,
             Has::Given(acquired) => acquired,
-            Has::Turn { number, mut given } => {
-                let agent = &self.version.agent;
-                drop(self.pool.lock().waiters.remove(agent, number));
+            Has::Turn { ticket, mut given } => {
+                let agent = &self.fit.version.agent;
+                drop(self.pool.lock().waiting.remove(agent, ticket));
                 match given.try_recv() {
                     Ok(acquired) => acquired,
                     Err(_) => return,
@@ -129,34 +138,104 @@ impl<I> Drop for Place<I> {
             }
             Acquired::Own(_) | Acquired::Lead(..) | Acquired::Seat(_) => return,
         };
-        let owner = self.owner.take();
+        let owner = self.fit.owner.take();
         self.pool.park(live, owner, Instant::now(), UNUSED);
     }
 }
 
+/// Why [`Live`] has both of its parts.
+const WHOLE: &str = "only what consumes it takes it apart";
+
 /// How long an instance is kept whose call has gone away before it began.
 const UNUSED: Duration = Duration::from_secs(1);
 
-impl<I> Room<I> {
-    /// Empties the place.
-    pub(crate) fn make(self) -> Slot<I> {
-        drop(self.evicted);
-        self.slot
+impl<I: Weighed> Room<I> {
+    pub(super) fn new(evicted: Option<(I, Option<Counted>)>, slot: Slot<I>) -> Self {
+        let slot = Some(slot);
+        Self { evicted, slot }
     }
-}
 
-impl<I> Slot<I> {
-    /// Puts an instance that has started in its place.
-    pub(crate) fn hold(mut self, instance: I) -> Live<I> {
-        self.counted = Some(Counted::start(&self.pool.metrics));
-        Live {
-            instance,
-            slot: self,
+    /// Empties the place here.
+    pub(crate) fn make_here(mut self) -> Slot<I> {
+        drop(self.evicted.take());
+        self.slot.take().expect("it is made once")
+    }
+
+    /// Empties the place, where that may take its time.
+    pub(crate) async fn make(self) -> Slot<I> {
+        let evicted = self.evicted.as_ref();
+        if !evicted.is_some_and(|(instance, _)| instance.is_heavy()) || may_be_held_up() {
+            return self.make_here();
+        }
+        match tokio::task::spawn_blocking(move || self.make_here()).await {
+            Ok(slot) => slot,
+            Err(died) => match died.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                // Only the end of the process ends it.
+                Err(_cancelled) => std::future::pending().await,
+            },
         }
     }
 }
 
-impl<I> Live<I> {
+impl<I: Weighed> Drop for Room<I> {
+    fn drop(&mut self) {
+        if let Some((instance, counted)) = self.evicted.take() {
+            end(instance, (counted, self.slot.take()));
+        }
+    }
+}
+
+/// Drops an instance, and then what is only free when it is gone. To unmap what a heavy one had takes long, so it is not
+/// done on an event loop.
+fn end<I: Weighed>(instance: I, then: impl Send + 'static) {
+    match Handle::try_current() {
+        Ok(runtime) if instance.is_heavy() && !may_be_held_up() => {
+            runtime.spawn_blocking(move || {
+                drop(instance);
+                drop(then);
+            });
+        }
+        _ => {
+            drop(instance);
+            drop(then);
+        }
+    }
+}
+
+impl<I: Weighed> Slot<I> {
+    /// Puts an instance that has started in its place.
+    pub(crate) fn hold(mut self, instance: I) -> Live<I> {
+        self.counted = Some(Counted::start(&self.pool.metrics));
+        let both = Some((instance, self));
+        Live { both }
+    }
+}
+
+impl<I: Weighed> Live<I> {
+    pub(crate) fn instance(&mut self) -> &mut I {
+        &mut self.both.as_mut().expect(WHOLE).0
+    }
+
+    pub(super) fn slot(&self) -> &Slot<I> {
+        &self.both.as_ref().expect(WHOLE).1
+    }
+
+    pub(super) fn slot_mut(&mut self) -> &mut Slot<I> {
+        &mut self.both.as_mut().expect(WHOLE).1
+    }
+
+    pub(super) fn apart(mut self) -> (I, Slot<I>) {
+        self.both.take().expect(WHOLE)
+    }
+
+    /// Ends it on this thread, however long that takes.
+    pub(crate) fn end_here(self) {
+        let (instance, slot) = self.apart();
+        drop(instance);
+        drop(slot);
+    }
+
     /// Ends an instance whose only call is over.
     pub(crate) fn spend(mut self) {
         self.end_as(Ended::Spent);
@@ -164,13 +243,21 @@ impl<I> Live<I> {
 
     /// Says what it will have ended for when it is dropped.
     pub(super) fn end_as(&mut self, end: Ended) {
-        if let Some(counted) = &mut self.slot.counted {
+        if let Some(counted) = &mut self.slot_mut().counted {
             counted.end = end;
         }
     }
 }
 
-impl<I> Drop for Slot<I> {
+impl<I: Weighed> Drop for Live<I> {
+    fn drop(&mut self) {
+        if let Some((instance, slot)) = self.both.take() {
+            end(instance, slot);
+        }
+    }
+}
+
+impl<I: Weighed> Drop for Slot<I> {
     fn drop(&mut self) {
         drop(self.counted.take());
         let mut state = self.pool.lock();
@@ -180,7 +267,7 @@ impl<I> Drop for Slot<I> {
     }
 }
 
-impl<I> Lead<I> {
+impl<I: Weighed> Lead<I> {
     /// Parks the instance, for so long at most, unless a call has taken a seat in the meantime.
     ///
     /// # Errors
@@ -193,11 +280,11 @@ impl<I> Lead<I> {
         bound: Duration,
     ) -> Result<(), (Self, Live<I>)> {
         let mut state = self.pool.lock();
-        if state.seats.is_taken(&self.version, self.number) {
+        if state.seats.is_taken(self.number) {
             drop(state);
             return Err((self, live));
         }
-        state.seats.remove(&self.version, self.number);
+        state.seats.remove(self.number);
         let over = state.park(&self.pool, live, owner, now, bound);
         drop(state);
         drop(over);
@@ -215,17 +302,17 @@ impl<I> Lead<I> {
     /// Takes no more messages. All that were sent are in the inbox then.
     fn end(&mut self) {
         let mut state = self.pool.lock();
-        state.seats.remove(&self.version, self.number);
+        state.seats.remove(self.number);
         self.inbox.close();
     }
 
     /// Lets no other call join.
     pub(crate) fn close(&self) {
-        self.pool.lock().seats.close(&self.version, self.number);
+        self.pool.lock().seats.close(self.number);
     }
 }
 
-impl<I> Drop for Lead<I> {
+impl<I: Weighed> Drop for Lead<I> {
     fn drop(&mut self) {
         self.end();
         while let Ok(message) = self.inbox.try_recv() {
@@ -234,7 +321,7 @@ impl<I> Drop for Lead<I> {
     }
 }
 
-impl<I> Seat<I> {
+impl<I: Weighed> Seat<I> {
     /// Sends a message to whoever runs the instance.
     ///
     /// # Errors
@@ -251,17 +338,17 @@ impl<I> Seat<I> {
     }
 }
 
-impl<I> Drop for Seat<I> {
+impl<I: Weighed> Drop for Seat<I> {
     fn drop(&mut self) {
         let mut state = self.pool.lock();
         if self.spoilt {
-            state.seats.close(&self.version, self.number);
+            state.seats.close(self.number);
         }
-        if state.seats.leave(&self.version, self.number) {
+        if state.seats.leave(self.number) {
             // Of an instance that is gone nobody is left to be told.
             let _told = self.to.send(Message::Idle);
         }
-        state.serve_waiters(&self.pool);
+        state.seat_waiters(&self.pool, &self.fit);
     }
 }
 

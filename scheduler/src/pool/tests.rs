@@ -9,6 +9,9 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+mod crowd;
+mod heavy;
+
 const KEEP: Duration = Duration::from_secs(10);
 
 /// Stands for an instance: it is counted for as long as it exists.
@@ -18,6 +21,12 @@ impl Guest {
     fn new(alive: &Arc<AtomicUsize>) -> Self {
         alive.fetch_add(1, Ordering::SeqCst);
         Self(Arc::clone(alive))
+    }
+}
+
+impl Weighed for Guest {
+    fn is_heavy(&self) -> bool {
+        false
     }
 }
 
@@ -157,7 +166,7 @@ impl World {
     fn enter(&mut self, agent: u8, number: u32, owner: u8) {
         let version = version(agent, number);
         let load = self.pool.lock().load(&version.agent);
-        match self.pool.enter(&version, Some(owner.to_string())) {
+        match self.pool.enter(&version, Some(owner.to_string().into())) {
             Ok(place) => self.entered.push(place),
             Err(Refused) => {
                 assert_eq!(admit(self.caps, load), Admission::Refuse, "{load:?}");
@@ -166,23 +175,23 @@ impl World {
     }
 
     fn begin(&mut self, place: Place<Guest>) {
-        let owner = place.owner.clone();
+        let owner = place.fit.owner.clone();
         let wanted = Arc::clone(place.version());
         let acquired = futures_util::FutureExt::now_or_never(place.take()).unwrap();
         let (found, lead, seat) = match acquired {
             Acquired::Own(found) => (found, None, None),
             Acquired::Lead(found, lead, seat) => (found, Some(lead), Some(seat)),
             Acquired::Seat(seat) => {
-                assert_eq!(seat.version, wanted);
+                assert_eq!(seat.fit.version, wanted);
                 self.seated.push(seat);
                 return;
             }
         };
         let live = match found {
             Found::Parked(live) => live,
-            Found::Room(room) => room.make().hold(Guest::new(&self.alive)),
+            Found::Room(room) => room.make_here().hold(Guest::new(&self.alive)),
         };
-        assert_eq!(live.slot.version, wanted);
+        assert_eq!(live.slot().version, wanted);
         assert_eq!(lead.is_some(), wanted.is_shared());
         self.seated.extend(seat);
         self.running.push(Running { live, owner, lead });
@@ -223,15 +232,14 @@ impl World {
             let state = self.pool.lock();
             assert!(state.live <= self.caps.instances);
             assert!(alive <= state.live, "an instance without a place");
-            assert_eq!(state.by_use.len(), state.by_end.len());
-            let parked: usize = state.parked.values().map(Vec::len).sum();
-            assert_eq!(state.by_use.len(), parked);
+            state.shelf.check();
+            let parked = state.shelf.len();
             assert_eq!(
                 state.agents.values().map(|a| a.live).sum::<usize>(),
                 state.live
             );
             assert_eq!(
-                state.agents.values().map(|a| a.parked).sum::<usize>(),
+                state.agents.values().map(|a| a.parked.len()).sum::<usize>(),
                 parked
             );
             let cap = self.caps.instances_per_agent;
@@ -239,21 +247,20 @@ impl World {
                 state
                     .agents
                     .values()
-                    .all(|a| a.live <= cap && a.parked <= a.live)
+                    .all(|a| a.live <= cap && a.parked.len() <= a.live)
             );
-            let given = self.entered.len() - state.waiters.len();
+            let given = self.entered.len() - state.waiting.len();
             assert!(state.live >= parked + self.running.len());
             assert!(state.live <= parked + self.running.len() + given);
-            let free = state.seats.free();
-            for (version, owner, _) in &free {
-                let mut waiting = state.waiters.iter(&version.agent);
+            assert!(state.waiting.seekers() <= state.waiting.len());
+            for fit in state.seats.free() {
                 assert!(
-                    !waiting.any(|waiter| waiter.version == *version && waiter.owner == *owner),
+                    !state.waiting.has_for(fit),
                     "somebody waits although there is a seat"
                 );
             }
             let loads: Vec<_> = (0..4).map(|a| state.load(&version(a, 1).agent)).collect();
-            (state.waiters.len(), loads)
+            (state.waiting.len(), loads)
         };
         for load in agents.iter().filter(|load| load.waiting_of_agent > 0) {
             let admission = admit(self.caps, *load);
@@ -270,7 +277,7 @@ impl World {
     }
 }
 
-impl<I> Place<I> {
+impl<I: Weighed> Place<I> {
     fn is_given(&mut self) -> bool {
         if let Has::Turn { given, .. } = &mut self.has
             && let Ok(acquired) = given.try_recv()
@@ -359,6 +366,12 @@ fn those_who_wait_are_served_in_turns() {
 /// An instance that takes its time to end, in which something happens.
 struct Slow(Option<Box<dyn FnOnce() + Send>>);
 
+impl Weighed for Slow {
+    fn is_heavy(&self) -> bool {
+        false
+    }
+}
+
 impl Drop for Slow {
     fn drop(&mut self) {
         if let Some(then) = self.0.take() {
@@ -391,7 +404,7 @@ async fn a_call_that_comes_while_its_instance_is_evicted_is_served() {
         );
         came.send(place).unwrap();
     };
-    let live = room.make().hold(Slow(Some(Box::new(call))));
+    let live = room.make_here().hold(Slow(Some(Box::new(call))));
     pool.park(live, None, Instant::now(), Duration::ZERO);
     pool.evict_idle(Instant::now());
     let place = coming.try_recv().expect("it came during the eviction");
@@ -431,7 +444,7 @@ async fn threads_that_call_and_evict_leave_nobody_behind() {
                     };
                     let live = match found {
                         Found::Parked(live) => live,
-                        Found::Room(room) => room.make().hold(Slow(None)),
+                        Found::Room(room) => room.make_here().hold(Slow(None)),
                     };
                     if turn % 5 == 0 {
                         tokio::task::yield_now().await;

@@ -4,10 +4,11 @@ use crate::engine::TICK;
 use crate::host::GuestState;
 use crate::instance::ProcessorTimeSpent;
 use crate::lane::Pace;
+use crate::shared::strays::Strays;
 use dormouse_services::logs::CallLog;
 use std::mem;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use thiserror::Error;
 use wasmtime::component::GuestTaskId;
 use wasmtime::{StoreContextMut, UpdateDeadline};
@@ -29,8 +30,10 @@ pub(crate) struct Calls {
     last: Option<GuestTaskId>,
     /// Whose call is to blame for the end of the instance.
     culprit: Option<GuestTaskId>,
-    /// Processor time of guest tasks that have answered and go on.
-    stray: Duration,
+    /// Guest tasks that have answered and go on.
+    strays: Strays<GuestTaskId>,
+    /// Processor time in which the clock found no guest task, since a call has entered.
+    nobodys: Duration,
     /// Processor time of the instance that is charged already.
     seen: Duration,
     /// Whose guest task the clock has found in the guest last.
@@ -92,7 +95,7 @@ impl Calls {
         used: Duration,
         limit: Duration,
     ) {
-        self.stray = Duration::ZERO;
+        self.nobodys = Duration::ZERO;
         if self.open.is_empty() {
             // What was used while no call was in it is no call's.
             self.seen = used;
@@ -171,8 +174,14 @@ impl Calls {
         processor: Duration,
     ) -> Result<(), wasmtime::Error> {
         let Some(call) = self.open.iter_mut().find(|call| Some(call.task) == task) else {
-            self.stray += time;
-            return if self.stray < processor {
+            let may_go_on = match task {
+                Some(task) => self.strays.charge(task, time, processor, Instant::now()),
+                None => {
+                    self.nobodys += time;
+                    self.nobodys < processor
+                }
+            };
+            return if may_go_on {
                 Ok(())
             } else {
                 Err(ProcessorTimeSpent.into())

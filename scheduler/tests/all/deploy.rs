@@ -1,6 +1,6 @@
 //! What an upload is refused for; every refusal has a code and leaves nothing behind.
 
-use crate::harness::{Platform, guest_wasm};
+use crate::harness::{Platform, guest_wasm, text};
 use dormouse_scheduler::ModuleKind;
 use std::path::Path;
 
@@ -136,4 +136,45 @@ async fn an_agent_is_found() {
     assert_eq!(prepared.kind, ModuleKind::CoreModule);
     assert_eq!(prepared.definitions.len(), 1);
     assert_eq!(prepared.definitions[0].name, "echo");
+}
+
+/// Two uploads of one module at a time, one of which is refused: the other's agents have their code.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refused_upload_leaves_others_their_code() {
+    let platform = Platform::new(|_| {}).await;
+    let wasm = guest_wasm("echo");
+    let mut tight = (**platform.scheduler.limits()).clone();
+    tight.host_call_bytes = 16;
+    let refused = platform
+        .scheduler
+        .prepare_under(&tight, wasm.clone().into());
+    let (accepted, refused) = tokio::join!(platform.prepare(wasm.clone()), refused);
+    assert_eq!(refused.unwrap_err().code(), "invalid_definition");
+    accepted.unwrap();
+    let echo = platform.deploy_wasm(wasm).await;
+    let (report, said) = platform.call(&echo, "echo", text("there")).await;
+    assert!(report.start.is_some(), "{said:?}");
+    assert_eq!(platform.starts("stored"), 0.0);
+    assert_eq!(platform.metric("dormouse_compiles_total", &[]), 1.0);
+}
+
+/// The same between the end of one's checks and its deployment.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn code_that_went_with_another_upload_is_made_again_before_the_module_is_deployed() {
+    let platform = Platform::new(|_| {}).await;
+    let wasm = guest_wasm("echo");
+    let digest = platform.prepare(wasm.clone()).await.unwrap().digest;
+    let keep = || platform.scheduler.keep_code(digest, wasm.clone().into());
+    keep().await.unwrap();
+    assert_eq!(platform.metric("dormouse_compiles_total", &[]), 1.0);
+    platform.scheduler.forget(&digest);
+    assert_eq!(files(platform.dir.path()), 0);
+    keep().await.unwrap();
+    assert_eq!(platform.metric("dormouse_compiles_total", &[]), 2.0);
+    let echo = platform.deploy_wasm(wasm).await;
+    platform.call(&echo, "echo", text("there")).await;
+    assert_eq!(
+        (platform.starts("stored"), platform.starts("cold")),
+        (0.0, 1.0)
+    );
 }

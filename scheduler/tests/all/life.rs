@@ -60,8 +60,12 @@ async fn code_that_is_let_go_is_counted_by_its_reason() {
         let waited = tokio::time::timeout(Duration::from_secs(20), waiting).await;
         waited.unwrap_or_else(|_| panic!("none was {reason}"));
     };
-    for agent in ["echo", "counter"] {
-        let agent = platform.deploy(agent).await;
+    // Compiling takes longer than code is kept.
+    let agents = [
+        platform.deploy("echo").await,
+        platform.deploy("counter").await,
+    ];
+    for agent in agents {
         platform
             .call(&agent, &agent.definition.skills[0].id, text("x"))
             .await;

@@ -1,13 +1,14 @@
-//! Components of many parts: the engine's pool has so many memories, tables and core instances in all, and what one agent
-//! keeps of them others must not miss.
+//! Components of many parts: whatever one agent has of memories, tables and core instances, others do not miss it. Places
+//! are the only thing that a call waits for.
 
-use crate::harness::{Platform, answer, data, guest_wasm, text};
+use crate::harness::{Deployed, Platform, answer, data, guest_wasm, text};
 use dormouse_filters::WasmAgentRuntime;
 use dormouse_filters::metrics::{MetricSink, Reading};
 use futures_util::future::join_all;
 use serde_json::json;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 use wasi_preview1_component_adapter_provider::{
     WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME, WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER,
 };
@@ -84,31 +85,71 @@ async fn platform() -> Platform {
     Platform::new(|config| config.max_instances = PLACES).await
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn all_places_may_be_taken_by_instances_of_many_parts() {
-    let platform = platform().await;
-    let many = platform.deploy_wasm(with_parts("(module)", 20)).await;
-    let calls = (0..PLACES).map(|_| platform.call(&many, "slow", data(json!({"ms": 500}))));
+/// As large as one may be: with two memories, as components from JavaScript have, with sixteen tables, or with many core
+/// instances.
+fn greedy() -> [Vec<u8>; 3] {
+    [
+        with_parts("(module (memory 1))", 1),
+        with_parts("(module (table 1 funcref))", 13),
+        with_parts("(module)", 20),
+    ]
+}
+
+/// Calls for all places, and some that wait for one.
+async fn storm(platform: &Platform, agent: &Deployed, calls: usize) {
+    let slow = data(json!({"ms": 500}));
+    let calls = (0..calls).map(|_| platform.call(agent, "slow", slow.clone()));
     for (report, said) in join_all(calls).await {
         assert!(report.start.is_some(), "{said:?}");
     }
-    assert_eq!(platform.metric("dormouse_instances", &[]), PLACES as f64);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn parked_instances_go_when_they_have_taken_all_of_something() {
+async fn all_places_may_be_taken_by_instances_of_many_parts() {
+    for greedy in greedy() {
+        let platform = platform().await;
+        let many = platform.deploy_wasm(greedy).await;
+        storm(&platform, &many, PLACES + 4).await;
+        assert_eq!(platform.metric("dormouse_instances", &[]), PLACES as f64);
+    }
+}
+
+/// With every place parked but by another agent: its calls, calls that share an instance, and an upload.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn others_miss_no_part_of_what_is_parked() {
+    for greedy in greedy() {
+        let platform = platform().await;
+        let greedy = platform.deploy_wasm(greedy).await;
+        let echo = platform.deploy("echo").await;
+        storm(&platform, &greedy, PLACES).await;
+        let crowd = platform.deploy("crowd").await;
+        let (report, said) = platform.call(&crowd, "meet", text("1")).await;
+        assert!(report.start.is_some(), "{said:?}");
+        let (report, said) = platform.call(&echo, "echo", text("still here")).await;
+        assert!(report.start.is_some(), "{said:?}");
+        assert_eq!(answer(&said), "still here");
+    }
+}
+
+/// The same while it is busy everywhere: the upload does not wait, and the calls do.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn others_miss_no_part_of_what_is_busy() {
     let platform = platform().await;
-    let greedy = with_parts("(module (table 1 funcref))", 13);
+    let [greedy, ..] = greedy();
     let greedy = platform.deploy_wasm(greedy).await;
     let echo = platform.deploy("echo").await;
-    // Sixteen tables each, of eight for each slot of the pool.
-    let calls = (0..10).map(|_| platform.call(&greedy, "slow", data(json!({"ms": 500}))));
-    for (report, said) in join_all(calls).await {
-        assert!(report.start.is_some(), "{said:?}");
-    }
-    let (report, said) = platform.call(&echo, "echo", text("still here")).await;
-    assert!(report.start.is_some(), "{said:?}");
-    assert_eq!(answer(&said), "still here");
+    let others = async {
+        while platform.metric("dormouse_instances", &[]) < PLACES as f64 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        let crowd = platform.deploy("crowd").await;
+        let shared = platform.call(&crowd, "meet", text("1"));
+        let own = platform.call(&echo, "echo", text("after them"));
+        for (report, said) in <[_; 2]>::from(tokio::join!(shared, own)) {
+            assert!(report.start.is_some(), "{said:?}");
+        }
+    };
+    tokio::join!(storm(&platform, &greedy, PLACES), others);
 }
 
 #[tokio::test]

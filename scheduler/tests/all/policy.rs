@@ -1,7 +1,7 @@
 //! The policy as properties: no counts and no times may break these.
 
 use dormouse_scheduler::policy::{Admission, Caps, Load, admit, may_wait, share_of_one};
-use dormouse_scheduler::queue::FairQueue;
+use dormouse_scheduler::queue::{FairQueue, Ticket};
 use proptest::prelude::*;
 
 fn caps() -> impl Strategy<Value = Caps> {
@@ -97,7 +97,7 @@ proptest! {
         leaving in proptest::collection::vec(any::<proptest::sample::Index>(), 0..10),
     ) {
         let mut queue = FairQueue::default();
-        let mut waiting: Vec<(u8, u64)> = Vec::new();
+        let mut waiting: Vec<(u8, Ticket)> = Vec::new();
         for agent in &calls {
             let number = queue.push(&agent.to_string(), *agent);
             waiting.push((*agent, number));
@@ -113,7 +113,7 @@ proptest! {
         let stuck_name = stuck.to_string();
         let mut served = [0usize; 5];
         let total = |agent: u8| waiting.iter().filter(|(a, _)| *a == agent).count();
-        while let Some(agent) = queue.next(|agent| agent != stuck_name) {
+        while let Some((_, agent)) = queue.next(|agent| agent != stuck_name) {
             served[usize::from(agent)] += 1;
             // While both still wait, no agent is served twice more than another.
             for other in (0..5).filter(|other| *other != stuck) {
@@ -127,6 +127,10 @@ proptest! {
         }
         prop_assert_eq!(queue.len(), total(stuck));
         prop_assert_eq!(queue.len_of(&stuck_name), total(stuck));
+        // Released, it is served, too.
+        queue.release(&stuck_name);
+        while queue.next(|_| true).is_some() {}
+        prop_assert!(queue.is_empty());
     }
 }
 
@@ -135,4 +139,35 @@ fn one_agent_does_not_have_all_places() {
     for (instances, share) in [(1, 1), (3, 3), (4, 3), (200, 150), (1_000, 750)] {
         assert_eq!(share_of_one(instances), share);
     }
+}
+
+/// Of agents that cannot go none is asked again before something about it has changed.
+#[test]
+fn a_crowd_of_agents_that_cannot_go_is_asked_once() {
+    let mut queue = FairQueue::default();
+    for agent in 0..1_000 {
+        queue.push(&agent.to_string(), agent);
+    }
+    let asked = std::cell::Cell::new(0);
+    let ask = |queue: &mut FairQueue<i32>, goes: &str| {
+        asked.set(0);
+        let next = queue.next(|agent| {
+            asked.set(asked.get() + 1);
+            agent == goes
+        });
+        (next.map(|(_, agent)| agent), asked.get())
+    };
+    assert_eq!(ask(&mut queue, "nobody"), (None, 1_000));
+    assert_eq!(ask(&mut queue, "nobody"), (None, 0));
+    queue.release("7");
+    queue.release("500");
+    queue.release("500");
+    assert_eq!(ask(&mut queue, "500"), (Some(500), 2));
+    // One that comes anew, and one whose line has ended meanwhile.
+    queue.release("500");
+    queue.push("500", -500);
+    assert_eq!(ask(&mut queue, "500"), (Some(-500), 1));
+    queue.release("7");
+    assert_eq!(ask(&mut queue, "7"), (Some(7), 1));
+    assert_eq!(queue.len(), 998);
 }
