@@ -4,12 +4,12 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
 
-use anyhow::{Context, anyhow};
+use anyhow::{Context, anyhow, ensure};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use crate::args::{FilterCommand, FilterPutArgs, ListArgs};
+use crate::args::{FilterCommand, FilterHealthArgs, FilterPutArgs, ListArgs};
 use crate::cargo;
 use crate::client::Client;
 use crate::registry::{list, shown, table};
@@ -18,6 +18,7 @@ pub(crate) fn filters(command: FilterCommand) -> anyhow::Result<()> {
     match command {
         FilterCommand::List(args) => show(&args),
         FilterCommand::Put(args) => put(&args),
+        FilterCommand::Health(args) => health(&args),
         FilterCommand::Delete(args) => {
             let client = Client::new(&args.server)?;
             client.delete(&["v1", "filters", &args.name])?;
@@ -56,6 +57,28 @@ fn show(args: &ListArgs) -> anyhow::Result<()> {
     });
     let head = ["ORDER", "FILTER", "COMPONENT", "FAILS", "BREAKER", "AGENTS"];
     Ok(table(out, head, rows)?)
+}
+
+fn health(args: &FilterHealthArgs) -> anyhow::Result<()> {
+    let client = Client::new(&args.server)?;
+    let answer = client.post(&["v1", "filters", &args.name, "health"], &json!({}))?;
+    let out = &mut io::stdout().lock();
+    if args.json {
+        writeln!(out, "{answer:#}")?;
+    } else {
+        let rows = list(&answer, "instances").iter().map(|one| {
+            let is_healthy = one["healthy"] == true;
+            let healthy = if is_healthy { "healthy" } else { "replaced" };
+            [
+                shown(&one["instance"]),
+                healthy.to_owned(),
+                shown(&one["said"]),
+            ]
+        });
+        table(out, ["INSTANCE", "HEALTH", "SAID"], rows)?;
+    }
+    ensure!(answer["healthy"] == true, "{} was not well", args.name);
+    Ok(())
 }
 
 fn put(args: &FilterPutArgs) -> anyhow::Result<()> {

@@ -20,8 +20,10 @@ use crate::config::LogFormat;
 const LINES: usize = 4_096;
 /// Bytes of them.
 const BYTES: usize = 16 << 20;
-/// What agents say may have the half of both, so that the server's own lines find room beside a flood of theirs.
-const AGENTS: &str = "agent";
+/// What agents say may have the half of both, and what filters print a quarter, so that the server's own lines, and what it
+/// says of filters, find room beside a flood of theirs.
+const AGENTS: (&str, usize) = ("agent", 2);
+const FILTERS: (&str, usize) = ("filter", 4);
 
 /// How long the end of the process waits for the last lines.
 const LAST_LINES: Duration = Duration::from_secs(1);
@@ -32,10 +34,28 @@ pub(crate) struct Log(Sender);
 enum Entry {
     Line {
         text: Vec<u8>,
-        of_agent: bool,
+        speaker: Speaker,
     },
     /// All before it is written when the other end is dropped.
     End(SyncSender<()>),
+}
+
+/// Whose line it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Speaker {
+    Server,
+    Agent,
+    Filter,
+}
+
+impl Speaker {
+    fn of(target: &str) -> Self {
+        match target {
+            _ if target == AGENTS.0 => Self::Agent,
+            _ if target == FILTERS.0 => Self::Filter,
+            _ => Self::Server,
+        }
+    }
 }
 
 /// What events are written to.
@@ -51,6 +71,7 @@ struct Sender {
 struct Waiting {
     all: Amount,
     of_agents: Amount,
+    of_filters: Amount,
 }
 
 #[derive(Default)]
@@ -78,21 +99,31 @@ impl Amount {
 }
 
 impl Waiting {
-    fn add(&self, bytes: usize, of_agent: bool) -> bool {
-        if of_agent && !self.of_agents.add(bytes, 2) {
+    /// What of it is bounded for a speaker: one of so many parts.
+    fn share(&self, speaker: Speaker) -> Option<(&Amount, usize)> {
+        match speaker {
+            Speaker::Server => None,
+            Speaker::Agent => Some((&self.of_agents, AGENTS.1)),
+            Speaker::Filter => Some((&self.of_filters, FILTERS.1)),
+        }
+    }
+
+    fn add(&self, bytes: usize, speaker: Speaker) -> bool {
+        let share = self.share(speaker);
+        if share.is_some_and(|(amount, share)| !amount.add(bytes, share)) {
             return false;
         }
         let has_room = self.all.add(bytes, 1);
-        if of_agent && !has_room {
-            self.of_agents.remove(bytes);
+        if let (Some((amount, _)), false) = (share, has_room) {
+            amount.remove(bytes);
         }
         has_room
     }
 
-    fn remove(&self, bytes: usize, of_agent: bool) {
+    fn remove(&self, bytes: usize, speaker: Speaker) {
         self.all.remove(bytes);
-        if of_agent {
-            self.of_agents.remove(bytes);
+        if let Some((amount, _)) = self.share(speaker) {
+            amount.remove(bytes);
         }
     }
 }
@@ -100,7 +131,7 @@ impl Waiting {
 /// Writes one line.
 struct Line<'a> {
     sender: &'a Sender,
-    of_agent: bool,
+    speaker: Speaker,
 }
 
 impl Log {
@@ -151,10 +182,10 @@ fn write(entries: &Receiver<Entry>, waiting: &Waiting) {
     let mut stderr = io::stderr();
     for entry in entries {
         match entry {
-            Entry::Line { text, of_agent } => {
+            Entry::Line { text, speaker } => {
                 // There is nowhere to say that it failed.
                 drop(stderr.write_all(&text));
-                waiting.remove(text.len(), of_agent);
+                waiting.remove(text.len(), speaker);
             }
             Entry::End(end) => drop(end),
         }
@@ -177,10 +208,10 @@ impl Sender {
         (sender, receiver)
     }
 
-    fn line(&self, of_agent: bool) -> Line<'_> {
+    fn line(&self, speaker: Speaker) -> Line<'_> {
         Line {
             sender: self,
-            of_agent,
+            speaker,
         }
     }
 }
@@ -189,11 +220,11 @@ impl<'a> MakeWriter<'a> for Sender {
     type Writer = Line<'a>;
 
     fn make_writer(&'a self) -> Line<'a> {
-        self.line(false)
+        self.line(Speaker::Server)
     }
 
     fn make_writer_for(&'a self, event: &Metadata<'_>) -> Line<'a> {
-        self.line(event.target() == AGENTS)
+        self.line(Speaker::of(event.target()))
     }
 }
 
@@ -205,17 +236,17 @@ impl Write for Line<'_> {
             waiting,
             dropped,
         } = self.sender;
-        let (bytes, of_agent) = (line.len(), self.of_agent);
-        if !waiting.add(bytes, of_agent) {
+        let (bytes, speaker) = (line.len(), self.speaker);
+        if !waiting.add(bytes, speaker) {
             dropped.inc();
             return Ok(bytes);
         }
         let entry = Entry::Line {
             text: line.to_vec(),
-            of_agent,
+            speaker,
         };
         if entries.try_send(entry).is_err() {
-            waiting.remove(bytes, of_agent);
+            waiting.remove(bytes, speaker);
             dropped.inc();
         }
         Ok(bytes)
@@ -235,19 +266,50 @@ mod tests {
     fn a_flood_of_agents_leaves_the_server_its_half() {
         let (sender, receiver) = Sender::new();
         for _ in 0..2 * LINES {
-            sender.line(true).write_all(b"agent\n").unwrap();
+            sender.line(Speaker::Agent).write_all(b"agent\n").unwrap();
         }
         assert_eq!(sender.dropped.get(), (LINES + LINES / 2) as u64);
         for _ in 0..LINES {
-            sender.line(false).write_all(b"server\n").unwrap();
+            sender.line(Speaker::Server).write_all(b"server\n").unwrap();
         }
         assert_eq!(sender.dropped.get(), 2 * LINES as u64);
         let waiting: Vec<Entry> = receiver.try_iter().collect();
-        let of = |agents| {
-            let of = |entry: &&Entry| matches!(entry, Entry::Line { of_agent, .. } if *of_agent == agents);
+        let of = |whose| {
+            let of =
+                |entry: &&Entry| matches!(entry, Entry::Line { speaker, .. } if *speaker == whose);
             waiting.iter().filter(of).count()
         };
-        assert_eq!((of(true), of(false)), (LINES / 2, LINES / 2));
+        let (agents, server) = (of(Speaker::Agent), of(Speaker::Server));
+        assert_eq!((agents, server), (LINES / 2, LINES / 2));
+    }
+
+    #[test]
+    fn floods_of_filters_and_agents_leave_it_a_quarter() {
+        let (sender, receiver) = Sender::new();
+        for target in ["filter", "agent"] {
+            for _ in 0..LINES {
+                let speaker = Speaker::of(target);
+                sender.line(speaker).write_all(b"guest\n").unwrap();
+            }
+        }
+        assert_eq!(sender.dropped.get(), (LINES + LINES / 4) as u64);
+        // What the server says of a filter is its own.
+        let speaker = Speaker::of("dormouse_gateway::filters::audit");
+        for _ in 0..LINES / 4 {
+            sender.line(speaker).write_all(b"audit\n").unwrap();
+        }
+        assert_eq!(sender.dropped.get(), (LINES + LINES / 4) as u64);
+        // What is written makes room for whoever wrote it.
+        for entry in receiver.try_iter() {
+            let Entry::Line { text, speaker } = entry else {
+                panic!("there is no end")
+            };
+            sender.waiting.remove(text.len(), speaker);
+        }
+        for amount in [&sender.waiting.all, &sender.waiting.of_filters] {
+            assert_eq!(amount.lines.load(Ordering::Relaxed), 0);
+            assert_eq!(amount.bytes.load(Ordering::Relaxed), 0);
+        }
     }
 
     #[test]
@@ -255,14 +317,14 @@ mod tests {
         let (sender, _receiver) = Sender::new();
         let long = vec![b'x'; BYTES / 4];
         for _ in 0..8 {
-            sender.line(true).write_all(&long).unwrap();
+            sender.line(Speaker::Agent).write_all(&long).unwrap();
         }
         assert_eq!(sender.dropped.get(), 6);
         for _ in 0..2 {
-            sender.line(false).write_all(&long).unwrap();
+            sender.line(Speaker::Server).write_all(&long).unwrap();
         }
         assert_eq!(sender.dropped.get(), 6);
-        sender.line(false).write_all(b"x").unwrap();
+        sender.line(Speaker::Server).write_all(b"x").unwrap();
         assert_eq!(sender.dropped.get(), 7, "all of it is taken");
     }
 }

@@ -11,7 +11,7 @@ use crate::{AgentResponse, Header, RequestMetadata};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, OwnedMutexGuard};
 use tracing::warn;
 
 /// What an agent is asked about. `id` is the correlation id of the request's metadata; pieces of a body count
@@ -43,7 +43,16 @@ pub enum Event<'a> {
     },
 }
 
-impl Event<'_> {
+impl<'a> Event<'a> {
+    pub(crate) fn correlation_id(&self) -> &'a str {
+        match *self {
+            Self::RequestHeaders { metadata, .. } => &metadata.correlation_id,
+            Self::RequestBody { id, .. }
+            | Self::ResponseHeaders { id, .. }
+            | Self::ResponseBody { id, .. } => id,
+        }
+    }
+
     pub(crate) fn function(&self) -> &'static str {
         match self {
             Self::RequestHeaders { .. } => "on-request-headers",
@@ -81,9 +90,16 @@ pub struct WasmAgentInstance {
     code: Code,
     shared: Arc<Shared>,
     /// In a box, because it is taken out and put back for each call.
-    live: Mutex<Option<Box<Live>>>,
+    live: Arc<Mutex<Option<Box<Live>>>>,
     unloaded: AtomicBool,
     fuel: AtomicU64,
+}
+
+/// The right to call an agent next: for who does not want to wait for it, or for so long only. Dropping it lets the next
+/// one in.
+pub struct Turn {
+    agent: Arc<WasmAgentInstance>,
+    place: OwnedMutexGuard<Option<Box<Live>>>,
 }
 
 /// What all agents of a runtime have in common.
@@ -116,7 +132,7 @@ impl WasmAgentInstance {
             config: config.to_owned(),
             code,
             shared,
-            live: Mutex::new(Some(Box::new(live))),
+            live: Arc::new(Mutex::new(Some(Box::new(live)))),
             unloaded: AtomicBool::new(false),
             fuel: AtomicU64::new(0),
         })
@@ -146,6 +162,23 @@ impl WasmAgentInstance {
         self.live.try_lock().is_err()
     }
 
+    /// The next turn, if no call is in the agent.
+    pub fn try_turn(self: &Arc<Self>) -> Option<Turn> {
+        let place = Arc::clone(&self.live).try_lock_owned().ok()?;
+        Some(Turn {
+            agent: Arc::clone(self),
+            place,
+        })
+    }
+
+    /// Waits for its turn behind those who do so already, as long as that takes.
+    pub async fn turn(self: &Arc<Self>) -> Turn {
+        Turn {
+            place: Arc::clone(&self.live).lock_owned().await,
+            agent: Arc::clone(self),
+        }
+    }
+
     /// Which world it is of.
     pub fn world(&self) -> World {
         match self.code {
@@ -171,7 +204,7 @@ impl WasmAgentInstance {
         content: &Content,
     ) -> Result<message::Answer, WasmRuntimeError> {
         self.expect(World::Message)?;
-        self.said(Call::Message(subject, content)).await
+        said(self.call(Call::Message(subject, content)).await)
     }
 
     /// Asks one of the world of messages about what an agent says.
@@ -184,14 +217,7 @@ impl WasmAgentInstance {
         content: &Content,
     ) -> Result<message::Answer, WasmRuntimeError> {
         self.expect(World::Message)?;
-        self.said(Call::Result(subject, content)).await
-    }
-
-    async fn said(&self, call: Call<'_>) -> Result<message::Answer, WasmRuntimeError> {
-        match self.call(call).await? {
-            Answer::Message(answer) => Ok(answer),
-            _ => unreachable!("a message is answered with an answer"),
-        }
+        said(self.call(Call::Result(subject, content)).await)
     }
 
     /// Asks one of the world of HTTP.
@@ -200,10 +226,7 @@ impl WasmAgentInstance {
     /// When the agent is of the other world. After any other error its memory is gone; see [`WasmRuntimeError`].
     pub async fn on(&self, event: Event<'_>) -> Result<AgentResponse, WasmRuntimeError> {
         self.expect(World::Http)?;
-        match self.call(Call::Event(&event)).await? {
-            Answer::Response(response) => Ok(response),
-            _ => unreachable!("an event is answered with a response"),
-        }
+        responded(self.call(Call::Event(&event)).await)
     }
 
     /// # Errors
@@ -240,10 +263,18 @@ impl WasmAgentInstance {
     }
 
     async fn call(&self, call: Call<'_>) -> Result<Answer, WasmRuntimeError> {
+        let mut place = self.live.lock().await;
+        self.call_in(&mut place, call).await
+    }
+
+    async fn call_in(
+        &self,
+        place: &mut Option<Box<Live>>,
+        call: Call<'_>,
+    ) -> Result<Answer, WasmRuntimeError> {
         let Shared {
             engine, settings, ..
         } = &*self.shared;
-        let mut place = self.live.lock().await;
         if self.unloaded.load(Ordering::SeqCst) {
             return Err(WasmRuntimeError::Shutdown);
         }
@@ -260,6 +291,55 @@ impl WasmAgentInstance {
         self.fuel.store(fuel.unwrap_or(0), Ordering::Relaxed);
         *place = Some(live);
         Ok(answer)
+    }
+}
+
+/// The same, once it is one's turn.
+impl Turn {
+    /// # Errors
+    /// As of [`WasmAgentInstance::on`].
+    pub async fn on(mut self, event: Event<'_>) -> Result<AgentResponse, WasmRuntimeError> {
+        self.agent.expect(World::Http)?;
+        let call = Call::Event(&event);
+        responded(self.agent.call_in(&mut self.place, call).await)
+    }
+
+    /// # Errors
+    /// As of [`WasmAgentInstance::on`].
+    pub async fn on_message(
+        mut self,
+        subject: &Subject,
+        content: &Content,
+    ) -> Result<message::Answer, WasmRuntimeError> {
+        self.agent.expect(World::Message)?;
+        let call = Call::Message(subject, content);
+        said(self.agent.call_in(&mut self.place, call).await)
+    }
+
+    /// # Errors
+    /// As of [`WasmAgentInstance::on`].
+    pub async fn on_result(
+        mut self,
+        subject: &Subject,
+        content: &Content,
+    ) -> Result<message::Answer, WasmRuntimeError> {
+        self.agent.expect(World::Message)?;
+        let call = Call::Result(subject, content);
+        said(self.agent.call_in(&mut self.place, call).await)
+    }
+}
+
+fn responded(answer: Result<Answer, WasmRuntimeError>) -> Result<AgentResponse, WasmRuntimeError> {
+    match answer? {
+        Answer::Response(response) => Ok(response),
+        _ => unreachable!("an event is answered with a response"),
+    }
+}
+
+fn said(answer: Result<Answer, WasmRuntimeError>) -> Result<message::Answer, WasmRuntimeError> {
+    match answer? {
+        Answer::Message(answer) => Ok(answer),
+        _ => unreachable!("a message is answered with an answer"),
     }
 }
 

@@ -20,10 +20,13 @@ pub struct WasmAgentConfig {
 pub struct Limits {
     /// Agents loaded at a time, over the whole runtime.
     pub max_instances: usize,
-    /// Linear memory of an instance, in bytes.
+    /// Linear memory of an instance, all its memories together, in bytes.
     pub max_memory: usize,
     /// Wall time of one call, waits in the host included.
     pub max_execution_time: Duration,
+    /// Processor time of one call: it acts where it is less than [`max_execution_time`](Self::max_execution_time), for
+    /// calls that must not end because others compute beside them. Looked at by the clock, so not without epochs.
+    pub max_processor_time: Duration,
     /// Instructions of one call. Starting, `get-info` and `configure` are calls, too.
     pub max_fuel: u64,
     /// Elements of one table.
@@ -54,6 +57,7 @@ impl Default for Limits {
             max_instances: 4,
             max_memory: 64 << 20,
             max_execution_time: Duration::from_millis(100),
+            max_processor_time: Duration::from_millis(100),
             max_fuel: 10_000_000,
             max_table_elements: 10_000,
             max_tables: 1,
@@ -86,6 +90,7 @@ impl WasmAgentConfig {
                 max_instances: 1,
                 max_memory: 16 << 20,
                 max_execution_time: Duration::from_millis(50),
+                max_processor_time: Duration::from_millis(50),
                 max_fuel: 1_000_000,
                 max_table_elements: 1_000,
                 max_function_size: 256 << 10,
@@ -104,6 +109,7 @@ impl WasmAgentConfig {
                 max_instances: 8,
                 max_memory: 256 << 20,
                 max_execution_time: Duration::from_millis(500),
+                max_processor_time: Duration::from_millis(500),
                 max_fuel: 100_000_000,
                 max_table_elements: 100_000,
                 max_tables: 4,
@@ -121,6 +127,7 @@ impl WasmAgentConfig {
             limits: Limits {
                 max_memory: 8 << 20,
                 max_execution_time: Duration::from_millis(10),
+                max_processor_time: Duration::from_millis(10),
                 max_fuel: 100_000,
                 max_table_elements: 100,
                 max_function_size: 64 << 10,

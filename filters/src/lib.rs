@@ -25,9 +25,9 @@
 //! ([`WasmAgentInstance::on_message`]). What a component exports says which world it is of.
 //!
 //! Reading order: [`config`] (every limit), [`runtime`] (components and agents by name), [`agent`] (one of them,
-//! as it is called), `live` (the instance in it), `world` (the two worlds), [`message`] (what the second one speaks
+//! as it is called), `live` (the instance in it) and `limiter` (its memory), `world` (the two worlds), [`message`] (what the second one speaks
 //! of), [`metrics`] (numbers of agents), `check` (what is refused before it is compiled), `output` (where stdout
-//! goes), [`clock`] (what interrupts a loop), [`patience`] (how long is waited), `blocking` (calls of those who do not wait asynchronously).
+//! goes), [`clock`] (what interrupts a loop), [`patience`] (how long is waited), `spent` (processor time), `blocking` (calls of those who do not wait asynchronously).
 
 pub mod agent;
 mod blocking;
@@ -35,15 +35,17 @@ mod check;
 pub mod clock;
 pub mod config;
 mod error;
+mod limiter;
 mod live;
 pub mod message;
 pub mod metrics;
 mod output;
 pub mod patience;
 pub mod runtime;
+mod spent;
 mod world;
 
-pub use agent::{Event, WasmAgentInstance, World};
+pub use agent::{Event, Turn, WasmAgentInstance, World};
 pub use config::WasmAgentConfig;
 pub use error::WasmRuntimeError;
 pub use runtime::{Compile, RuntimeStats, WasmAgentRuntime};

@@ -4,10 +4,12 @@ use crate::agent::Event;
 use crate::clock::Clock;
 use crate::config::{FUEL_PER_LOOK, WasmAgentConfig};
 use crate::error::WasmRuntimeError;
+use crate::limiter::Limiter;
 use crate::message::{self, Content, Subject};
 use crate::metrics::MetricSink;
-use crate::output::{Allowance, Flood, Output, Stream};
+use crate::output::{Flood, Printed, Stream};
 use crate::patience::limited;
+use crate::spent::Spent;
 use crate::world::http::exports::zentinel::agent::handler;
 use crate::world::http::zentinel::agent::types::{AgentInfo, AgentResponse};
 use crate::world::{Code, Guest};
@@ -16,16 +18,18 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use thiserror::Error;
 use wasmtime::component::ResourceTable;
-use wasmtime::{Store, StoreLimits, StoreLimitsBuilder, Trap, UpdateDeadline};
+use wasmtime::{Store, Trap, UpdateDeadline};
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
 /// Handles of one instance: it has three streams, and may hold some clocks.
 const MAX_HANDLES: usize = 100;
+/// Bytes of an id in the log.
+const MAX_SHOWN_ID: usize = 64;
 
-/// What an agent is stopped with at the first tick after its wall time.
+/// What an agent is stopped with at the first tick after its time.
 #[derive(Debug, Error)]
-#[error("the wall time of the call has passed")]
-struct WallTimePassed;
+#[error("the time of the call has passed")]
+struct TimePassed(Duration);
 
 /// The engine that agents run on, its clock, and who keeps their numbers.
 pub(crate) struct Engine {
@@ -43,10 +47,11 @@ pub(crate) struct State {
     pub(crate) readings: u32,
     table: ResourceTable,
     wasi: WasiCtx,
-    limiter: StoreLimits,
-    allowance: Allowance,
+    limiter: Limiter,
     started: Instant,
     limit: Duration,
+    spent: Spent,
+    processor_limit: Duration,
     tick: Duration,
 }
 
@@ -81,6 +86,8 @@ pub(crate) enum Answer {
 pub(crate) struct Live {
     store: Store<State>,
     guest: Guest,
+    spent: Spent,
+    printed: Printed,
 }
 
 impl Live {
@@ -93,18 +100,33 @@ impl Live {
         id: &Arc<str>,
         config: &str,
     ) -> Result<(Self, AgentInfo), WasmRuntimeError> {
-        let mut store = store(engine, settings, id)?;
+        let spent = Spent::default();
+        let printed = Printed::of(id);
+        let ending = printed.begin(None);
+        let mut store = store(engine, settings, id, &spent, &printed)?;
         let _running = engine.clock.as_ref().map(|clock| clock.enter());
         let time = refill(&mut store, settings)?;
-        let instance = within(time, "instantiation", pin!(code.instantiate(&mut store))).await?;
+        let instance = {
+            let starting = pin!(code.instantiate(&mut store));
+            within(&spent, time, "instantiation", starting).await?
+        };
         let guest = code.guest(&mut store, &instance)?;
         let time = refill(&mut store, settings)?;
-        within(time, "configure", pin!(guest.configure(&mut store, config)))
-            .await?
-            .map_err(WasmRuntimeError::Configuration)?;
+        let configured = {
+            let configuring = pin!(guest.configure(&mut store, config));
+            within(&spent, time, "configure", configuring).await?
+        };
+        configured.map_err(WasmRuntimeError::Configuration)?;
         let time = refill(&mut store, settings)?;
-        let info = within(time, "get-info", pin!(guest.info(&mut store))).await?;
-        Ok((Self { store, guest }, info))
+        let info = within(&spent, time, "get-info", pin!(guest.info(&mut store))).await?;
+        drop(ending);
+        let live = Self {
+            store,
+            guest,
+            spent,
+            printed,
+        };
+        Ok((live, info))
     }
 
     /// One call, and the instructions it took. After an error, or when the future is dropped in the middle, the
@@ -123,7 +145,11 @@ impl Live {
             store.set_hostcall_fuel(settings.limits.max_output + 2 * content.bytes());
         }
         let function = call.function();
-        let answer = within(time, function, pin!(self.guest.answer(store, call))).await?;
+        let _ending = self.printed.begin(call.about());
+        let answer = {
+            let asking = pin!(self.guest.answer(store, call));
+            within(&self.spent, time, function, asking).await?
+        };
         Ok((answer, self.fuel_used(settings)?))
     }
 
@@ -275,19 +301,30 @@ impl Call<'_> {
     }
 }
 
+impl<'a> Call<'a> {
+    /// The id by which the log knows what it is about. A client chooses that of its message.
+    fn about(&self) -> Option<&'a str> {
+        match *self {
+            Self::Event(event) => Some(event.correlation_id()),
+            Self::Message(subject, _) | Self::Result(subject, _) => {
+                let id = subject.task_id.as_ref().unwrap_or(&subject.message_id);
+                Some(&id[..id.floor_char_boundary(MAX_SHOWN_ID)])
+            }
+            Self::Health | Self::Shutdown => None,
+        }
+    }
+}
+
 /// A store with every limit in it.
 fn store(
     engine: &Engine,
     settings: &WasmAgentConfig,
     id: &Arc<str>,
+    spent: &Spent,
+    printed: &Printed,
 ) -> Result<Store<State>, WasmRuntimeError> {
     let limits = &settings.limits;
-    let allowance = Allowance::default();
-    let output = |stream| Output {
-        agent: Arc::clone(id),
-        stream,
-        allowance: allowance.clone(),
-    };
+    let output = |stream| printed.stream(stream, limits.max_output);
     let wasi = WasiCtxBuilder::new()
         .stdout(output(Stream::Stdout))
         .stderr(output(Stream::Stderr))
@@ -301,13 +338,11 @@ fn store(
         readings: 0,
         table: ResourceTable::new(),
         wasi,
-        limiter: StoreLimitsBuilder::new()
-            .memory_size(limits.max_memory)
-            .table_elements(limits.max_table_elements)
-            .build(),
-        allowance,
+        limiter: Limiter::new(limits.max_memory, limits.max_table_elements),
         started: Instant::now(),
         limit: limits.max_execution_time,
+        spent: spent.clone(),
+        processor_limit: limits.max_processor_time,
         tick: engine
             .clock
             .as_ref()
@@ -322,7 +357,10 @@ fn store(
             let state = state.data();
             let taken = state.started.elapsed();
             if taken >= state.limit {
-                return Err(WallTimePassed.into());
+                return Err(TimePassed(state.limit).into());
+            }
+            if state.spent.so_far(taken) >= state.processor_limit {
+                return Err(TimePassed(state.processor_limit).into());
             }
             // Most calls are over before they see a tick; one that does has not had a whole one yet.
             Ok(if taken < state.tick {
@@ -357,8 +395,8 @@ fn refill(store: &mut Store<State>, settings: &WasmAgentConfig) -> Result<Time, 
     }
     let state = store.data_mut();
     state.started = Instant::now();
+    state.spent.reset();
     state.readings = 0;
-    state.allowance.set(settings.limits.max_output);
     Ok(Time {
         started: state.started,
         limit: state.limit,
@@ -376,18 +414,20 @@ fn out_of_fuel() -> WasmRuntimeError {
 
 /// Runs guest code for at most its time, waits in the host included. The work is large, so it stays where it is.
 async fn within<T>(
+    spent: &Spent,
     time: Time,
     function: &'static str,
     work: Pin<&mut impl Future<Output = wasmtime::Result<T>>>,
 ) -> Result<T, WasmRuntimeError> {
+    let work = pin!(spent.over(time.started, work));
     let done = limited(time.started, time.limit, work).await;
     let done = done.ok_or(WasmRuntimeError::Timeout(time.limit))?;
-    done.map_err(|error| failure(&error, function, time.limit))
+    done.map_err(|error| failure(&error, function))
 }
 
-fn failure(error: &wasmtime::Error, function: &'static str, limit: Duration) -> WasmRuntimeError {
-    if error.downcast_ref::<WallTimePassed>().is_some() {
-        return WasmRuntimeError::Timeout(limit);
+fn failure(error: &wasmtime::Error, function: &'static str) -> WasmRuntimeError {
+    if let Some(TimePassed(limit)) = error.downcast_ref() {
+        return WasmRuntimeError::Timeout(*limit);
     }
     if error.downcast_ref::<Trap>() == Some(&Trap::OutOfFuel) {
         return out_of_fuel();

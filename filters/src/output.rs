@@ -1,10 +1,11 @@
-//! An agent's stdout and stderr: its lines become records of the log.
+//! An agent's stdout and stderr: its lines become records of the log, once its call has ended. They are kept until then, so
+//! that none is made in the middle of what the agent does, and none is joined with what the next call prints.
 
 use bytes::Bytes;
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use thiserror::Error;
 use tokio::io::AsyncWrite;
@@ -14,48 +15,156 @@ use wasmtime_wasi::p2::{OutputStream, Pollable, StreamError, StreamResult};
 
 /// Bytes that an agent may write at once; also where a line without an end is cut.
 const WINDOW: usize = 16 << 10;
+/// Lines of a call that are logged: enough for a decision and its reasons, few enough to be written at once.
+const MAX_LINES: usize = 100;
 
 /// What an agent is stopped with that writes more than it may.
 #[derive(Debug, Error)]
 #[error("more bytes were written to stdout and stderr than one call may")]
 pub(crate) struct Flood;
 
-/// The bytes that the running call may still write.
-#[derive(Debug, Default, Clone)]
-pub(crate) struct Allowance(Arc<AtomicUsize>);
-
-impl Allowance {
-    pub(crate) fn set(&self, bytes: usize) {
-        self.0.store(bytes, Ordering::Relaxed);
-    }
-
-    fn spend(&self, bytes: usize) -> Result<(), Flood> {
-        let left = self.0.load(Ordering::Relaxed);
-        self.set(left.checked_sub(bytes).ok_or(Flood)?);
-        Ok(())
-    }
-}
-
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stream {
     Stdout,
     Stderr,
 }
 
-#[derive(Clone)]
-pub(crate) struct Output {
-    pub(crate) agent: Arc<str>,
-    pub(crate) stream: Stream,
-    pub(crate) allowance: Allowance,
+/// What the running call of an agent has printed.
+#[derive(Debug, Clone)]
+pub(crate) struct Printed(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    agent: Arc<str>,
+    /// Whether there is anything: most calls print nothing, and take no lock.
+    any: AtomicBool,
+    lines: Mutex<Lines>,
 }
 
-impl Output {
-    fn lines(&self) -> Lines {
-        Lines {
-            output: self.clone(),
-            line: Vec::new(),
+#[derive(Debug, Default)]
+struct Lines {
+    /// Bytes that the call may still write.
+    left: usize,
+    /// Without their ends, in their order.
+    whole: Vec<(Stream, Vec<u8>)>,
+    /// Those that have no end yet.
+    stdout: Vec<u8>,
+    stderr: Vec<u8>,
+    /// Lines that are not logged.
+    surplus: usize,
+}
+
+/// Logs what a call has printed when it is dropped, because the call may be, too.
+pub(crate) struct Ending<'a> {
+    printed: &'a Printed,
+    correlation_id: Option<&'a str>,
+}
+
+impl Printed {
+    pub(crate) fn of(agent: &Arc<str>) -> Self {
+        Self(Arc::new(Inner {
+            agent: Arc::clone(agent),
+            any: AtomicBool::new(false),
+            lines: Mutex::default(),
+        }))
+    }
+
+    /// To be held while a call may print. `correlation_id`: what the call is about.
+    pub(crate) fn begin<'a>(&'a self, correlation_id: Option<&'a str>) -> Ending<'a> {
+        Ending {
+            printed: self,
+            correlation_id,
         }
     }
+
+    /// `max_output`: bytes of one call.
+    pub(crate) fn stream(&self, stream: Stream, max_output: usize) -> Output {
+        Output {
+            printed: self.clone(),
+            stream,
+            max_output,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Lines> {
+        self.0.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take(&self, stream: Stream, bytes: &[u8], max_output: usize) -> Result<(), Flood> {
+        let mut lines = self.lock();
+        if !self.0.any.swap(true, Ordering::Relaxed) {
+            lines.left = max_output;
+        }
+        lines.left = lines.left.checked_sub(bytes.len()).ok_or(Flood)?;
+        for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
+            lines.add(stream, piece);
+        }
+        Ok(())
+    }
+}
+
+impl Lines {
+    fn open(&mut self, stream: Stream) -> &mut Vec<u8> {
+        match stream {
+            Stream::Stdout => &mut self.stdout,
+            Stream::Stderr => &mut self.stderr,
+        }
+    }
+
+    /// Up to the end of a line, or a part of one.
+    fn add(&mut self, stream: Stream, piece: &[u8]) {
+        let open = self.open(stream);
+        open.extend_from_slice(piece);
+        if open.ends_with(b"\n") || open.len() >= WINDOW {
+            self.end_line(stream);
+        }
+    }
+
+    fn end_line(&mut self, stream: Stream) {
+        if self.whole.len() < MAX_LINES {
+            let line = std::mem::take(self.open(stream));
+            self.whole.push((stream, line));
+        } else {
+            self.open(stream).clear();
+            self.surplus += 1;
+        }
+    }
+}
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        if !self.printed.0.any.swap(false, Ordering::Relaxed) {
+            return;
+        }
+        let mut lines = std::mem::take(&mut *self.printed.lock());
+        for stream in [Stream::Stdout, Stream::Stderr] {
+            if !lines.open(stream).is_empty() {
+                lines.end_line(stream);
+            }
+        }
+        let (filter, correlation_id) = (&*self.printed.0.agent, self.correlation_id);
+        for (stream, line) in lines.whole {
+            let line = String::from_utf8_lossy(&line);
+            let line = line.trim_end();
+            // Whoever writes the log knows them by this name, and can give them a share of their own.
+            match stream {
+                Stream::Stdout => info!(target: "filter", filter, correlation_id, "{line}"),
+                Stream::Stderr => warn!(target: "filter", filter, correlation_id, "{line}"),
+            }
+        }
+        if lines.surplus > 0 {
+            let more = lines.surplus;
+            warn!(target: "filter", filter, correlation_id, "{more} further lines are not shown");
+        }
+    }
+}
+
+/// One of the two as WASI knows it.
+#[derive(Clone)]
+pub(crate) struct Output {
+    printed: Printed,
+    stream: Stream,
+    max_output: usize,
 }
 
 impl IsTerminal for Output {
@@ -66,43 +175,21 @@ impl IsTerminal for Output {
 
 impl StdoutStream for Output {
     fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
-        Box::new(self.lines())
+        Box::new(self.clone())
     }
 
     fn p2_stream(&self) -> Box<dyn OutputStream> {
-        Box::new(self.lines())
+        Box::new(self.clone())
     }
 }
 
-struct Lines {
-    output: Output,
-    line: Vec<u8>,
-}
-
-impl Lines {
-    fn take(&mut self, bytes: &[u8]) -> Result<(), Flood> {
-        self.output.allowance.spend(bytes.len())?;
-        for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
-            self.line.extend_from_slice(piece);
-            if self.line.ends_with(b"\n") || self.line.len() >= WINDOW {
-                self.end_line();
-            }
-        }
-        Ok(())
-    }
-
-    fn end_line(&mut self) {
-        let line = String::from_utf8_lossy(&self.line);
-        let (filter, line) = (&*self.output.agent, line.trim_end());
-        match self.output.stream {
-            Stream::Stdout => info!(filter, "{line}"),
-            Stream::Stderr => warn!(filter, "{line}"),
-        }
-        self.line.clear();
+impl Output {
+    fn take(&self, bytes: &[u8]) -> Result<(), Flood> {
+        self.printed.take(self.stream, bytes, self.max_output)
     }
 }
 
-impl OutputStream for Lines {
+impl OutputStream for Output {
     fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
         self.take(&bytes)
             .map_err(|flood| StreamError::Trap(flood.into()))
@@ -118,13 +205,13 @@ impl OutputStream for Lines {
 }
 
 #[wasmtime_wasi::async_trait]
-impl Pollable for Lines {
+impl Pollable for Output {
     async fn ready(&mut self) {}
 }
 
-impl AsyncWrite for Lines {
+impl AsyncWrite for Output {
     fn poll_write(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         _context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {

@@ -87,10 +87,10 @@ pub struct GatewayConfig {
 /// What holds for every filter.
 #[derive(Debug, Clone)]
 pub struct FilterRules {
-    /// Calls that may be in a filter or wait for it. One more counts as its failure, so that a stuck filter keeps
-    /// nobody else waiting.
+    /// Calls that may be in a filter or wait for it. One more is refused, so that a stuck filter keeps nobody else
+    /// waiting. A quarter of them is what one client may have waiting.
     pub queue: usize,
-    /// How long a call may take, its turn included. Ten times what a filter may take for itself.
+    /// How long a call waits for its turn. Twice what a filter may take for one.
     pub patience: Duration,
     /// Failures in a row after which a filter is not asked any more.
     pub open_after: u32,

@@ -148,7 +148,7 @@ impl Protocols {
         face: Face,
         draining: CancellationToken,
     ) -> hyper::Result<()> {
-        let peer = wire.tcp().peer_addr().ok();
+        let peer = wire.peer();
         let service = service_fn(move |request| {
             let shared = Arc::clone(&shared);
             async move { Ok::<_, Infallible>(handle(shared, face, peer, request).await) }
@@ -168,7 +168,7 @@ impl Protocols {
         draining: CancellationToken,
     ) -> hyper::Result<()> {
         let activity = Arc::new(Activity::default());
-        let peer = wire.tcp().peer_addr().ok();
+        let peer = wire.peer();
         let (streams, requests) = (Arc::clone(&self.streams), Arc::clone(&activity));
         let service = service_fn(move |request| {
             let held = Held::new(&requests, &streams);

@@ -66,6 +66,10 @@ pub(crate) enum Kind {
     TooLargeToInspect,
     FilterFailed,
     FilterTimeout,
+    /// Its turn does not come soon enough.
+    FilterBusy,
+    /// The client has too much waiting for it.
+    FilterShare,
 }
 
 /// A refused A2A request: whose fault it is follows from the kind.

@@ -26,7 +26,7 @@ use hyper::body::Incoming;
 use hyper::header::{EXPECT, HeaderValue, WWW_AUTHENTICATE};
 use hyper::http::request::Parts;
 use hyper::{Method, Request, StatusCode};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 use tokio::sync::{Mutex, Semaphore};
@@ -66,10 +66,25 @@ pub(crate) enum Face {
     Metrics,
 }
 
+/// The other end of a connection.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Peer {
+    /// `None` of one that has left already.
+    pub(crate) address: Option<SocketAddr>,
+    /// As OpenSSL calls it; `None` without TLS.
+    pub(crate) tls_version: Option<&'static str>,
+}
+
+impl Peer {
+    fn ip(self) -> Option<IpAddr> {
+        self.address.map(|address| address.ip())
+    }
+}
+
 pub(crate) async fn handle(
     shared: Arc<Shared>,
     face: Face,
-    peer: Option<SocketAddr>,
+    peer: Peer,
     request: Request<Incoming>,
 ) -> Reply {
     let (parts, body) = request.into_parts();
@@ -77,7 +92,7 @@ pub(crate) async fn handle(
     let route = route(&path);
     let need = auth::need(face, &route, &parts.method);
     let caller = match shared.auth.admit(&parts.uri, &parts.headers, need) {
-        Ok(caller) => caller,
+        Ok(caller) => caller.at(peer.ip()),
         Err(denied) => return Box::pin(refuse(&shared, &route, denied, &parts, body)).await,
     };
     if face == Face::Public
@@ -132,7 +147,7 @@ async fn traced(
     shared: &Shared,
     span: Span,
     caller: &Caller,
-    peer: Option<SocketAddr>,
+    peer: Peer,
     path: &str,
     mut parts: Parts,
     body: Incoming,
@@ -171,7 +186,7 @@ async fn filtered(
     shared: &Shared,
     filters: &Pipeline,
     caller: &Caller,
-    peer: Option<SocketAddr>,
+    peer: Peer,
     path: &str,
     mut parts: Parts,
     body: Incoming,
@@ -184,6 +199,7 @@ async fn filtered(
             Route::A2a { base, .. } => Some(base.name),
             _ => None,
         },
+        caller,
         peer,
         config: &shared.config,
     };
@@ -201,7 +217,7 @@ async fn filtered_task(
     shared: &Shared,
     filters: &Pipeline,
     caller: &Caller,
-    peer: Option<SocketAddr>,
+    peer: Peer,
     id: &str,
     mut parts: Parts,
     body: Incoming,
@@ -213,6 +229,7 @@ async fn filtered_task(
     let ask = Ask {
         uri: &format!("/agents/{agent}/tasks/{id}"),
         agent: Some(&agent),
+        caller,
         peer,
         config: &shared.config,
     };

@@ -103,7 +103,7 @@ async fn serve(
             activity::logs(shared, name, parts.uri.query()).await
         }
         Route::Versions(name) if is_read(method) => versions::list(shared, name).await,
-        route @ (Route::Filters | Route::Filter(_)) => {
+        route @ (Route::Filters | Route::Filter(_) | Route::FilterHealth(_)) => {
             filters::answer(shared, route, parts, body).await
         }
         route @ (Route::Tokens | Route::Token(_)) => auth::answer(shared, route, parts, body).await,

@@ -20,6 +20,7 @@ pub(crate) enum Route<'a> {
     Token(&'a str),
     Filters,
     Filter(&'a str),
+    FilterHealth(&'a str),
     Metrics,
     Healthz,
     Readyz,
@@ -138,7 +139,10 @@ fn platform(path: &str) -> Route<'_> {
         return Route::Token(name);
     }
     if let Some(name) = path.strip_prefix("/v1/filters/") {
-        return Route::Filter(name);
+        return match name.strip_suffix("/health") {
+            Some(name) => Route::FilterHealth(name),
+            None => Route::Filter(name),
+        };
     }
     let Some(rest) = path.strip_prefix("/v1/agents/") else {
         return Route::Unknown;
@@ -299,6 +303,8 @@ mod tests {
             ("/v1/tokens", Route::Tokens),
             ("/v1/filters", Route::Filters),
             ("/v1/filters/jwt", Route::Filter("jwt")),
+            ("/v1/filters/jwt/health", Route::FilterHealth("jwt")),
+            ("/v1/filters/health", Route::Filter("health")),
             (
                 "/v1/tokens/ann@example.com",
                 Route::Token("ann@example.com"),

@@ -1,6 +1,7 @@
 //! TLS on the public listener. Certificates are read again when their files change, because they are renewed while a
 //! server runs.
 
+use crate::handle::Peer;
 use crate::stall::Socket;
 use arc_swap::ArcSwap;
 use std::fmt;
@@ -18,7 +19,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::pem::{self, PemObject};
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use tokio_rustls::rustls::{self, ServerConfig};
+use tokio_rustls::rustls::{self, ProtocolVersion, ServerConfig};
 use tokio_rustls::server::TlsStream;
 use tracing::{info, warn};
 
@@ -154,6 +155,22 @@ impl Wire {
         match self {
             Self::Plain(stream) => stream.tcp(),
             Self::Tls(stream) => stream.get_ref().0.tcp(),
+        }
+    }
+
+    /// Who is at the other end.
+    pub(crate) fn peer(&self) -> Peer {
+        let session = match self {
+            Self::Plain(_) => None,
+            Self::Tls(stream) => stream.get_ref().1.protocol_version(),
+        };
+        Peer {
+            address: self.tcp().peer_addr().ok(),
+            tls_version: session.and_then(|version| match version {
+                ProtocolVersion::TLSv1_2 => Some("TLSv1.2"),
+                ProtocolVersion::TLSv1_3 => Some("TLSv1.3"),
+                _ => None,
+            }),
         }
     }
 }

@@ -39,8 +39,9 @@ pub(crate) fn idempotency() -> Extension {
     }
 }
 
-/// Bytes of a context id that a client may choose; it becomes part of keys in the store.
-const MAX_CONTEXT_ID_BYTES: usize = 256;
+/// Bytes of an id that a client may choose: that of a context becomes part of keys in the store, and filters and agents are
+/// told all of them.
+const MAX_ID_BYTES: usize = 256;
 const MAX_PAGE_SIZE: i32 = 100;
 const DEFAULT_PAGE_SIZE: i32 = 50;
 
@@ -243,10 +244,15 @@ fn checked(mut message: Message) -> Result<Message, A2aError> {
     }
     message.context_id = message.context_id.filter(|id| !id.is_empty());
     message.task_id = message.task_id.filter(|id| !id.is_empty());
-    let context_id = message.context_id.as_ref();
-    if context_id.is_some_and(|id| id.len() > MAX_CONTEXT_ID_BYTES) {
-        let sentence = format!("message.contextId is longer than {MAX_CONTEXT_ID_BYTES} bytes");
-        return Err(A2aError::params(sentence));
+    for (name, id) in [
+        ("messageId", Some(&message.message_id)),
+        ("contextId", message.context_id.as_ref()),
+        ("taskId", message.task_id.as_ref()),
+    ] {
+        if id.is_some_and(|id| id.len() > MAX_ID_BYTES) {
+            let sentence = format!("message.{name} is longer than {MAX_ID_BYTES} bytes");
+            return Err(A2aError::params(sentence));
+        }
     }
     Ok(message)
 }
@@ -361,8 +367,13 @@ mod tests {
             let error = message(|request| *request.pointer_mut(path).unwrap() = value).unwrap_err();
             assert_eq!(error.kind, Kind::InvalidParams, "{path}");
         }
-        let long = message(|request| request["message"]["contextId"] = json!("c".repeat(257)));
-        assert_eq!(long.unwrap_err().kind, Kind::InvalidParams);
+        for id in ["messageId", "contextId", "taskId"] {
+            let with = |bytes| message(|request| request["message"][id] = json!("c".repeat(bytes)));
+            assert!(with(256).is_ok(), "{id}");
+            let error = with(257).unwrap_err();
+            assert_eq!(error.kind, Kind::InvalidParams);
+            assert!(error.sentence.contains(id), "{}", error.sentence);
+        }
         let empty = message(|request| request["message"]["taskId"] = json!("")).unwrap();
         assert_eq!(empty.message.task_id, None);
     }

@@ -122,10 +122,17 @@ fn agent_pool(config: &SchedulerConfig) -> PoolingAllocationConfig {
 fn filter_pool(config: &SchedulerConfig) -> PoolingAllocationConfig {
     let instances = filter_slots(config.max_instances);
     let mut pool = pool(config, instances, instances);
-    pool.total_core_instances(count(instances * 8))
-        // The limits of filters allow one; more would be addresses that `machine.rs` does not count.
-        .total_memories(count(instances))
-        .total_tables(count(instances * 4));
+    // One instance may have as many of each as there are for each, so that counting instances counts all: nobody takes
+    // what is another's. A component for `wasm32-wasip2` has three core instances, a memory and two tables; one that was
+    // composed of two has twice as many core instances and tables.
+    let (core_instances, memories, tables) = (8, 1, 4);
+    pool.total_core_instances(count(instances * core_instances))
+        .max_core_instances_per_component(count(core_instances))
+        // More would be addresses that `machine.rs` does not count.
+        .total_memories(count(instances * memories))
+        .max_memories_per_component(count(memories))
+        .total_tables(count(instances * tables))
+        .max_tables_per_component(count(tables));
     pool
 }
 

@@ -13,14 +13,29 @@ Examples:
   dormouse filters put guard guard                a crate folder, as `dormouse new guard --template filter` writes it
   dormouse filters put guard --config pii.json    with the component that is there
   dormouse filters list
+  dormouse filters health guard
   dormouse filters delete guard")]
 pub(crate) enum FilterCommand {
     /// List the filters in the order in which they are asked
     List(ListArgs),
     /// Put a filter before agents, or change one
     Put(FilterPutArgs),
+    /// Ask a filter's instances for their health now, and replace those that are not well
+    Health(FilterHealthArgs),
     /// Take a filter away
     Delete(FilterDeleteArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct FilterHealthArgs {
+    pub(crate) name: String,
+
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
 }
 
 #[derive(Debug, Args)]

@@ -77,3 +77,27 @@ fn a_refusal_is_shown() {
     assert!(stderr(&output).contains("refuses it: no"));
     assert_eq!(output.status.code(), Some(1));
 }
+
+#[test]
+fn health_is_asked_for_and_told() {
+    let well = json!({"instance": "guard#0.0", "healthy": true, "said": "ok"});
+    let ill = json!({"instance": "guard#0.1", "healthy": false, "said": "thirteen is too many"});
+    let answer = |instances: &[&serde_json::Value], healthy: bool| {
+        Answer::json(
+            200,
+            &json!({"name": "guard", "healthy": healthy, "instances": instances}),
+        )
+    };
+    let server = FakeServer::start(vec![answer(&[&well], true), answer(&[&well, &ill], false)]);
+    let asked = || run(&["filters", "health", "guard", "--server", &server.url]);
+    let output = asked();
+    assert_eq!(
+        stdout(&output),
+        "INSTANCE   HEALTH   SAID\nguard#0.0  healthy  ok\n"
+    );
+    assert!(output.status.success());
+    let output = asked();
+    assert!(stdout(&output).contains("guard#0.1  replaced  thirteen is too many"));
+    assert!(!output.status.success());
+    assert!(stderr(&output).contains("guard was not well"));
+}

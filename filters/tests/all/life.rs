@@ -47,6 +47,44 @@ fn stdout_goes_to_the_log_with_the_agents_name() {
 }
 
 #[test]
+fn a_line_belongs_to_the_call_that_has_printed_it() {
+    let (_runtime, agent) = hostile(WasmAgentConfig::default());
+    let log = logged(|| {
+        told(&agent, "half").unwrap();
+        told(&agent, "print 3").unwrap();
+        // Also of one that does not end well.
+        told(&agent, "trap").unwrap_err();
+    });
+    let half = log.lines().find(|line| line.contains("half a line"));
+    let half = half.unwrap_or_else(|| panic!("{log}"));
+    assert!(half.contains("correlation_id=\"c-1\"") && !half.contains("xxx"));
+    assert!(half.contains("WARN filter: "), "{half}");
+    let panicked = log.lines().find(|line| line.contains("as asked"));
+    assert!(panicked.is_some_and(|line| line.contains("c-1")), "{log}");
+}
+
+#[test]
+fn a_call_logs_so_many_lines_and_counts_the_others() {
+    let (_runtime, agent) = hostile(WasmAgentConfig::default());
+    let lines = |count: usize| logged(|| drop(told(&agent, &format!("lines {count}")).unwrap()));
+    let is_line = |line: &&str| line.contains("INFO filter: ");
+    for (printed, logged, surplus) in [
+        (100, 100, None),
+        (101, 100, Some(1)),
+        (60_000, 100, Some(59_900)),
+    ] {
+        let log = lines(printed);
+        assert_eq!(log.lines().filter(is_line).count(), logged, "{printed}");
+        let said = log.lines().find(|line| line.contains("further lines"));
+        let expected = surplus.map(|more: usize| format!("{more} further lines are not shown"));
+        match expected {
+            Some(expected) => assert!(said.unwrap().contains(&expected), "{log}"),
+            None => assert_eq!(said, None),
+        }
+    }
+}
+
+#[test]
 fn shutdown_is_called_once_for_each_instance() {
     let goodbyes = |log: &str| log.matches("shut down after").count();
     let log = logged(|| {

@@ -69,6 +69,23 @@ fn waits_in_the_host_are_wall_time() {
     told(&agent, "sleep 1").unwrap();
 }
 
+/// What others do beside it, and what it waits for, is not its own.
+#[test]
+fn processor_time_is_bounded_by_itself() {
+    let (_runtime, agent) = hostile(with(|limits| {
+        limits.max_execution_time = Duration::from_secs(60);
+        limits.max_processor_time = Duration::from_millis(20);
+        limits.max_fuel = u64::MAX / 2;
+    }));
+    told(&agent, "sleep 200").unwrap();
+    told(&agent, "spin 1000").unwrap();
+    match told(&agent, "loop") {
+        Err(WasmRuntimeError::Timeout(limit)) => assert_eq!(limit, Duration::from_millis(20)),
+        other => panic!("{other:?}"),
+    }
+    told(&agent, "sleep 200").unwrap();
+}
+
 #[test]
 fn memory_grows_to_its_limit_and_not_a_page_further() {
     let limit: usize = 4 << 20;
@@ -91,6 +108,9 @@ fn output_has_a_bound() {
     let (_runtime, agent) = hostile(with(|limits| {
         limits.max_output = 16 << 10;
         limits.max_fuel = 1 << 40;
+        // Time is not what this is about, on a busy machine either.
+        limits.max_execution_time = Duration::from_secs(60);
+        limits.max_processor_time = Duration::from_secs(60);
     }));
     // A line has its end besides.
     told(&agent, &format!("print {}", (16 << 10) - 1)).unwrap();

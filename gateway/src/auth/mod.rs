@@ -18,6 +18,7 @@ use hyper::header::AUTHORIZATION;
 use hyper::{HeaderMap, Uri};
 use site::Site;
 use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 use tokens::{Scope, Scopes};
 
@@ -40,6 +41,29 @@ pub(crate) struct Caller {
     scopes: Scopes,
     /// What the caller came through: a locked door means that the principal is known.
     pub(crate) door: Door,
+    /// Where the request came from; `None` for one of an agent.
+    address: Option<IpAddr>,
+}
+
+/// Whom places are counted for that must not all be one client's: a principal, or of those without a token an address.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Client<'a> {
+    pub(crate) principal: &'a str,
+    pub(crate) address: Option<IpAddr>,
+}
+
+impl Client<'_> {
+    /// Differs for different clients. Of IPv6 the first 64 bits count, because whoever has one address has all of that
+    /// network (RFC 4291 §2.5.4).
+    pub(crate) fn key(self) -> String {
+        match self.address.map(|address| address.to_canonical()) {
+            Some(IpAddr::V6(address)) if self.principal == ANONYMOUS => {
+                format!("at {}", Ipv6Addr::from_bits(address.to_bits() >> 64 << 64))
+            }
+            Some(IpAddr::V4(address)) if self.principal == ANONYMOUS => format!("at {address}"),
+            _ => self.principal.to_owned(),
+        }
+    }
 }
 
 impl Caller {
@@ -49,6 +73,19 @@ impl Caller {
             principal: principal.into(),
             scopes: Scopes::of(&[Scope::Invoke]),
             door: Door::Open,
+            address: None,
+        }
+    }
+
+    pub(crate) fn at(mut self, address: Option<IpAddr>) -> Self {
+        self.address = address;
+        self
+    }
+
+    pub(crate) fn client(&self) -> Client<'_> {
+        Client {
+            principal: &self.principal,
+            address: self.address,
         }
     }
 
@@ -139,6 +176,7 @@ impl Auth {
                 principal: ANONYMOUS.into(),
                 scopes: Scopes::all(),
                 door: Door::Open,
+                address: None,
             },
         })
     }
@@ -192,6 +230,7 @@ impl Table {
                 principal: token.name.into(),
                 scopes: Scopes::from_bits(token.scopes),
                 door: Door::Locked,
+                address: None,
             };
             let expires_ms = token.expires_ms;
             (token.hash, Known { caller, expires_ms })

@@ -37,9 +37,11 @@ pub(crate) fn needed(route: &Route<'_>, method: &Method) -> Need {
         | Route::Logs(_)
         | Route::Metrics => Need::Scope(Scope::Deploy),
         // Whoever changes them opens what they keep shut.
-        Route::Tokens | Route::Token(_) | Route::Filters | Route::Filter(_) => {
-            Need::Scope(Scope::Admin)
-        }
+        Route::Tokens
+        | Route::Token(_)
+        | Route::Filters
+        | Route::Filter(_)
+        | Route::FilterHealth(_) => Need::Scope(Scope::Admin),
         Route::Unknown => Need::Token,
     }
 }

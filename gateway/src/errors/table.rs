@@ -169,6 +169,14 @@ impl Kind {
                 "FILTER_TIMEOUT",
                 "filter_timeout",
             ),
+            Self::FilterBusy => row(-32603, 503, "UNAVAILABLE", "FILTER_BUSY", "filter_busy"),
+            Self::FilterShare => row(
+                -32603,
+                429,
+                "RESOURCE_EXHAUSTED",
+                "FILTER_SHARE_FULL",
+                "filter_share_full",
+            ),
             Self::CompressionNotSupported => row(
                 -32600,
                 415,

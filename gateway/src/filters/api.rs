@@ -18,7 +18,10 @@ use hyper::body::Incoming;
 use hyper::http::request::Parts;
 use hyper::{Method, StatusCode};
 use serde::Deserialize;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use tracing::{info, warn};
 
@@ -26,6 +29,21 @@ use tracing::{info, warn};
 const MAX_INSTANCES: usize = 8;
 /// Bytes of a request apart from the module.
 const SETTINGS_BYTES: usize = 64 << 10;
+
+/// The member with the module's bytes.
+const MODULE: &str = "wasm";
+/// All that a request may say.
+const MEMBERS: [&str; 9] = [
+    MODULE,
+    "digest",
+    "config",
+    "order",
+    "fail",
+    "agents",
+    "body",
+    "max_body_bytes",
+    "instances",
+];
 
 /// A filter, by its bytes or by the digest of what is stored. With neither, the one that is there keeps its own.
 #[derive(Deserialize)]
@@ -49,6 +67,8 @@ pub(crate) async fn answer(
         (Route::Filter(name), &Method::GET | &Method::HEAD) => get(shared, name),
         (Route::Filter(name), &Method::PUT) => put(shared, name, body).await,
         (Route::Filter(name), &Method::DELETE) => delete(shared, name).await,
+        (Route::FilterHealth(name), &Method::POST) => health(shared, name).await,
+        (Route::FilterHealth(_), _) => Ok(method_not_allowed("POST")),
         _ => Ok(method_not_allowed("GET, HEAD, PUT, DELETE")),
     }
 }
@@ -94,6 +114,24 @@ fn entry(filter: &Filter) -> Value {
     })
 }
 
+/// Asks its instances now.
+async fn health(shared: &Shared, name: &str) -> Result<Reply, ApiError> {
+    let filter = shared.filters.find(name).ok_or_else(|| no_filter(name))?;
+    let checked = shared.filters.check(&filter).await;
+    // One that did not start has none, and is not well.
+    let is_healthy = !checked.is_empty() && checked.iter().all(|one| one.said.is_ok());
+    let instances = checked.iter().map(|one| {
+        let (is_healthy, said) = match &one.said {
+            Ok(said) => (true, said.clone()),
+            Err(error) => (false, error.to_string()),
+        };
+        json!({"instance": one.instance, "healthy": is_healthy, "said": said})
+    });
+    let instances: Vec<Value> = instances.collect();
+    let body = json!({"name": name, "healthy": is_healthy, "instances": instances});
+    Ok(respond::json(StatusCode::OK, &body))
+}
+
 async fn put(shared: &Arc<Shared>, name: &str, body: Incoming) -> Result<Reply, ApiError> {
     if !is_label(name) {
         let sentence = "a filter's name has lower-case letters, digits and hyphens, at most 63";
@@ -106,13 +144,41 @@ async fn put(shared: &Arc<Shared>, name: &str, body: Incoming) -> Result<Reply, 
     // Base64 takes four bytes for three.
     let limit = shared.config.max_module_bytes / 3 * 4 + SETTINGS_BYTES;
     let body = body::read(body, &shared.config, limit).await?;
+    check_members(&body)?;
     let put: Put = serde_json::from_slice(&body).map_err(|error| invalid(&error.to_string()))?;
     if !(1..=MAX_INSTANCES).contains(&put.settings.instances) {
         return Err(invalid(&format!("instances is 1 to {MAX_INSTANCES}")));
     }
+    let agents = put.settings.agents.iter().flatten();
+    if let Some(agent) = agents.into_iter().find(|agent| !is_label(agent)) {
+        return Err(invalid(&format!(
+            "{agent:?} can be no agent's name, so the filter would stand before nobody"
+        )));
+    }
     // All of it or nothing, also when the client leaves from here on.
     let taking = take(Arc::clone(shared), name.to_owned(), put);
     Detached::new(&shared.operations.calls, taking).await
+}
+
+/// Looks at what serde takes without a word: members that nobody knows, and settings of any length.
+fn check_members(body: &[u8]) -> Result<(), ApiError> {
+    let members: BTreeMap<Cow<'_, str>, &RawValue> =
+        serde_json::from_slice(body).map_err(|error| invalid(&error.to_string()))?;
+    let known = |name: &str| MEMBERS.contains(&name);
+    if let Some(name) = members.keys().find(|name| !known(name)) {
+        let known = MEMBERS.join(", ");
+        return Err(invalid(&format!(
+            "{name:?} is no member of a filter: {known} are"
+        )));
+    }
+    let settings = members.iter().filter(|(name, _)| *name != MODULE);
+    let bytes: usize = settings.map(|(_, value)| value.get().len()).sum();
+    if bytes > SETTINGS_BYTES {
+        return Err(invalid(&format!(
+            "all but the module may have {SETTINGS_BYTES} bytes and has {bytes}"
+        )));
+    }
+    Ok(())
 }
 
 async fn take(shared: Arc<Shared>, name: String, put: Put) -> Result<Reply, ApiError> {

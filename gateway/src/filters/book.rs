@@ -10,6 +10,7 @@ use crate::errors::{ApiError, GatewayError};
 use dormouse_filters::{WasmAgentInstance, WasmAgentRuntime, WasmRuntimeError, World};
 use dormouse_scheduler::Scheduler;
 use dormouse_store::{Digest, ModuleStore, StoreError};
+use futures_util::future::join_all;
 use hyper::StatusCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -30,6 +31,12 @@ pub(crate) struct Filters {
     started: AtomicU64,
     /// Held while filters change.
     pub(super) changes: tokio::sync::Mutex<()>,
+}
+
+/// What an instance has said of its health.
+pub(super) struct Checked {
+    pub(super) instance: String,
+    pub(super) said: Result<String, WasmRuntimeError>,
 }
 
 /// Why a filter that is stored does not start.
@@ -286,25 +293,41 @@ impl Filters {
     }
 
     /// Asks all instances for their health until the future is dropped; those that are not well are replaced. What did not
-    /// start is started again.
+    /// start is started again. One that takes long holds up no other.
     pub(crate) async fn keep_healthy(&self) {
         loop {
             tokio::time::sleep(self.tools.rules.health_interval).await;
-            for filter in self.all() {
+            let all = self.all();
+            let checks = all.iter().map(|filter| async move {
                 if filter.instances.is_empty() {
-                    self.try_again(&filter).await;
+                    self.try_again(filter).await;
                 }
-                for instance in &filter.instances {
-                    let instance = Arc::clone(instance);
-                    let check = Box::pin(async move { instance.check_health().await });
-                    if let Err(error) = self.tools.scheduler.aside(check).await {
-                        let name = &*filter.record.name;
-                        warn!(filter = name, %error, "a filter is not well and starts anew");
-                        self.tools.metrics.replaced(name);
-                    }
-                }
-            }
+                self.check(filter).await
+            });
+            join_all(checks).await;
         }
+    }
+
+    /// Asks the instances of a filter for their health; those that are not well are replaced.
+    pub(super) async fn check(&self, filter: &Filter) -> Vec<Checked> {
+        let checks = filter.instances.iter().map(|instance| async move {
+            let asked = Arc::clone(instance);
+            let check = Box::pin(async move { asked.check_health().await });
+            let said = self.tools.scheduler.aside(check).await;
+            // Nothing is wrong with one that has left in the meantime.
+            if let Err(error) = &said
+                && !matches!(error, WasmRuntimeError::Shutdown)
+            {
+                let name = &*filter.record.name;
+                warn!(filter = name, %error, "a filter is not well and starts anew");
+                self.tools.metrics.replaced(name);
+            }
+            Checked {
+                instance: instance.agent_id().to_owned(),
+                said,
+            }
+        });
+        join_all(checks).await
     }
 
     pub(crate) async fn close(&self) {

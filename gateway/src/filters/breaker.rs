@@ -11,8 +11,7 @@ pub(crate) enum Breaker {
     Open {
         until: Instant,
     },
-    /// `asked_at`: when the one call that may be in progress began. It may have been dropped in the middle, so it
-    /// holds others up for a while only.
+    /// `asked_at`: when the one call that may be in progress began.
     HalfOpen {
         successes: u32,
         asked_at: Option<Instant>,
@@ -25,29 +24,43 @@ impl Default for Breaker {
     }
 }
 
+/// A call that may be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Call {
+    Usual,
+    /// The one that others are held up by while the breaker is half open.
+    Probe,
+}
+
 impl Breaker {
-    /// Whether a call may be made now; if so, its end is told to [`ended`](Self::ended).
-    pub(crate) fn admits(&mut self, rules: &FilterRules, now: Instant) -> bool {
-        match *self {
-            Self::Closed { .. } => true,
-            Self::Open { until } if now < until => false,
-            Self::Open { .. } => {
-                *self = Self::HalfOpen {
-                    successes: 0,
-                    asked_at: Some(now),
-                };
-                true
-            }
+    /// Whether it is clear already that no call may be made.
+    pub(crate) fn is_open(&self, now: Instant) -> bool {
+        matches!(*self, Self::Open { until } if now < until)
+    }
+
+    /// Whether a call may be made now; if so, its end is told to [`ended`](Self::ended), or if it has none to
+    /// [`given_up`](Self::given_up).
+    pub(crate) fn admits(&mut self, rules: &FilterRules, now: Instant) -> Option<Call> {
+        let successes = match *self {
+            Self::Closed { .. } => return Some(Call::Usual),
+            Self::Open { until } if now < until => return None,
             Self::HalfOpen {
                 asked_at: Some(at), ..
-            } if now < at + rules.open_for => false,
-            Self::HalfOpen { successes, .. } => {
-                *self = Self::HalfOpen {
-                    successes,
-                    asked_at: Some(now),
-                };
-                true
-            }
+            } if now < at + rules.open_for => return None,
+            Self::Open { .. } => 0,
+            Self::HalfOpen { successes, .. } => successes,
+        };
+        *self = Self::HalfOpen {
+            successes,
+            asked_at: Some(now),
+        };
+        Some(Call::Probe)
+    }
+
+    /// The probe was dropped in the middle: that says nothing about the filter, and the next may be one.
+    pub(crate) fn given_up(&mut self) {
+        if let Self::HalfOpen { asked_at, .. } = self {
+            *asked_at = None;
         }
     }
 
@@ -100,22 +113,25 @@ mod tests {
         let (rules, start) = (FilterRules::default(), Instant::now());
         let mut breaker = Breaker::default();
         for _ in 0..4 {
-            assert!(breaker.admits(&rules, start));
+            assert_eq!(breaker.admits(&rules, start), Some(Call::Usual));
             breaker.ended(&rules, false, start);
         }
         // Not in a row.
         breaker.ended(&rules, true, start);
         for _ in 0..5 {
-            assert!(breaker.admits(&rules, start));
+            assert_eq!(breaker.admits(&rules, start), Some(Call::Usual));
             breaker.ended(&rules, false, start);
         }
-        assert!(!breaker.admits(&rules, start + rules.open_for - Duration::from_millis(1)));
+        let soon = start + rules.open_for - Duration::from_millis(1);
+        assert_eq!(breaker.admits(&rules, soon), None);
+        assert!(breaker.is_open(soon));
         let later = start + rules.open_for;
-        assert!(breaker.admits(&rules, later));
-        assert!(!breaker.admits(&rules, later), "one at a time");
+        assert!(!breaker.is_open(later));
+        assert_eq!(breaker.admits(&rules, later), Some(Call::Probe));
+        assert_eq!(breaker.admits(&rules, later), None, "one at a time");
         breaker.ended(&rules, true, later);
         assert_eq!(breaker.as_str(), "half_open");
-        assert!(breaker.admits(&rules, later));
+        assert_eq!(breaker.admits(&rules, later), Some(Call::Probe));
         breaker.ended(&rules, true, later);
         assert_eq!(breaker, Breaker::default());
     }
@@ -124,16 +140,23 @@ mod tests {
     fn a_failure_while_half_open_opens_it_anew_and_a_lost_call_does_not_block_it() {
         let (rules, start) = (FilterRules::default(), Instant::now());
         let mut breaker = Breaker::Open { until: start };
-        assert!(breaker.admits(&rules, start));
-        assert!(!breaker.admits(&rules, start + rules.open_for - Duration::from_millis(1)));
-        let later = start + rules.open_for;
-        assert!(breaker.admits(&rules, later), "the first call never ended");
-        breaker.ended(&rules, false, later);
+        assert_eq!(breaker.admits(&rules, start), Some(Call::Probe));
+        let soon = start + Duration::from_millis(1);
+        assert_eq!(breaker.admits(&rules, soon), None);
+        breaker.given_up();
+        assert_eq!(breaker.admits(&rules, soon), Some(Call::Probe));
+        breaker.ended(&rules, false, soon);
         assert_eq!(
             breaker,
             Breaker::Open {
-                until: later + rules.open_for
+                until: soon + rules.open_for
             }
         );
+        // Of one that is not half open it says nothing.
+        breaker.given_up();
+        assert!(breaker.is_open(soon));
+        let mut closed = Breaker::Closed { failures: 3 };
+        closed.given_up();
+        assert_eq!(closed, Breaker::Closed { failures: 3 });
     }
 }

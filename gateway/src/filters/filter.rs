@@ -1,5 +1,6 @@
 //! One filter, as requests meet it: its instances, its queue, its breaker, and what its failure means.
 
+use super::audit::{audit_of, tell};
 use super::breaker::Breaker;
 use super::edits::{self, Verdict, Wrong};
 use super::metrics::{ALLOW, Meter, Metrics};
@@ -7,14 +8,12 @@ use super::question::{ALL_PHASES, PHASES, Phase, Question, Words};
 use super::said::{About, Asking, Failure, Finding, Heard, Opinion, Said, Unanswered};
 use super::standing::Standing;
 use super::stored::{BodyMode, Fail, Record};
+use super::waiting::Waiting;
 use crate::config::FilterRules;
 use dormouse_filters::message::{self, Decision};
-use dormouse_filters::patience::limited;
-use dormouse_filters::{AuditMetadata, WasmAgentInstance, WasmRuntimeError, World};
+use dormouse_filters::{Turn, WasmAgentInstance, WasmRuntimeError, World};
 use dormouse_scheduler::Scheduler;
-use dormouse_services::trace::{Kind as Side, Span, Trace};
 use std::ops::ControlFlow;
-use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
@@ -22,7 +21,7 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::AbortOnDropHandle;
-use tracing::{info, warn};
+use tracing::{debug, warn};
 
 /// What all filters of a server share.
 pub(super) struct Tools {
@@ -37,14 +36,15 @@ pub(crate) struct Filter {
     pub(super) record: Record,
     /// None of a filter that did not start.
     pub(super) instances: Vec<Arc<WasmAgentInstance>>,
-    queue: Semaphore,
+    pub(super) queue: Semaphore,
+    pub(super) waiting: Waiting,
     /// By phase: an answer in one says nothing about another.
     breakers: [Mutex<Breaker>; PHASES],
     /// By phase: whether it has declared the event.
     wants: [bool; PHASES],
     /// By phase.
     meters: [OnceLock<Meter>; PHASES],
-    tools: Arc<Tools>,
+    pub(super) tools: Arc<Tools>,
     /// Cancelled when nobody has the filter any more.
     pub(super) unused: CancellationToken,
     _used: DropGuard,
@@ -76,6 +76,7 @@ impl Filter {
             instances,
             wants,
             queue: Semaphore::new(tools.rules.queue),
+            waiting: Waiting::default(),
             breakers: Default::default(),
             meters: Default::default(),
             tools,
@@ -140,7 +141,7 @@ impl Filter {
         worst.map_or("", Breaker::as_str)
     }
 
-    fn lock(&self, phase: Phase) -> std::sync::MutexGuard<'_, Breaker> {
+    pub(super) fn lock(&self, phase: Phase) -> std::sync::MutexGuard<'_, Breaker> {
         let breaker = &self.breakers[phase as usize];
         breaker.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -184,14 +185,16 @@ impl Filter {
         room: usize,
     ) -> Result<Said<Opinion>, Box<Question>> {
         let (started, phase) = (Instant::now(), question.phase());
-        let work = |instance: Arc<WasmAgentInstance>| -> Asking<_, _> {
+        let work = |turn: Turn| -> Asking<_, _> {
             Box::pin(async move {
-                let answer = instance.on(question.event()).await;
+                let answer = turn.on(question.event()).await;
                 answer.map_err(|error| Unanswered::of(error, question))
             })
         };
         let check = |response| Ok((edits::check(&response, room)?, response));
-        let heard = self.call(turn, phase, started, work, check).await?;
+        let heard = self
+            .call((turn, phase, started), about.client, work, check)
+            .await?;
         let said = self.settle(phase, about, heard, |(checked, response)| Finding {
             decision: match checked.verdict {
                 Verdict::Allow => ALLOW,
@@ -245,11 +248,11 @@ impl Filter {
     ) -> Result<Said<T>, Box<Words>> {
         let (started, phase) = (Instant::now(), words.phase);
         let apart = words.are_in_a_call();
-        let work = |instance: Arc<WasmAgentInstance>| -> Asking<_, _> {
+        let work = |turn: Turn| -> Asking<_, _> {
             let asking: Asking<_, _> = Box::pin(async move {
                 let answer = match words.phase {
-                    Phase::Message => instance.on_message(&words.subject, &words.content).await,
-                    _ => instance.on_result(&words.subject, &words.content).await,
+                    Phase::Message => turn.on_message(&words.subject, &words.content).await,
+                    _ => turn.on_result(&words.subject, &words.content).await,
                 };
                 answer.map_err(|error| Unanswered::of(error, words))
             });
@@ -274,7 +277,9 @@ impl Filter {
             let audit = audit_of(&mut answer.audit);
             Ok((check(answer)?, decision, audit))
         };
-        let heard = self.call(turn, phase, started, work, check).await?;
+        let heard = self
+            .call((turn, phase, started), about.client, work, check)
+            .await?;
         let said = self.settle(phase, about, heard, |(_, decision, audit)| Finding {
             decision,
             audit,
@@ -352,8 +357,9 @@ impl Filter {
                 }
                 finding.decision
             }
+            // Nobody gets past a filter by asking for too much at once.
+            (Err(Failure::ShareFull), _) | (Err(_), Fail::Closed) => "failed_closed",
             (Err(_), Fail::Open) => "failed_open",
-            (Err(_), Fail::Closed) => "failed_closed",
         };
         let at = phase as usize;
         let (name, phase) = (&*self.record.name, phase.as_str());
@@ -369,6 +375,10 @@ impl Filter {
         self.tools.metrics.observe(meter, labels, took);
         match heard {
             Ok(answer) => Said::Answer(answer),
+            Err(failure @ Failure::ShareFull) => {
+                debug!(filter = name, phase, correlation_id = about.id, "{failure}");
+                Said::Refuse(failure)
+            }
             Err(failure) => {
                 let id = about.id;
                 warn!(
@@ -385,107 +395,5 @@ impl Filter {
                 }
             }
         }
-    }
-
-    /// Of a question that was answered just now.
-    fn span(&self, trace: &Trace, phase: Phase, took: Duration) -> Span {
-        let mut span = trace.past("filter", Side::Internal, took, took);
-        span.set("dormouse.filter", &*self.record.name);
-        span.set("dormouse.phase", phase.as_str());
-        span
-    }
-
-    /// Decisions against a request, and whatever the filter has to say of one.
-    fn audit(&self, phase: Phase, about: About<'_>, finding: &Finding<'_>) {
-        let (decision, audit) = (finding.decision, finding.audit);
-        let is_silent =
-            audit.tags.is_empty() && audit.rule_ids.is_empty() && audit.reason_codes.is_empty();
-        if decision == ALLOW && is_silent {
-            return;
-        }
-        info!(
-            decided_by = self.record.name,
-            phase = phase.as_str(),
-            correlation_id = about.id,
-            traceparent = about.trace.map(Trace::parent),
-            decision,
-            tags = ?audit.tags,
-            rule_ids = ?audit.rule_ids,
-            reason_codes = ?audit.reason_codes,
-            confidence = audit.confidence,
-            "a filter has decided"
-        );
-    }
-
-    /// One call of one instance, in its turn. Work that is long moves to other threads.
-    /// `check` says whether the answer counts: a wrong one is a failure.
-    ///
-    /// # Errors
-    /// With the question, if the instance has left.
-    async fn call<T: Send + 'static, Q: Send + 'static, U>(
-        &self,
-        turn: usize,
-        phase: Phase,
-        started: Instant,
-        work: impl FnOnce(Arc<WasmAgentInstance>) -> Asking<T, Q>,
-        check: impl FnOnce(T) -> Result<U, Wrong>,
-    ) -> Result<Heard<U>, Box<Q>> {
-        let refused = |failure| {
-            Ok(Heard {
-                answer: Err(failure),
-                took: Duration::ZERO,
-            })
-        };
-        // The turn may be one of another filter that has left.
-        let Some(instance) = self.instances.get(turn).or(self.instances.first()) else {
-            return refused(Failure::NotLoaded);
-        };
-        let Ok(_place) = self.queue.try_acquire() else {
-            return refused(Failure::QueueFull);
-        };
-        let rules = &self.tools.rules;
-        if !self.lock(phase).admits(rules, started) {
-            return refused(Failure::Open);
-        }
-        let work = work(Arc::clone(instance));
-        let work = pin!(self.tools.scheduler.aside(work));
-        let done = limited(started.into_std(), rules.patience, work).await;
-        let answer = match done {
-            None => Err(Failure::Timeout),
-            Some(Err(Unanswered::Left(question))) => return Err(question),
-            Some(Err(Unanswered::Failed(error))) => Err(error.into()),
-            Some(Ok(answer)) => check(answer).map_err(Failure::Invalid),
-        };
-        let ended = Instant::now();
-        self.lock(phase).ended(rules, answer.is_ok(), ended);
-        Ok(Heard {
-            answer,
-            took: ended.duration_since(started),
-        })
-    }
-}
-
-/// The audit record, as the log has it.
-fn tell(span: &mut Span, audit: &AuditMetadata) {
-    for (key, texts) in [
-        ("dormouse.tags", &audit.tags),
-        ("dormouse.rule_ids", &audit.rule_ids),
-        ("dormouse.reason_codes", &audit.reason_codes),
-    ] {
-        if !texts.is_empty() {
-            span.set(key, &**texts);
-        }
-    }
-    if let Some(confidence) = audit.confidence {
-        span.set("dormouse.confidence", f64::from(confidence));
-    }
-}
-
-fn audit_of(audit: &mut message::Audit) -> AuditMetadata {
-    AuditMetadata {
-        tags: std::mem::take(&mut audit.tags),
-        rule_ids: std::mem::take(&mut audit.rule_ids),
-        confidence: audit.confidence,
-        reason_codes: std::mem::take(&mut audit.reason_codes),
     }
 }

@@ -6,6 +6,7 @@ use super::edits::Wrong;
 use super::filter::Filter;
 use super::question::{Phase, Words};
 use super::said::{About, Failure, Said};
+use crate::auth::Client;
 use crate::errors::{A2aError, Kind};
 use crate::ops::{SendRequest, TRACE};
 use dormouse_filters::World;
@@ -18,6 +19,7 @@ use dormouse_services::screen::{self, Refused, SaidKind, Screen};
 use dormouse_services::trace::Trace;
 use serde_json::{Value, json};
 use std::future::Future;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -27,6 +29,8 @@ const ANNOTATIONS: &str = "dormouse.filters";
 const REQUEST: &str = "dormouse.request";
 /// Where filters see the id that an agent gives an artifact.
 const ARTIFACT: &str = "dormouse.artifact";
+/// Bytes of an id in the log. The platform's have 36.
+const MAX_SHOWN_ID: usize = 64;
 /// Bytes of the name of an annotation.
 const MAX_NAME: usize = 64;
 
@@ -35,6 +39,8 @@ pub(crate) struct Guard {
     /// Each filter with the instance that sees this turn.
     filters: Vec<(Arc<Filter>, usize)>,
     subject: Arc<Subject>,
+    /// Of the client.
+    address: Option<IpAddr>,
     trace: Option<Trace>,
 }
 
@@ -77,7 +83,7 @@ impl Filters {
     pub(crate) fn guard(
         &self,
         agent: &str,
-        principal: &str,
+        client: Client<'_>,
         skill: &str,
         request: &SendRequest,
     ) -> Option<Guard> {
@@ -95,11 +101,12 @@ impl Filters {
             subject: Arc::new(Subject {
                 agent: agent.to_owned(),
                 skill: skill.to_owned(),
-                principal: principal.to_owned(),
+                principal: client.principal.to_owned(),
                 task_id: message.task_id.clone(),
                 context_id: message.context_id.clone(),
                 message_id: message.message_id.clone(),
             }),
+            address: client.address,
             trace: request.trace.clone(),
         })
     }
@@ -138,8 +145,12 @@ impl Guard {
                 continue;
             }
             let about = About {
-                id: subject.task_id.as_deref().unwrap_or(&subject.message_id),
+                id: shown(subject.task_id.as_deref().unwrap_or(&subject.message_id)),
                 trace: self.trace.as_ref(),
+                client: Client {
+                    principal: &self.subject.principal,
+                    address: self.address,
+                },
             };
             // Each sees what those before it have left.
             let content = looked.seen();
@@ -209,6 +220,14 @@ impl From<Stop> for A2aError {
                 Kind::FilterTimeout,
                 "a filter of this agent did not decide in time",
             ),
+            Stop::Failed(Failure::QueueFull | Failure::NoTurn) => Self::new(
+                Kind::FilterBusy,
+                "a filter of this agent has too much to do; try again",
+            ),
+            Stop::Failed(Failure::ShareFull) => Self::new(
+                Kind::FilterShare,
+                "too many requests of yours wait for a filter of this agent; try again",
+            ),
             Stop::Failed(_) => Self::new(
                 Kind::FilterFailed,
                 "a filter of this agent cannot decide about this",
@@ -256,6 +275,11 @@ impl Looked<'_> {
         }
         Ok(())
     }
+}
+
+/// So much of an id as the log has: a client chooses that of its message.
+fn shown(id: &str) -> &str {
+    &id[..id.floor_char_boundary(MAX_SHOWN_ID)]
 }
 
 /// What of a request reaches the agent besides its message. What this platform has put there is nobody's words.

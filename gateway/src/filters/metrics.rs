@@ -17,6 +17,7 @@ pub(super) struct Metrics {
     decisions: IntCounterVec,
     skips: IntCounterVec,
     replaced: IntCounterVec,
+    breakers: GaugeVec,
     counters: IntCounterVec,
     gauges: GaugeVec,
     observations: HistogramVec,
@@ -68,6 +69,10 @@ impl Metrics {
             "dormouse_filter_replaced_total",
             "Instances of filters that were not well and were replaced",
         );
+        let breakers = Opts::new(
+            "dormouse_filter_breaker_open",
+            "1 while the breaker of a filter is open or half open, else 0",
+        );
         let counters = Opts::new(
             "dormouse_filter_counter_total",
             "Counters that filters report of themselves",
@@ -87,6 +92,7 @@ impl Metrics {
             decisions: IntCounterVec::new(decisions, &["filter", "phase", "decision"])?,
             skips: IntCounterVec::new(skips, &["filter", "phase"])?,
             replaced: IntCounterVec::new(replaced, &["filter"])?,
+            breakers: GaugeVec::new(breakers, &["filter", "phase"])?,
             counters: IntCounterVec::new(counters, &["filter", "name"])?,
             gauges: GaugeVec::new(gauges, &["filter", "name"])?,
             observations: HistogramVec::new(observations.buckets(decades), &["filter", "name"])?,
@@ -96,6 +102,7 @@ impl Metrics {
         registry.register(Box::new(metrics.decisions.clone()))?;
         registry.register(Box::new(metrics.skips.clone()))?;
         registry.register(Box::new(metrics.replaced.clone()))?;
+        registry.register(Box::new(metrics.breakers.clone()))?;
         registry.register(Box::new(metrics.counters.clone()))?;
         registry.register(Box::new(metrics.gauges.clone()))?;
         registry.register(Box::new(metrics.observations.clone()))?;
@@ -105,6 +112,8 @@ impl Metrics {
     /// What one filter is measured by in one phase.
     pub(super) fn meter(&self, filter: &str, phase: &str) -> Meter {
         let decisions = &self.decisions;
+        // Of a filter that is asked for the first time it is closed.
+        self.breaker(filter, phase, false);
         Meter {
             seconds: self.seconds.with_label_values(&[filter, phase]),
             allowed: decisions.with_label_values(&[filter, phase, ALLOW]),
@@ -135,6 +144,12 @@ impl Metrics {
         self.replaced.with_label_values(&[filter]).inc();
     }
 
+    /// Told when it opens and when it closes.
+    pub(super) fn breaker(&self, filter: &str, phase: &str, is_open: bool) {
+        let breaker = self.breakers.with_label_values(&[filter, phase]);
+        breaker.set(f64::from(u8::from(is_open)));
+    }
+
     /// Whether there is room for a number of this name.
     fn knows(&self, filter: &str, name: &str) -> bool {
         let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
@@ -161,6 +176,7 @@ impl Metrics {
         for phase in ALL_PHASES.map(Phase::as_str) {
             remove(&self.seconds, &[filter, phase]);
             remove(&self.skips, &[filter, phase]);
+            remove(&self.breakers, &[filter, phase]);
             for decision in DECISIONS {
                 remove(&self.decisions, &[filter, phase, decision]);
             }
@@ -233,6 +249,7 @@ mod tests {
             }
         }
         metrics.replaced("guard");
+        metrics.breaker("guard", "message", true);
         metrics.forget("guard");
         let text = shown(&registry);
         assert!(!text.contains("guard"), "{text}");

@@ -4,19 +4,21 @@ use super::edits::{Edit, MAX_EDITS_IN_ALL, Verdict, apply};
 use super::filter::Filter;
 use super::question::{Head, Phase, Question};
 use super::said::{About, Failure, Opinion, Said};
+use crate::auth::Caller;
 use crate::body;
 use crate::config::GatewayConfig;
 use crate::errors::ApiError;
+use crate::handle::Peer;
 use crate::respond::{self, Reply};
 use crate::trace;
 use bytes::Bytes;
 use dormouse_filters::{Header, RequestMetadata, World};
+use dormouse_scheduler::is_label;
 use dormouse_services::trace::Trace;
 use hyper::body::Incoming;
-use hyper::header::{HeaderValue, LOCATION};
+use hyper::header::{EXPECT, HeaderValue, LOCATION};
 use hyper::http::request::Parts;
 use hyper::{HeaderMap, Version};
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -28,7 +30,8 @@ pub(crate) struct Ask<'a> {
     pub(crate) agent: Option<&'a str>,
     /// As filters see it: the path as it was routed, so that each agent has one spelling.
     pub(crate) uri: &'a str,
-    pub(crate) peer: Option<SocketAddr>,
+    pub(crate) caller: &'a Caller,
+    pub(crate) peer: Peer,
     pub(crate) config: &'a GatewayConfig,
 }
 
@@ -38,6 +41,7 @@ pub(crate) struct Passage {
     pub(super) filters: Arc<[(Arc<Filter>, usize)]>,
     pub(super) id: Arc<str>,
     trace: Option<Trace>,
+    caller: Caller,
     /// Of the response.
     pub(super) edits: Vec<Edit>,
     /// Further edits that there may be.
@@ -84,12 +88,15 @@ impl Pipeline {
                 .collect(),
             id: metadata.correlation_id.as_str().into(),
             trace,
+            caller: ask.caller.clone(),
             edits: Vec::new(),
             room: MAX_EDITS_IN_ALL,
         };
         if let Err(stop) = passage.request_head(&metadata, ask.uri, parts).await {
-            // A client that is still sending would not see the answer.
-            body::discard(body).await;
+            // A client that is still sending would not see the answer. One that asks first does.
+            if !parts.headers.contains_key(EXPECT) {
+                body::discard(body).await;
+            }
             return Err(stop);
         }
         if !passage.any_wants(Phase::RequestBody) {
@@ -110,6 +117,7 @@ impl Passage {
         About {
             id: &self.id,
             trace: self.trace.as_ref(),
+            client: self.caller.client(),
         }
     }
 
@@ -230,12 +238,14 @@ fn metadata(ask: &Ask<'_>, parts: &Parts, trace: Option<&Trace>) -> RequestMetad
         correlation_id: id,
         client_ip: ask
             .peer
+            .address
             .map_or_else(String::new, |peer| peer.ip().to_string()),
-        client_port: ask.peer.map_or(0, |peer| peer.port()),
+        client_port: ask.peer.address.map_or(0, |peer| peer.port()),
         server_name: parts.uri.host().map(str::to_owned).or_else(|| text("host")),
         protocol: protocol(parts.version).to_owned(),
-        tls_version: None,
-        route_id: ask.agent.map(str::to_owned),
+        tls_version: ask.peer.tls_version.map(str::to_owned),
+        // What no agent can be called is nobody's: a filter may put it where only a name can be.
+        route_id: ask.agent.filter(|name| is_label(name)).map(str::to_owned),
         upstream_id: None,
         timestamp_ms: now.map_or(0, |now| u64::try_from(now.as_millis()).unwrap_or(u64::MAX)),
         traceparent: trace.map(Trace::parent).or_else(|| text("traceparent")),

@@ -1,6 +1,7 @@
 //! What comes of asking a filter: an answer, or why there is none.
 
 use super::edits::{Checked, Wrong};
+use crate::auth::Client;
 use dormouse_filters::{AuditMetadata, WasmRuntimeError};
 use dormouse_services::trace::Trace;
 use hyper::StatusCode;
@@ -17,6 +18,10 @@ pub(super) enum Failure {
     Open,
     #[error("its queue is full")]
     QueueFull,
+    #[error("its turn did not come in time")]
+    NoTurn,
+    #[error("the client has its share of the queue already")]
+    ShareFull,
     #[error("it did not answer in time")]
     Timeout,
     #[error("there is more than it looks at")]
@@ -33,6 +38,7 @@ impl Failure {
         match self {
             Self::Timeout => StatusCode::GATEWAY_TIMEOUT,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::ShareFull => StatusCode::TOO_MANY_REQUESTS,
             _ => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
@@ -42,6 +48,8 @@ impl Failure {
             Self::NotLoaded => "filter_not_loaded",
             Self::Open => "filter_breaker_open",
             Self::QueueFull => "filter_queue_full",
+            Self::NoTurn => "filter_busy",
+            Self::ShareFull => "filter_share_full",
             Self::Timeout => "filter_timeout",
             Self::TooLarge => "too_large_to_inspect",
             Self::Failed(_) => "filter_failed",
@@ -110,6 +118,8 @@ pub(super) struct Finding<'a> {
 pub(super) struct About<'a> {
     pub(super) id: &'a str,
     pub(super) trace: Option<&'a Trace>,
+    /// Whose place it takes.
+    pub(super) client: Client<'a>,
 }
 
 impl<T> Said<T> {

@@ -132,7 +132,9 @@ impl Operations {
 /// What the calling agent is told.
 fn refusal(error: A2aError) -> ServiceError {
     match error.kind {
-        Kind::Unavailable | Kind::Internal => ServiceError::Unavailable(error.sentence),
+        Kind::Unavailable | Kind::Internal | Kind::FilterBusy | Kind::FilterShare => {
+            ServiceError::Unavailable(error.sentence)
+        }
         _ => ServiceError::Invalid(error.sentence),
     }
 }

@@ -57,7 +57,7 @@ impl Operations {
         let scope = caller.scope(&agent.version.agent);
         let guard = self
             .filters
-            .guard(&scope.agent, &scope.principal, "", request);
+            .guard(&scope.agent, caller.client(), "", request);
         if text.trim().is_empty() || guard.is_some() {
             return Ok(());
         }

@@ -198,8 +198,8 @@ impl Operations {
             }
             Some(id) => self.engine.begun_as(&scope, id).await?.skill,
         };
-        let (name, principal) = (&scope.agent, &scope.principal);
-        let Some(guard) = self.filters.guard(name, principal, &skill, request) else {
+        let (name, client) = (&scope.agent, caller.client());
+        let Some(guard) = self.filters.guard(name, client, &skill, request) else {
             return Ok(None);
         };
         guard.enter(request).await?;

@@ -249,6 +249,30 @@ async fn a_key_stands_for_what_was_said_and_not_for_what_a_filter_leaves() {
 }
 
 #[tokio::test]
+async fn waiting_in_vain_is_said_over_the_bindings() {
+    let server = with_rules(|rules| rules.patience = std::time::Duration::ZERO).await;
+    let component = policy("hostile-messages");
+    server.filter("guard", &component, json!({})).await;
+    let in_vain = async {
+        loop {
+            let refused = rpc(&server, "hello").await.map(|(reason, _)| reason);
+            if refused.as_deref() == Some("FILTER_BUSY") {
+                return;
+            }
+        }
+    };
+    let holding = async {
+        loop {
+            rpc(&server, "do: sleep").await;
+        }
+    };
+    tokio::select! {
+        () = in_vain => {}
+        () = holding => {}
+    }
+}
+
+#[tokio::test]
 async fn a_filter_that_loops_or_sleeps_holds_up_no_other_agent() {
     let server = with_rules(|rules| rules.open_after = u32::MAX).await;
     let hostile = policy("hostile-messages");

@@ -243,6 +243,21 @@ async fn a_path_that_is_denied_is_denied_however_it_is_spelled() {
     }
 }
 
+/// Any client chooses the name in the path.
+#[tokio::test]
+async fn a_name_that_no_agent_can_have_makes_no_filter_fail() {
+    let server = with_rules(|rules| rules.open_after = 1).await;
+    let facts = json!({"config": {"facts": {"x-agent": "agent"}}});
+    server.filter("facts", &policy("enrich"), facts).await;
+    for name in ["a%0Ab", "%00", "%7F", "a%0D%0Ax-b:%20c", "%C3%A4"] {
+        let path = format!("GET /agents/{name}/.well-known/agent-card.json");
+        assert_eq!(server.ask(&path, b"").await.status, 404, "{name}");
+        let path = format!("GET /{name}/tasks\na2a-version: 1.0");
+        assert_eq!(server.ask(&path, b"").await.status, 404, "{name}");
+    }
+    assert_eq!(server.told("echo", "").await.status, 200);
+}
+
 /// As the table in the whole binary's tests, with what an operator sees of each.
 #[tokio::test]
 async fn every_way_to_go_wrong_is_a_failure_with_a_name() {
@@ -305,6 +320,43 @@ async fn numbers_of_a_filter_are_metrics_and_their_names_are_bounded() {
     assert_eq!(of(counter, "name=\"flood_").await, 13.0 * 2.0);
     server.ask("DELETE /v1/filters/guard", b"").await;
     assert_eq!(of(counter, "name=").await, 0.0);
+}
+
+/// What is misspelled would stand before nobody, or keep nobody out.
+#[tokio::test]
+async fn settings_that_mean_nothing_are_refused_with_a_sentence() {
+    let server = start(|_| {}).await;
+    let hostile = policy("hostile");
+    for (settings, word) in [
+        (json!({"fial": "open"}), "fial"),
+        (json!({"agent": "echo"}), "\"agent\""),
+        (json!({"agents": ["echo", "Echo"]}), "Echo"),
+        (json!({"agents": ["echo/versions/1"]}), "echo/versions/1"),
+        (json!({"config": "x".repeat(70_000)}), "65536 bytes"),
+    ] {
+        let answer = server.put_filter("guard", &hostile, settings).await;
+        let error = &answer.json()["error"];
+        assert_eq!(
+            (answer.status, &error["code"]),
+            (400, &json!("invalid_body"))
+        );
+        assert!(error["message"].as_str().unwrap().contains(word), "{error}");
+    }
+    let answer = server.ask("GET /v1/filters/guard", b"").await;
+    assert_eq!(answer.status, 404, "nothing is left of them");
+    let whole = json!({"config": "x".repeat(60_000), "order": 1, "fail": "open", "agents": ["echo"],
+                       "body": "buffer", "max_body_bytes": 10});
+    server.filter("guard", &hostile, whole).await;
+}
+
+#[tokio::test]
+async fn who_asks_before_sending_is_told_at_once() {
+    let server = start(|_| {}).await;
+    server.filter("guard", &policy("hostile"), json!({})).await;
+    let head = "POST /agents/echo\nx-do: block\nexpect: 100-continue\ncontent-length: 10";
+    // No byte of it is sent.
+    let answer = server.ask(head, b"").await;
+    assert_eq!(answer.status, 403, "{}", answer.head);
 }
 
 #[tokio::test]

@@ -1,6 +1,8 @@
 //! TLS on the public listener.
 
 use crate::support::{Server, start};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use dormouse_gateway::tls::{Tls, TlsError};
 use h2::client::SendRequest;
 use http_body_util::Empty;
@@ -201,4 +203,49 @@ async fn a_client_that_stops_reading_is_dropped() {
     ended.expect("it never reads, and may go on writing");
     let stream = greet(&server, &files.known, &[]).await.unwrap();
     assert_eq!(health(stream).await, 200);
+}
+
+/// One request over a connection of its own, head and body of the answer together.
+async fn told(
+    stream: &mut (impl AsyncReadExt + AsyncWriteExt + Unpin),
+    head: &str,
+    body: &str,
+) -> String {
+    let length = body.len();
+    let request = format!(
+        "{head}\r\nhost: localhost\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}"
+    );
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.unwrap();
+    String::from_utf8(answer).unwrap()
+}
+
+#[tokio::test]
+async fn filters_are_told_the_version() {
+    let files = Files::new();
+    let tls = files.open().unwrap();
+    let server = start(|config| config.tls = Some(Arc::new(tls))).await;
+    let wasm = STANDARD.encode(crate::filters::policy("hostile"));
+    let mut stream = greet(&server, &files.known, &[]).await.unwrap();
+    let put = serde_json::json!({"wasm": wasm, "instances": 1}).to_string();
+    let answer = told(&mut stream, "PUT /v1/filters/guard HTTP/1.1", &put).await;
+    assert!(answer.starts_with("HTTP/1.1 201 "), "{answer}");
+    let mut stream = greet(&server, &files.known, &[]).await.unwrap();
+    let card = "GET /agents/echo/.well-known/agent-card.json HTTP/1.1\r\nx-do: tls";
+    let answer = told(&mut stream, card, "").await;
+    assert!(answer.contains("x-tls: TLSv1.3\r\n"), "{answer}");
+    // Its twin on a listener without.
+    let server = start(|_| {}).await;
+    server
+        .filter(
+            "guard",
+            &crate::filters::policy("hostile"),
+            serde_json::json!({}),
+        )
+        .await;
+    assert_eq!(
+        server.told("echo", "tls").await.header("x-tls"),
+        Some("none")
+    );
 }

@@ -90,6 +90,11 @@ impl Network {
 impl List {
     fn new(rules: Rules) -> Result<Self, String> {
         let networks = rules.addresses.iter().map(|text| Network::parse(text));
+        rules
+            .methods
+            .iter()
+            .try_for_each(|method| check_method(method))?;
+        rules.paths.iter().try_for_each(|path| check_path(path))?;
         Ok(Self {
             networks: networks.collect::<Result<_, _>>()?,
             methods: rules.methods,
@@ -108,6 +113,57 @@ impl List {
     fn has_path(&self, path: &str) -> bool {
         self.paths.iter().any(|one| path.starts_with(&**one))
     }
+}
+
+/// # Errors
+/// Of what no request has. Such a rule would keep nobody out.
+fn check_method(method: &str) -> Result<(), String> {
+    if !method.is_empty()
+        && method
+            .bytes()
+            .all(|byte| byte.is_ascii_uppercase() || byte == b'-')
+    {
+        return Ok(());
+    }
+    Err(format!(
+        "{method:?} is no method: they are written as GET or POST"
+    ))
+}
+
+/// Where the paths begin that a filter sees.
+const ROOTS: [&str; 3] = ["/agents/", "/.well-known/", "/lf.a2a.v1.A2AService/"];
+/// What stays escaped in them.
+const ESCAPED: &[u8] = b"%?# ";
+
+/// # Errors
+/// As of [`check_method`].
+fn check_path(path: &str) -> Result<(), String> {
+    if !ROOTS
+        .iter()
+        .any(|root| path.starts_with(root) || root.starts_with(path))
+        || path.is_empty()
+    {
+        return Err(format!(
+            "no path begins with {path:?}: those of agents do with /agents/NAME, of gRPC with {}",
+            ROOTS[2]
+        ));
+    }
+    if path.contains(['?', '#']) {
+        return Err(format!("{path:?} has more than a path in it"));
+    }
+    let stays = |code: &str| {
+        let byte = code
+            .get(..2)
+            .and_then(|code| u8::from_str_radix(code, 16).ok());
+        let is_upper = !code.bytes().take(2).any(|byte| byte.is_ascii_lowercase());
+        is_upper && byte.is_some_and(|byte| ESCAPED.contains(&byte) || byte.is_ascii_control())
+    };
+    if path.split('%').skip(1).all(stays) {
+        return Ok(());
+    }
+    Err(format!(
+        "{path:?} is not decoded, as the paths are that it is compared with"
+    ))
 }
 
 impl AllowList {
@@ -249,6 +305,14 @@ mod tests {
     }
 
     #[test]
+    fn what_can_match_is_taken() {
+        let paths =
+            r#"["/", "/agents", "/agents/a%20b%3F", "/lf.a2a.v1.A2AService", "/.well-known/"]"#;
+        let config = format!(r#"{{"allow": {{"paths": {paths}, "methods": ["M-SEARCH"]}}}}"#);
+        assert!(AllowList::configure(&config).is_ok());
+    }
+
+    #[test]
     fn a_wrong_configuration_is_refused_with_its_reason() {
         for (config, word) in [
             ("", "EOF"),
@@ -266,6 +330,19 @@ mod tests {
                 "/129",
             ),
             (r#"{"status": 200}"#, "200"),
+            // What can never match.
+            (r#"{"deny": {"methods": ["get"]}}"#, "get"),
+            (r#"{"deny": {"methods": [""]}}"#, "no method"),
+            (r#"{"deny": {"paths": ["agents/echo"]}}"#, "agents/echo"),
+            (r#"{"deny": {"paths": ["/echo/"]}}"#, "/echo/"),
+            (r#"{"deny": {"paths": [""]}}"#, "no path"),
+            (r#"{"deny": {"paths": ["/agents/%65cho"]}}"#, "not decoded"),
+            (r#"{"deny": {"paths": ["/agents/a%3fb"]}}"#, "not decoded"),
+            (r#"{"deny": {"paths": ["/agents/a%"]}}"#, "not decoded"),
+            (
+                r#"{"allow": {"paths": ["/agents/echo?a"]}}"#,
+                "more than a path",
+            ),
         ] {
             let error = AllowList::configure(config).err().unwrap();
             assert!(error.contains(word), "{config}: {error}");

@@ -1,7 +1,9 @@
-//! Adds to a request what agents want to know, and takes away what they should not: fixed headers, and headers
-//! from what the platform knows of the request.
+//! Adds to a request what later filters want to know, and takes away what they should not see: fixed headers, and headers
+//! from what the platform knows of the request. Agents see no headers at all.
 
-use dormouse_filter_sdk::{Answer, Filter, Header, Request, filter};
+use dormouse_filter_sdk::{
+    Answer, Filter, Header, Request, filter, is_header_name, is_header_value,
+};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
@@ -33,7 +35,16 @@ impl Filter for Enrich {
     const EVENTS: &[&str] = &["request_headers", "response_headers"];
 
     fn configure(config: &str) -> Result<Self, String> {
-        let config = serde_json::from_str(config).map_err(|error| error.to_string())?;
+        let config: Config = serde_json::from_str(config).map_err(|error| error.to_string())?;
+        let set = config.request.iter().chain(&config.response);
+        let names = set.clone().map(|(name, _)| name);
+        let names = names.chain(&config.remove).chain(config.facts.keys());
+        if let Some(name) = names.into_iter().find(|name| !is_header_name(name)) {
+            return Err(format!("{name:?} is not the name of a header"));
+        }
+        if let Some((name, _)) = set.into_iter().find(|(_, value)| !is_header_value(value)) {
+            return Err(format!("the value of {name:?} is not a header's"));
+        }
         Ok(Self(config))
     }
 
@@ -70,7 +81,12 @@ impl Filter for Enrich {
                 Fact::Agent => metadata.route_id.as_deref().unwrap_or_default(),
                 Fact::Protocol => &metadata.protocol,
             };
-            answer.set_request(name, value)
+            if is_header_value(value) {
+                answer.set_request(name, value)
+            } else {
+                // An edit that is none would be this filter's failure, for everybody. Nobody else says it either.
+                answer.remove_request(name)
+            }
         })
     }
 
@@ -134,10 +150,42 @@ mod tests {
     }
 
     #[test]
-    fn unknown_facts_are_refused() {
-        let error = Enrich::configure(r#"{"facts": {"x": "password"}}"#)
-            .err()
-            .unwrap();
-        assert!(error.contains("password"), "{error}");
+    fn a_fact_that_no_header_can_say_is_left_out() {
+        let mut filter = Enrich::configure(r#"{"facts": {"x-agent": "agent"}}"#).unwrap();
+        let mut metadata = testing::metadata(0);
+        for (agent, is_said) in [
+            ("echo", true),
+            ("", true),
+            ("a\nb", false),
+            ("a\0", false),
+            ("\u{7f}", false),
+        ] {
+            metadata.route_id = Some(agent.to_owned());
+            let answer = filter.request_headers(&Request {
+                metadata: &metadata,
+                method: "GET",
+                uri: "/",
+                headers: &[],
+            });
+            let said = HeaderOp::Set(testing::headers(&[("x-agent", agent)]).remove(0));
+            // What the client says under that name goes in any case.
+            let removed = HeaderOp::Remove("x-agent".to_owned());
+            let expected = if is_said { said } else { removed };
+            assert_eq!(answer.response().request_headers, [expected], "{agent:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_header_and_no_fact_is_refused() {
+        for (config, word) in [
+            (r#"{"facts": {"x": "password"}}"#, "password"),
+            (r#"{"facts": {"x y": "agent"}}"#, "x y"),
+            (r#"{"remove": ["a:"]}"#, "a:"),
+            (r#"{"request": {"": "a"}}"#, "name"),
+            (r#"{"response": {"x-a": "a\nb"}}"#, "x-a"),
+        ] {
+            let error = Enrich::configure(config).err().unwrap();
+            assert!(error.contains(word), "{config}: {error}");
+        }
     }
 }

@@ -62,6 +62,15 @@ impl Hostile {
                 println!("{}", "x".repeat(number));
                 Answer::allow()
             }
+            "lines" => {
+                println!("{}", "\n".repeat(number.saturating_sub(1)));
+                Answer::allow()
+            }
+            "half" => {
+                // Nothing keeps it here until the line ends.
+                eprint!("half a line");
+                Answer::allow()
+            }
             "flood" => Answer::block(403, &"x".repeat(number)),
             "status" => Answer::block(number as u16, "as asked"),
             "redirect" => Answer::redirect(number as u16, "https://elsewhere.example/"),
@@ -127,6 +136,10 @@ impl Filter for Hostile {
         self.count += 1;
         let asked = request.header("x-do").unwrap_or_default();
         let (what, number) = asked.split_once(' ').unwrap_or((asked, "0"));
+        if what == "tls" {
+            let version = request.metadata.tls_version.as_deref();
+            return Answer::allow().set_response("x-tls", version.unwrap_or("none"));
+        }
         self.go_wrong(what, number.parse().unwrap_or_default())
     }
 

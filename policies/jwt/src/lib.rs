@@ -5,7 +5,7 @@ mod rsa;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use dormouse_filter_sdk::{Answer, Filter, Request, filter};
+use dormouse_filter_sdk::{Answer, Filter, Request, filter, is_header_name};
 use hmac::{Hmac, KeyInit, Mac};
 use p256::ecdsa::signature::Verifier;
 use serde::Deserialize;
@@ -140,27 +140,45 @@ impl Key {
         }
     }
 
-    fn fits(&self, header: &Header) -> bool {
+    /// `alone`: no other key may be meant by a token that names none.
+    fn fits(&self, header: &Header, alone: bool) -> bool {
         let same = match (&self.id, &header.kid) {
             (Some(own), Some(other)) => own == other,
-            _ => true,
+            _ => alone,
         };
         same && self.algorithm == header.alg
     }
+
+    fn is_rsa(&self) -> bool {
+        matches!(self.secret, Secret::Rsa(_))
+    }
+}
+
+/// Each signature is checked with one RSA key at most, because that takes milliseconds.
+fn check_names(keys: &[Key]) -> Result<(), String> {
+    let rsa: Vec<_> = keys.iter().filter(|key| key.is_rsa()).collect();
+    for (at, key) in rsa.iter().enumerate() {
+        match &key.id {
+            None if rsa.len() > 1 => {
+                return Err("of several RSA keys each needs a \"kid\"".to_owned());
+            }
+            Some(id) if rsa[..at].iter().any(|other| other.id == key.id) => {
+                return Err(format!("two RSA keys have the \"kid\" {id:?}"));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 struct Jwt {
     keys: Vec<Key>,
+    /// A token must say which of the RSA keys it means.
+    many_rsa: bool,
     issuer: String,
     audience: String,
     leeway: f64,
     header: String,
-}
-
-/// Whether it can be the name of a header (RFC 9110 §5.6.2).
-fn is_name(name: &str) -> bool {
-    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-    !name.is_empty() && name.bytes().all(fits)
 }
 
 impl Jwt {
@@ -188,14 +206,17 @@ impl Jwt {
             return Err("unknown_extension");
         }
         let signature = decode(signature).ok_or("malformed")?;
-        let mut keys = self.keys.iter().filter(|key| key.fits(&header)).peekable();
+        let fits = |key: &&Key| key.fits(&header, !(key.is_rsa() && self.many_rsa));
+        let mut keys = self.keys.iter().filter(fits).peekable();
         keys.peek().ok_or("unknown_key")?;
+        // What costs little is looked at first, and counts only if the signature is right.
+        let claims = decode(claims).ok_or("malformed")?;
+        let claims: Claims = serde_json::from_slice(&claims).map_err(|_| "malformed")?;
+        let subject = self.check_claims(claims, now)?;
         if !keys.any(|key| key.has_signed(signed.as_bytes(), &signature)) {
             return Err("bad_signature");
         }
-        let claims = decode(claims).ok_or("malformed")?;
-        let claims: Claims = serde_json::from_slice(&claims).map_err(|_| "malformed")?;
-        self.check_claims(claims, now)
+        Ok(subject)
     }
 
     fn check_claims(&self, claims: Claims, now: f64) -> Result<String, &'static str> {
@@ -239,12 +260,15 @@ impl Filter for Jwt {
             return Err("there must be a key".to_owned());
         }
         let header = config.header.to_ascii_lowercase();
-        if !is_name(&header) || header == SUBJECT {
+        if !is_header_name(&header) || header == SUBJECT {
             return Err(format!("{header:?} is no header for a token"));
         }
         let keys = config.keys.into_iter().map(Key::new);
+        let keys = keys.collect::<Result<Vec<_>, _>>()?;
+        check_names(&keys)?;
         Ok(Self {
-            keys: keys.collect::<Result<_, _>>()?,
+            many_rsa: keys.iter().filter(|key| key.is_rsa()).count() > 1,
+            keys,
             issuer: config.issuer,
             audience: config.audience,
             leeway: config.leeway as f64,

@@ -5,8 +5,8 @@ use crypto_bigint::modular::{BoxedMontyForm, BoxedMontyParams};
 use crypto_bigint::{BoxedUint, Odd};
 use sha2::{Digest, Sha256};
 
-/// Bits of a modulus: fewer can be broken, more only take time.
-const BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
+/// Bits of a modulus: fewer can be broken, more take so much time that a few senders of nonsense keep others waiting.
+const BITS: std::ops::RangeInclusive<usize> = 2048..=4096;
 /// What comes before the hash (RFC 8017 §9.2, note 1).
 const SHA256: [u8; 19] = [
     0x30, 0x31, 0x30, 0x0d, 0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x01, 0x05,
@@ -25,7 +25,7 @@ impl PublicKey {
     pub(crate) fn new(modulus: &[u8], exponent: &[u8]) -> Result<Self, String> {
         let bytes = modulus.len();
         if !BITS.contains(&(bytes * 8)) || modulus[0] == 0 {
-            return Err("an RSA key has 2048 to 8192 bits, without a zero byte before them".into());
+            return Err("an RSA key has 2048 to 4096 bits, without a zero byte before them".into());
         }
         let wrong = |_| "n and e are no RSA key".to_owned();
         let modulus = BoxedUint::from_be_slice(modulus, bits(bytes)).map_err(wrong)?;

@@ -187,6 +187,69 @@ fn weak_keys_are_refused() {
     }
 }
 
+#[test]
+fn an_rsa_key_has_no_more_bits_than_can_be_checked_in_time() {
+    let of = |bytes: usize| rsa::PublicKey::new(&vec![0xff; bytes], &[1, 0, 1]);
+    for (bits, fits) in [(2040, false), (2048, true), (4096, true), (4104, false)] {
+        assert_eq!(of(bits / 8).is_ok(), fits, "{bits}");
+    }
+}
+
+/// A filter with these RSA keys, which are all the same but for their names.
+fn rsa(names: &[&str]) -> Result<Jwt, String> {
+    let key = |name: &&str| format!(r#"{{"alg":"RS256","n":"{MODULUS}","e":"AQAB"{name}}}"#);
+    let keys: Vec<_> = names.iter().map(key).collect();
+    Jwt::configure(&format!(
+        r#"{{"issuer":"us","audience":"you","keys":[{}]}}"#,
+        keys.join(",")
+    ))
+}
+
+#[test]
+fn each_token_is_checked_with_one_rsa_key_at_most() {
+    let (a, b) = (r#","kid":"a""#, r#","kid":"b""#);
+    for (names, word) in [
+        (&["", a][..], "needs a"),
+        (&["", ""], "needs a"),
+        (&[a, b, a], "two RSA keys"),
+    ] {
+        let error = rsa(names).err().unwrap();
+        assert!(error.contains(word), "{error}");
+    }
+    let check = |names: &[&str], header: &str| {
+        let text = format!(
+            "{}.{}",
+            encode(header.as_bytes()),
+            encode(CLAIMS.as_bytes())
+        );
+        let token = format!("{text}.{}", encode(&[1; 256]));
+        rsa(names).unwrap().check(&token, 500.0)
+    };
+    for (names, header, reason) in [
+        (&[""][..], r#"{"alg":"RS256"}"#, "bad_signature"),
+        (&[a], r#"{"alg":"RS256"}"#, "bad_signature"),
+        (&[a, b], r#"{"alg":"RS256","kid":"b"}"#, "bad_signature"),
+        (&[a, b], r#"{"alg":"RS256"}"#, "unknown_key"),
+        (&[a, b], r#"{"alg":"RS256","kid":"c"}"#, "unknown_key"),
+    ] {
+        assert_eq!(check(names, header), Err(reason), "{names:?} {header}");
+    }
+}
+
+#[test]
+fn what_is_cheap_is_looked_at_before_the_signature() {
+    for (claims, reason) in [
+        (CLAIMS.replace("us", "es"), "wrong_issuer"),
+        (CLAIMS.replace("1000", "400"), "expired"),
+        (CLAIMS.replace("you", "xyz"), "wrong_audience"),
+        (CLAIMS.to_owned(), "bad_signature"),
+    ] {
+        let token = signed(r#"{"alg":"HS256"}"#, &claims);
+        let forged = format!("{}.{}", token.rsplit_once('.').unwrap().0, encode(&[1; 32]));
+        assert_eq!(check(&forged, 500.0), Err(reason), "{claims}");
+    }
+}
+
 /// Of a key of 2048 bits that openssl made and that was thrown away: the modulus, and its signature of [`CLAIMS`].
 const MODULUS: &str = "tWkjY3dtA4sEXb5sBjwAm6FB2Ob7oQli6vNplfH0mZdNRLpAwaggLsHcX5vLHhRC_RfYWolFUfqufe5_0DY-SJJMRI\
      f59rMwebwWCR30g7d7qmhu-H99lUQF34pacZT8farPAyTVoxWVzQ23PTXmae2xOmlqmPVWKKwAgnZ8aGSlIRT3uWDW\

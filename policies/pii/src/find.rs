@@ -55,6 +55,7 @@ pub(crate) struct Found {
 
 /// Looks through a text. Each finding becomes the name of its kind in brackets.
 pub(crate) fn in_text(text: &str, kinds: &[Kind]) -> Option<Found> {
+    let text = &*narrow(text);
     let digits = count_digits(text.as_bytes());
     let mut spans = Vec::new();
     for &kind in kinds.iter().filter(|kind| digits >= kind.digits()) {
@@ -80,6 +81,20 @@ pub(crate) fn in_text(text: &str, kinds: &[Kind]) -> Option<Found> {
     Some(found)
 }
 
+/// Digits and signs in the width of Chinese letters as the usual ones.
+fn narrow(text: &str) -> Cow<'_, str> {
+    let is_wide = |letter: char| matches!(letter, '\u{ff0d}'..='\u{ff20}');
+    // All of these begin with this byte, which few texts have.
+    if !text.as_bytes().contains(&0xef) || !text.contains(is_wide) {
+        return Cow::Borrowed(text);
+    }
+    let narrow = |letter: char| match u32::from(letter) {
+        wide if is_wide(letter) => char::from_u32(wide - 0xfee0).unwrap_or(letter),
+        _ => letter,
+    };
+    Cow::Owned(text.chars().map(narrow).collect())
+}
+
 fn count_digits(text: &[u8]) -> usize {
     text.iter()
         .map(|byte| usize::from(byte.is_ascii_digit()))
@@ -89,7 +104,8 @@ fn count_digits(text: &[u8]) -> usize {
 /// Whether there may be something in the strings, numbers and names of a JSON document that has not been read yet:
 /// that takes much longer.
 pub(crate) fn may_be_in(json: &str) -> bool {
-    let is_sign = |byte: &u8| matches!(byte, b'@' | b'\\');
+    // The last is where wide letters begin.
+    let is_sign = |byte: &u8| matches!(byte, b'@' | b'\\' | 0xef);
     json.as_bytes().iter().any(is_sign) || count_digits(json.as_bytes()) >= Kind::Iban.digits()
 }
 
@@ -154,10 +170,18 @@ fn mails(text: &str) -> Vec<Range<usize>> {
         let end = domain.find(|letter: char| !is_domain(letter));
         let domain = domain[..end.unwrap_or(domain.len())].trim_end_matches(['.', '-']);
         let (name, top) = domain.rsplit_once('.')?;
-        let is_top = top.chars().count() > 1 && top.chars().all(char::is_alphabetic);
+        let is_top =
+            top.chars().count() > 1 && top.chars().all(char::is_alphabetic) || is_coded(top);
         (!name.is_empty() && is_top).then_some(start..at + 1 + domain.len())
     });
     found.collect()
+}
+
+/// A top domain of other letters, as computers write it (RFC 5890 §2.3.2.1).
+fn is_coded(top: &str) -> bool {
+    const PREFIX: &str = "xn--";
+    let start = top.get(..PREFIX.len());
+    start.is_some_and(|start| start.eq_ignore_ascii_case(PREFIX)) && top.len() > PREFIX.len()
 }
 
 fn is_local(letter: char) -> bool {
@@ -197,6 +221,11 @@ mod tests {
                 Some(Kind::Mail),
                 "[mail], [mail]",
             ),
+            ("me@example.xn--p1ai!", Some(Kind::Mail), "[mail]!"),
+            ("me@example.c3", None, ""),
+            ("me＠example.com", Some(Kind::Mail), "[mail]"),
+            ("４１１１　１", None, ""),
+            ("４１１１-1111-１１１１-1111", Some(Kind::Card), "[card]"),
             ("user@localhost", None, ""),
             ("a @ b.example", None, ""),
             ("@nobody.example", None, ""),

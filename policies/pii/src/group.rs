@@ -1,6 +1,6 @@
 //! What may stand between the groups of a number.
 
-/// One of these, and no more, joins two groups.
+/// One of these, or two spaces, and no more, joins two groups.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Separator {
     /// Spaces and hyphens of all widths.
@@ -13,7 +13,7 @@ pub(crate) enum Separator {
 impl Separator {
     pub(crate) fn of(letter: char) -> Option<Self> {
         match letter {
-            ' ' | '-' | '\u{a0}' | '\u{2007}' | '\u{2009}' | '\u{202f}' => Some(Self::Space),
+            ' ' | '\t' | '-' | '\u{a0}' | '\u{2007}' | '\u{2009}' | '\u{202f}' => Some(Self::Space),
             '\u{2010}'..='\u{2015}' => Some(Self::Space),
             '.' => Some(Self::Dot),
             '/' => Some(Self::Slash),
@@ -28,6 +28,8 @@ impl Separator {
 pub(crate) enum Gap {
     None,
     One(Separator),
+    /// Two spaces, as in what was copied from a table.
+    Two,
     /// The first half of a line's end.
     Return,
     /// What joins nothing.
@@ -39,6 +41,9 @@ impl Gap {
         match (self, Separator::of(letter)) {
             (Self::None, Some(separator)) => Self::One(separator),
             (Self::None, None) if letter == '\r' => Self::Return,
+            (Self::One(Separator::Space), _) if matches!(letter, ' ' | '\t' | '\u{a0}') => {
+                Self::Two
+            }
             (Self::Return, Some(Separator::Line)) => Self::One(Separator::Line),
             _ => Self::Wide,
         }
@@ -47,6 +52,7 @@ impl Gap {
     pub(crate) fn separator(self) -> Option<Separator> {
         match self {
             Self::One(separator) => Some(separator),
+            Self::Two => Some(Separator::Space),
             _ => None,
         }
     }

@@ -6,8 +6,10 @@ mod find;
 mod group;
 mod iban;
 
-use dormouse_filter_sdk::message::{Content, MessageFilter, Part, PartContent, Subject, Verdict};
-use dormouse_filter_sdk::{message_filter, metrics, text_of};
+use dormouse_filter_sdk::message::{
+    Content, MessageFilter, Part, PartContent, Subject, Verdict, ids,
+};
+use dormouse_filter_sdk::{message_filter, metrics, text_of, text_of_url};
 use find::{Found, Kind};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -49,7 +51,8 @@ struct Pii(Config);
 const TAKEN_OUT: &str = "[a file with personal data]";
 
 impl Pii {
-    fn inspect(&self, content: &Content) -> Verdict {
+    /// `ids` are looked at, too; they cannot be changed.
+    fn inspect<'a>(&self, ids: impl Iterator<Item = &'a str>, content: &Content) -> Verdict {
         let mut kinds = BTreeSet::new();
         let mut replaced = Vec::new();
         for (at, part) in content.parts.iter().enumerate() {
@@ -59,7 +62,10 @@ impl Pii {
             }
         }
         // What no filter can change: names, descriptions and metadata.
-        let fixed = self.around(content);
+        let mut fixed = self.around(content);
+        let ids = ids.filter(|id| !is_uuid(id));
+        let in_ids = ids.filter_map(|id| find::in_text(id, &self.0.kinds));
+        fixed.extend(in_ids.flat_map(|one| one.kinds));
         let is_fixed = !fixed.is_empty();
         kinds.extend(fixed);
         if kinds.is_empty() {
@@ -97,7 +103,7 @@ impl Pii {
                     Err(_no_json) => Some((found.kinds, PartContent::Text(TAKEN_OUT.to_owned()))),
                 }
             }
-            PartContent::Url(url) => self.file(url),
+            PartContent::Url(url) => self.file(url).or_else(|| self.file(&text_of_url(url))),
             PartContent::Raw(bytes) => self.file(&text_of(bytes)),
         }
     }
@@ -126,18 +132,33 @@ impl Pii {
     }
 }
 
+/// What most ids are (RFC 9562 §4). Some of them have the digits of a card.
+fn is_uuid(id: &str) -> bool {
+    let mut groups = id.split('-').map(|group| {
+        let is_hex = group.bytes().all(|byte| byte.is_ascii_hexdigit());
+        is_hex.then_some(group.len())
+    });
+    [8, 4, 4, 4, 12]
+        .into_iter()
+        .all(|length| groups.next() == Some(Some(length)))
+        && groups.next().is_none()
+}
+
 impl MessageFilter for Pii {
     const NAME: &str = "pii";
     /// What can be looked at in a small part of the time that a filter has, whatever is in it.
     const MAX_BYTES: u64 = 128 << 10;
 
     fn configure(config: &str) -> Result<Self, String> {
-        let config = serde_json::from_str(config).map_err(|error| error.to_string())?;
+        let config: Config = serde_json::from_str(config).map_err(|error| error.to_string())?;
+        if config.kinds.is_empty() {
+            return Err("kinds is empty: nothing would be looked for".to_owned());
+        }
         Ok(Self(config))
     }
 
-    fn message(&mut self, _subject: &Subject, content: &Content) -> Verdict {
-        self.inspect(content)
+    fn message(&mut self, subject: &Subject, content: &Content) -> Verdict {
+        self.inspect(ids(subject), content)
     }
 
     fn events(&self) -> &'static [&'static str] {
@@ -149,7 +170,8 @@ impl MessageFilter for Pii {
     }
 
     fn result(&mut self, _subject: &Subject, content: &Content) -> Verdict {
-        self.inspect(content)
+        // The ids of a turn are those of its message.
+        self.inspect(std::iter::empty(), content)
     }
 }
 
@@ -200,6 +222,55 @@ mod tests {
             verdict.replaced(),
             [(1, &data), (2, &taken_out), (3, &taken_out)]
         );
+    }
+
+    #[test]
+    fn escapes_in_addresses_hide_nothing() {
+        for (url, is_allowed) in [
+            ("https://x.example/?q=me%40example.com", false),
+            ("https://x.example/?card=4111%201111%201111%201111", false),
+            ("https://x.example/?card=4111+1111+1111+1111", false),
+            ("https://x.example/?card=4111%201111%201111%201112", true),
+            ("https://x.example/100%?q=me%4", true),
+        ] {
+            let said = content(vec![PartContent::Url(url.into())]);
+            let verdict = pii("{}").message(&subject(), &said);
+            assert_eq!(verdict.is_allow(), is_allowed, "{url}");
+        }
+    }
+
+    #[test]
+    fn one_that_looks_for_nothing_is_refused() {
+        let error = Pii::configure(r#"{"kinds": []}"#).err().unwrap();
+        assert!(error.contains("kinds"), "{error}");
+    }
+
+    #[test]
+    fn ids_of_a_message_hide_nothing() {
+        const CARD: &str = "4111111111111111";
+        // One that has the digits of a card, and one that is no id of that kind.
+        const UUID: &str = "abcdef01-abcd-4abc-4111-111111111111";
+        let wrong = format!("{UUID}1");
+        for (id, is_allowed) in [
+            (MAIL, false),
+            (CARD, false),
+            ("m-1", true),
+            (UUID, true),
+            ("4111-1111-1111-1111", false),
+            (&wrong, true),
+        ] {
+            for hide in [
+                |subject: &mut Subject, id: &str| subject.message_id = id.to_owned(),
+                |subject: &mut Subject, id: &str| subject.context_id = Some(id.to_owned()),
+            ] {
+                let mut subject = subject();
+                hide(&mut subject, id);
+                let verdict = pii(r#"{"action": "redact"}"#).message(&subject, &text("hello"));
+                assert_eq!(verdict.is_allow(), is_allowed, "{id}");
+                let both = pii(r#"{"responses": true}"#).result(&subject, &text("hello"));
+                assert!(both.is_allow(), "{id}");
+            }
+        }
     }
 
     #[test]

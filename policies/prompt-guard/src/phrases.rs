@@ -27,7 +27,7 @@ struct Place {
 
 impl Phrases {
     /// # Errors
-    /// If they share a word so often that texts of that word would take too long.
+    /// If one has no word, or they share one so often that texts of it would take too long.
     pub(crate) fn new<'a>(phrases: impl Iterator<Item = &'a str>) -> Result<Self, String> {
         let mut all = Self {
             places: BTreeMap::new(),
@@ -40,6 +40,11 @@ impl Phrases {
             each_word(text, &mut String::new(), usize::MAX, |word| {
                 words.push(word.to_owned());
             });
+            if words.is_empty() {
+                return Err(format!(
+                    "{text:?} has no word in it, so it would be found nowhere"
+                ));
+            }
             let (first, count) = (all.words, words.len());
             all.phrases += 1;
             all.words += count;
@@ -183,7 +188,7 @@ mod tests {
 
     #[test]
     fn three_words_may_be_between_and_four_may_not() {
-        let phrases = ["a b c", "b", "a a", "", "Straße"];
+        let phrases = ["a b c", "b", "a a", "zzz", "Straße"];
         for (text, expected) in [
             ("a b c", &[0, 1][..]),
             ("a x x x b x x x c", &[0, 1]),

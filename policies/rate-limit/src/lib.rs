@@ -5,6 +5,7 @@ use dormouse_filter_sdk::{Answer, Filter, Request, filter};
 use serde::Deserialize;
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, Ipv6Addr};
 
 #[derive(Deserialize)]
@@ -29,19 +30,36 @@ struct Bucket {
 struct RateLimit {
     config: Config,
     buckets: HashMap<String, Bucket>,
+    /// When those that are full again were last looked for.
+    swept_ms: u64,
+    /// Two of them, because names by one of 64 bits could be told to be the same.
+    hashers: [RandomState; 2],
 }
 
 /// Who is remembered at a time. Whoever is full again is forgotten first; when nobody is, newcomers share a bucket.
 const MAX_BUCKETS: usize = 10_000;
 /// Who has no bucket of their own. No address and no header's value has a line end in it.
 const OTHERS: &str = "\n";
-/// Bytes of a name that tell one from another.
+/// Bytes of a header's value that are kept as they are.
 const MAX_NAME: usize = 128;
+/// Milliseconds between two looks at all buckets, which take longer than a request may.
+const SWEEP_MS: u64 = 1_000;
 
 impl RateLimit {
+    /// Who has this value of the header: the whole of it counts, and it is nobody's address.
+    fn named(&self, value: &str) -> String {
+        if value.len() <= MAX_NAME {
+            return format!("h:{value}");
+        }
+        let [one, other] = self.hashers.each_ref().map(|hasher| hasher.hash_one(value));
+        format!("l:{one:016x}{other:016x}")
+    }
+
     /// Seconds until there is a token again; `None` if there was one.
     fn take(&mut self, name: &str, now_ms: u64) -> Option<u64> {
-        if !self.buckets.contains_key(name) && self.buckets.len() >= MAX_BUCKETS {
+        let is_due = now_ms >= self.swept_ms.saturating_add(SWEEP_MS) || self.swept_ms == 0;
+        if is_due && !self.buckets.contains_key(name) && self.buckets.len() >= MAX_BUCKETS {
+            self.swept_ms = now_ms.max(1);
             let (config, buckets) = (&self.config, &mut self.buckets);
             buckets.retain(|_, bucket| tokens(config, *bucket, now_ms) < f64::from(config.burst));
         }
@@ -96,6 +114,8 @@ impl Filter for RateLimit {
         Ok(Self {
             config,
             buckets: HashMap::new(),
+            swept_ms: 0,
+            hashers: Default::default(),
         })
     }
 
@@ -103,8 +123,8 @@ impl Filter for RateLimit {
         let header = self.config.header.as_deref();
         let name = header.and_then(|name| request.header(name));
         let name = match name {
-            Some(name) => Cow::Borrowed(&name[..name.floor_char_boundary(MAX_NAME)]),
-            None => network(&request.metadata.client_ip),
+            Some(value) => self.named(value),
+            None => format!("a:{}", network(&request.metadata.client_ip)),
         };
         match self.take(&name, request.metadata.timestamp_ms) {
             None => Answer::allow(),
@@ -120,7 +140,7 @@ filter!(RateLimit);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use dormouse_filter_sdk::testing::metadata;
+    use dormouse_filter_sdk::testing::{self, metadata};
 
     fn limit(burst: u32, per_second: f64) -> RateLimit {
         let config = format!(r#"{{"burst": {burst}, "per_second": {per_second}}}"#);
@@ -149,9 +169,43 @@ mod tests {
         }
         assert!(filter.buckets.len() <= MAX_BUCKETS + 1);
         assert!(filter.take("one more", 0).is_some());
-        // Once those are full again, they are forgotten.
+        // Once those are full again, they are forgotten; not at every request, because looking for them takes long.
+        filter.take("one more", 500);
+        assert!(filter.buckets.len() > MAX_BUCKETS);
         assert_eq!(filter.take("one more", 2_000), None);
         assert!(filter.buckets.len() < 10);
+    }
+
+    #[test]
+    fn all_of_a_value_counts_and_none_is_an_address() {
+        let config = r#"{"burst": 1, "per_second": 1, "header": "x-jwt"}"#;
+        let mut filter = RateLimit::configure(config).unwrap();
+        let metadata = metadata(0);
+        let mut passes = |value: Option<&str>| {
+            let pairs = value.map(|value| ("x-jwt", value));
+            let headers = testing::headers(pairs.as_slice());
+            let request = Request {
+                metadata: &metadata,
+                method: "POST",
+                uri: "/agents/echo",
+                headers: &headers,
+            };
+            filter.request_headers(&request).is_allow()
+        };
+        let same = "x".repeat(600);
+        for (value, expected) in [
+            (Some(format!("{same}ann")), true),
+            (Some(format!("{same}bob")), true),
+            (Some(format!("{same}ann")), false),
+            (Some("short".to_owned()), true),
+            (Some("short".to_owned()), false),
+            (Some("192.0.2.1".to_owned()), true),
+            (Some("a:192.0.2.1".to_owned()), true),
+            (None, true),
+            (None, false),
+        ] {
+            assert_eq!(passes(value.as_deref()), expected, "{value:?}");
+        }
     }
 
     #[test]

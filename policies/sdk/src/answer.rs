@@ -132,6 +132,31 @@ fn header(name: &str, value: &str) -> Header {
     }
 }
 
+/// A URL as it is meant: percent escapes undone, and `+` as the space that it is in the answers of forms.
+///
+/// ```
+/// use dormouse_filter_sdk::text_of_url;
+///
+/// assert_eq!(text_of_url("x.example/?q=me%40here+100%"), "x.example/?q=me@here 100%");
+/// ```
+pub fn text_of_url(url: &str) -> std::borrow::Cow<'_, str> {
+    if !url.contains(['%', '+']) {
+        return url.into();
+    }
+    let digit = |byte: Option<&u8>| char::from(*byte?).to_digit(16);
+    let (bytes, mut text, mut at) = (url.as_bytes(), Vec::new(), 0);
+    while let Some(&byte) = bytes.get(at) {
+        at += 1;
+        let escaped = match (digit(bytes.get(at)), digit(bytes.get(at + 1))) {
+            (Some(high), Some(low)) if byte == b'%' => Some((high * 16 + low) as u8),
+            _ => None,
+        };
+        at += if escaped.is_some() { 2 } else { 0 };
+        text.push(escaped.unwrap_or(if byte == b'+' { b' ' } else { byte }));
+    }
+    text_of(&text).into_owned().into()
+}
+
 /// A body as text; what is not UTF-8 is replaced, so that nothing hides behind it.
 pub fn text_of(body: &[u8]) -> std::borrow::Cow<'_, str> {
     String::from_utf8_lossy(body)

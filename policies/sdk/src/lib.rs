@@ -27,6 +27,7 @@
 //! Build it as a `cdylib` for `wasm32-wasip2`. Filters that see messages, and may redact them, are in [`message`].
 
 mod answer;
+mod header;
 pub mod json;
 pub mod message;
 pub mod metrics;
@@ -52,10 +53,11 @@ pub mod bindings {
 #[doc(hidden)]
 pub mod glue;
 
-pub use answer::{Answer, text_of};
+pub use answer::{Answer, text_of, text_of_url};
 pub use bindings::zentinel::agent::types::{
     AgentResponse, Decision, Header, HeaderOp, RequestMetadata,
 };
+pub use header::{is_header_name, is_header_value};
 
 /// Bytes of a body that a filter looks at unless it says otherwise.
 pub const MAX_BODY: u64 = 1 << 20;

@@ -57,6 +57,18 @@ use std::cell::RefCell;
 use std::marker::PhantomData;
 use std::thread::LocalKey;
 
+/// The ids that a client has chosen, which the agent is told, too: those of the message and of its context.
+///
+/// ```
+/// use dormouse_filter_sdk::message::{ids, testing};
+///
+/// assert_eq!(ids(&testing::subject()).collect::<Vec<_>>(), ["m"]);
+/// ```
+pub fn ids(subject: &Subject) -> impl Iterator<Item = &str> {
+    let context = subject.context_id.as_deref();
+    std::iter::once(&*subject.message_id).chain(context)
+}
+
 /// A filter of messages, once configured. Only events that it names in [`EVENTS`](MessageFilter::EVENTS) reach it.
 pub trait MessageFilter: Sized + 'static {
     const NAME: &str;

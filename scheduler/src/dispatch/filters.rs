@@ -13,7 +13,11 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// Wall time of one call of a filter: five times its processor time, because filters that compute share the threads of
+/// their lane with each other, and none is to fail by what others do.
+const WALL_TIME: Duration = Duration::from_millis(500);
 
 impl Scheduler {
     /// A runtime for filters on their engine (`docs/decisions/0027`). One per process: it has all the slots there are.
@@ -37,6 +41,7 @@ impl Scheduler {
                 max_instances: usable,
                 max_memory: usual.max_memory.min(ceiling.memory_bytes),
                 max_table_elements: usual.max_table_elements.min(ceiling.table_elements),
+                max_execution_time: WALL_TIME,
                 ..usual
             },
         };

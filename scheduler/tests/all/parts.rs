@@ -2,8 +2,12 @@
 //! are the only thing that a call waits for.
 
 use crate::harness::{Deployed, Platform, answer, data, guest_wasm, text};
+use dormouse_filters::WasmAgentRuntime;
+use dormouse_filters::metrics::{MetricSink, Reading};
 use futures_util::future::join_all;
 use serde_json::json;
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 use wasi_preview1_component_adapter_provider::{
     WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME, WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER,
@@ -15,7 +19,7 @@ const PLACES: usize = 12;
 /// The guest `hostile` as a component that also instantiates a core module, which nobody uses, so many times.
 fn with_parts(module: &str, count: u8) -> Vec<u8> {
     let encoder = ComponentEncoder::default().module(&guest_wasm("hostile"));
-    let mut component = encoder
+    let component = encoder
         .unwrap()
         .adapter(
             WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME,
@@ -24,6 +28,11 @@ fn with_parts(module: &str, count: u8) -> Vec<u8> {
         .unwrap()
         .encode()
         .unwrap();
+    and_parts(component, module, count)
+}
+
+/// A component that does so.
+fn and_parts(mut component: Vec<u8>, module: &str, count: u8) -> Vec<u8> {
     let number = modules(&component);
     let module = wat::parse_str(module).unwrap();
     section(&mut component, CORE_MODULE, &module);
@@ -150,4 +159,72 @@ async fn what_no_slot_is_large_enough_for_is_refused() {
     let error = platform.prepare(memories).await.unwrap_err();
     assert!(error.is_caller_fault(), "{error}");
     assert_eq!(error.code(), "instantiation_failed", "{error}");
+}
+
+struct Nobody;
+
+impl MetricSink for Nobody {
+    fn report(&self, _agent: &str, _name: &str, _reading: Reading) {}
+}
+
+/// The filter `allow-list` with more parts.
+fn filter_with(module: &str, count: u8) -> Vec<u8> {
+    let file = "../policies/target/wasm32-wasip2/release/allow_list.wasm";
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
+    and_parts(std::fs::read(path).unwrap(), module, count)
+}
+
+/// Places for six instances of filters, and two for what takes the place of others.
+async fn filters() -> (Platform, WasmAgentRuntime) {
+    let platform = Platform::new(|config| config.max_instances = 64).await;
+    let runtime = platform.scheduler.filters(Arc::new(Nobody)).unwrap();
+    (platform, runtime)
+}
+
+#[tokio::test]
+async fn a_filter_of_more_parts_than_are_counted_for_it_is_refused() {
+    let (_platform, runtime) = filters().await;
+    for (module, count, fits) in [
+        ("(module)", 5, true),
+        ("(module)", 6, false),
+        ("(module (table 1 funcref))", 2, true),
+        ("(module (table 1 funcref))", 3, false),
+        ("(module (memory 1))", 1, false),
+    ] {
+        let compiled = runtime.compile_component("a", &filter_with(module, count));
+        let loaded = match compiled {
+            Ok(()) => runtime.load("a", "a", "{}").await.map(drop),
+            Err(refused) => Err(refused),
+        };
+        assert_eq!(loaded.is_ok(), fits, "{count} of {module}: {loaded:?}");
+    }
+}
+
+#[tokio::test]
+async fn filters_of_as_many_parts_as_may_be_leave_others_their_places() {
+    let (_platform, runtime) = filters().await;
+    for (name, module) in [("a", "(module)"), ("b", "(module (table 1 funcref))")] {
+        let count = if name == "a" { 5 } else { 2 };
+        let component = filter_with(module, count);
+        runtime.compile_component(name, &component).unwrap();
+        for number in 0..6 {
+            let id = format!("{name}{number}");
+            runtime
+                .load_beside(usize::MAX, &id, name, "{}")
+                .await
+                .unwrap();
+        }
+        runtime
+            .compile_component("plain", &filter_with("(module)", 1))
+            .unwrap();
+        for id in ["x", "y"] {
+            runtime
+                .load_beside(usize::MAX, id, "plain", "{}")
+                .await
+                .unwrap();
+        }
+        for agent in runtime.list_agents() {
+            assert!(runtime.unload(&agent.0).await);
+        }
+    }
 }

@@ -1,0 +1,135 @@
+//! One call of a filter in its turn: the wait for that, the breaker, and the threads that it runs on.
+
+use super::breaker::Call;
+use super::edits::Wrong;
+use super::filter::Filter;
+use super::question::Phase;
+use super::said::{Asking, Failure, Heard, Unanswered};
+use crate::auth::Client;
+use dormouse_filters::patience::limited;
+use dormouse_filters::{Turn, WasmAgentInstance};
+use std::pin::pin;
+use std::sync::Arc;
+use tokio::time::Instant;
+
+impl Filter {
+    /// One call of one instance, in its turn. Work that is long moves to other threads.
+    /// `check` says whether the answer counts: a wrong one is a failure. That its turn does not come is none.
+    ///
+    /// # Errors
+    /// With the question, if the instance has left.
+    pub(super) async fn call<T: Send + 'static, Q: Send + 'static, U>(
+        &self,
+        (turn, phase, started): (usize, Phase, Instant),
+        client: Client<'_>,
+        work: impl FnOnce(Turn) -> Asking<T, Q>,
+        check: impl FnOnce(T) -> Result<U, Wrong>,
+    ) -> Result<Heard<U>, Box<Q>> {
+        let refused = |failure| {
+            Ok(Heard {
+                answer: Err(failure),
+                took: started.elapsed(),
+            })
+        };
+        // The turn may be one of another filter that has left.
+        let Some(instance) = self.instances.get(turn).or(self.instances.first()) else {
+            return refused(Failure::NotLoaded);
+        };
+        let Ok(_place) = self.queue.try_acquire() else {
+            return refused(Failure::QueueFull);
+        };
+        let (turn, now) = match instance.try_turn() {
+            Some(turn) => (turn, started),
+            None => match Box::pin(self.wait(instance, phase, client)).await {
+                Ok(turn) => (turn, Instant::now()),
+                Err(failure) => return refused(failure),
+            },
+        };
+        let Some(attempt) = Attempt::begin(self, phase, now) else {
+            return refused(Failure::Open);
+        };
+        // It has bounds of its own, so nobody waits without end.
+        let answer = match self.tools.scheduler.aside(work(turn)).await {
+            Err(Unanswered::Left(question)) => return Err(question),
+            Err(Unanswered::Failed(error)) => Err(error.into()),
+            Ok(answer) => check(answer).map_err(Failure::Invalid),
+        };
+        let ended = Instant::now();
+        attempt.ended(answer.is_ok(), ended);
+        Ok(Heard {
+            answer,
+            took: ended.duration_since(started),
+        })
+    }
+
+    /// Whether this is the first that it is asked about a request. What it has let in, or an agent has done, is not
+    /// refused because the client does much else.
+    fn begins_with(&self, phase: Phase) -> bool {
+        match phase {
+            Phase::RequestHeaders | Phase::Message => true,
+            Phase::RequestBody => !self.wants(Phase::RequestHeaders),
+            Phase::ResponseHeaders | Phase::ResponseBody | Phase::Result => false,
+        }
+    }
+
+    /// Waits for the turn of an instance that is busy, for so long and no longer, in one of the client's places.
+    async fn wait(
+        &self,
+        instance: &Arc<WasmAgentInstance>,
+        phase: Phase,
+        client: Client<'_>,
+    ) -> Result<Turn, Failure> {
+        let begun = Instant::now();
+        if self.lock(phase).is_open(begun) {
+            return Err(Failure::Open);
+        }
+        let rules = &self.tools.rules;
+        let _place = if self.begins_with(phase) {
+            let place = self.waiting.join(client, rules.queue);
+            Some(place.ok_or(Failure::ShareFull)?)
+        } else {
+            None
+        };
+        let turn = pin!(instance.turn());
+        let turn = limited(begun.into_std(), rules.patience, turn).await;
+        turn.ok_or(Failure::NoTurn)
+    }
+}
+
+/// A call that the breaker has let in. One that is dropped before its end says nothing about the filter.
+struct Attempt<'a> {
+    filter: &'a Filter,
+    phase: Phase,
+    call: Call,
+}
+
+impl<'a> Attempt<'a> {
+    fn begin(filter: &'a Filter, phase: Phase, now: Instant) -> Option<Self> {
+        let call = filter.lock(phase).admits(&filter.tools.rules, now)?;
+        Some(Self {
+            filter,
+            phase,
+            call,
+        })
+    }
+
+    fn ended(mut self, well: bool, now: Instant) {
+        self.call = Call::Usual;
+        let mut breaker = self.filter.lock(self.phase);
+        let was_open = breaker.badness() > 0;
+        breaker.ended(&self.filter.tools.rules, well, now);
+        let is_open = breaker.badness() > 0;
+        if is_open != was_open {
+            let (metrics, name) = (&self.filter.tools.metrics, &self.filter.record.name);
+            metrics.breaker(name, self.phase.as_str(), is_open);
+        }
+    }
+}
+
+impl Drop for Attempt<'_> {
+    fn drop(&mut self) {
+        if self.call == Call::Probe {
+            self.filter.lock(self.phase).given_up();
+        }
+    }
+}
