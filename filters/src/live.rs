@@ -23,6 +23,8 @@ use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
 /// Handles of one instance: it has three streams, and may hold some clocks.
 const MAX_HANDLES: usize = 100;
+/// Random bytes in one call of the host: they are made one after the other, while nothing else runs on the thread.
+const RANDOM_BYTES: u64 = 64 << 10;
 /// Bytes of an id in the log.
 const MAX_SHOWN_ID: usize = 64;
 
@@ -331,6 +333,7 @@ fn store(
         .allow_tcp(false)
         .allow_udp(false)
         .allow_ip_name_lookup(false)
+        .max_random_size(RANDOM_BYTES)
         .build();
     let state = State {
         id: Arc::clone(id),
