@@ -95,7 +95,8 @@ async fn loops_on_every_core_let_a_neighbour_answer() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_loop_ends_when_its_processor_time_is_used_up() {
-    let limit = Duration::from_millis(200);
+    // Of the first tick the time by the clock counts, however busy the machine is.
+    let limit = Duration::from_secs(1);
     let platform = Platform::new(|config| config.limits.processor = limit).await;
     let load = platform.deploy("load").await;
     let (report, settled) = platform.call(&load, "spin", text("go")).await;
@@ -103,7 +104,7 @@ async fn a_loop_ends_when_its_processor_time_is_used_up() {
     let failed = task(settled).status.message.unwrap();
     assert_eq!(failed.metadata.as_ref().unwrap()["errorClass"], "limit");
     let sentence = failed.text().unwrap();
-    assert!(sentence.contains("0.2 seconds of processor"), "{sentence}");
+    assert!(sentence.contains("1 seconds of processor"), "{sentence}");
     // A wait takes no processor time.
     let (report, settled) = platform.call(&load, "wait", text("go")).await;
     assert_eq!(task(settled).status.state, TaskState::Completed);
