@@ -8,6 +8,7 @@
 //! refusal looks like everywhere), `metrics`, `fuzz` (the doors of the fuzz targets).
 
 mod activity;
+mod again;
 mod agents;
 mod auth;
 mod body;

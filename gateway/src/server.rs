@@ -1,5 +1,6 @@
 //! Accept, serve, drain.
 
+use crate::again::OnceMore;
 use crate::agents::{Agents, Issuer};
 use crate::auth::Auth;
 use crate::auth::tokens::now_ms;
@@ -283,13 +284,13 @@ impl Server {
             Face::Metrics => CancellationToken::new(),
         };
         let (protocols, abort) = (Arc::clone(&self.protocols), self.abort.clone());
-        self.connections.spawn(async move {
+        self.connections.spawn(OnceMore::new(async move {
             let _permit = permit;
             tokio::select! {
                 () = protocols.serve(stream, shared, face, draining) => {}
                 () = abort.cancelled() => debug!("a connection was cut by the drain"),
             }
-        });
+        }));
     }
 }
 

@@ -23,6 +23,7 @@ pub mod module;
 pub mod scenario;
 pub mod scene;
 
+pub mod awake;
 pub mod baseline;
 pub mod metrics;
 pub mod native;

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, error::ErrorKind};
 use dormouse_loadtest::{
-    baseline, native,
+    awake, baseline, native,
     options::{Hidden, Options, Plan},
     plot,
     report::Report,
@@ -35,6 +35,7 @@ fn main() -> anyhow::Result<ExitCode> {
             .error(ErrorKind::ValueValidation, problem)
             .exit(),
     };
+    let _awake = plan.awake.then(awake::hold).transpose()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(plan.threads)
         .enable_all()

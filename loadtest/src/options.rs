@@ -123,6 +123,11 @@ pub struct Options {
     #[arg(long)]
     keep_data: bool,
 
+    /// Keep idle cores from sleeping (root; /dev/cpu_dma_latency): a virtual machine's wake slowly, which is then part of
+    /// every latency at low load, the echo's too
+    #[arg(long)]
+    awake: bool,
+
     /// One round of 1 s per phase: a smoke test, not a measurement
     #[arg(long)]
     quick: bool,
@@ -187,6 +192,8 @@ pub struct Plan {
     pub sizes: Sizes,
     pub data_root: PathBuf,
     pub keep_data: bool,
+    /// Whether idle cores are kept from sleeping.
+    pub awake: bool,
 }
 
 impl Plan {
@@ -256,6 +263,7 @@ impl Options {
             sizes: self.sizes,
             data_root: self.data_root.unwrap_or_else(std::env::temp_dir),
             keep_data: self.keep_data,
+            awake: self.awake,
         })
     }
 

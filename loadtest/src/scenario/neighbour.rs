@@ -67,6 +67,9 @@ const FAILING: [Neighbour; 9] = [
     neighbour!("trap", "trap", "trap"),
 ];
 
+/// Those who do nothing wrong, called over and over as the failing ones are: what as many clients cost anyway.
+const PEACEFUL: &str = "beside as many calls of an agent that does nothing wrong";
+
 /// Uploads that never end, which call no skill.
 const ENDLESS: Neighbour = neighbour!("", "endless_entrypoint", "loop in their entrypoint");
 
@@ -77,6 +80,7 @@ pub(super) async fn run(scene: &mut Scene<'_>) -> anyhow::Result<()> {
     let flags = ["--call-timeout", &call_timeout, "--drain-timeout", "1s"];
     let (mut loops, mut native, mut of_native) = (Vec::new(), Vec::new(), Vec::new());
     let mut cores = Vec::new();
+    let (mut peaceful, mut of_peaceful) = (Vec::new(), Vec::new());
     // By skill, in the order of the first round.
     let mut failing: Vec<(Neighbour, Vec<f64>)> = Vec::new();
     for number in 1..=scene.plan.rounds {
@@ -86,6 +90,10 @@ pub(super) async fn run(scene: &mut Scene<'_>) -> anyhow::Result<()> {
         native.extend(round.of_alone(round.beside_native_us));
         of_native.extend(ratio(round.beside_loops_us, round.beside_native_us));
         cores.push(round.cores);
+        peaceful.extend(round.of_alone(round.beside_peaceful_us));
+        let worst = round.beside_failing.iter().map(|(_, p99)| *p99);
+        let worst = worst.reduce(f64::max);
+        of_peaceful.extend(worst.and_then(|worst| ratio(worst, round.beside_peaceful_us)));
         for (neighbour, beside_us) in &round.beside_failing {
             let ratio = round.of_alone(*beside_us);
             match failing.iter_mut().find(|(known, _)| known == neighbour) {
@@ -123,8 +131,22 @@ pub(super) async fn run(scene: &mut Scene<'_>) -> anyhow::Result<()> {
         worst = Some(worst.map_or(p99_ratio, |worst| worst.max(p99_ratio)));
         found.ratio(neighbour.figure, p99_ratio, neighbour.says);
     }
+    found.ratio(
+        "peaceful_p99_ratio",
+        median(peaceful.into_iter()).unwrap_or_default(),
+        "p99 beside as many calls of an agent that does nothing wrong, of p99 alone",
+    );
     if let Some(worst) = worst {
-        found.ratio("worst_p99_ratio", worst, "the worst of these");
+        found.ratio(
+            "worst_p99_ratio",
+            worst,
+            "the worst of the agents that fail",
+        );
+        found.ratio(
+            "worst_p99_of_peaceful",
+            median(of_peaceful.into_iter()).unwrap_or_default(),
+            "p99 beside the worst of them in a round, of p99 beside the agent that does nothing wrong",
+        );
     }
     Ok(())
 }
@@ -135,6 +157,8 @@ struct Round {
     /// Beside threads that compute for ever in another program, at the lowest priority.
     beside_native_us: f64,
     beside_loops_us: f64,
+    /// Beside as many clients as call what fails.
+    beside_peaceful_us: f64,
     beside_failing: Vec<(Neighbour, f64)>,
     /// Cores that the server used beside the loops.
     cores: f64,
@@ -180,6 +204,11 @@ async fn round(scene: &mut Scene<'_>, number: u32) -> anyhow::Result<Round> {
     let name = format!("beside {threads} threads of another program");
     let beside_native_us = victim.p99_us(scene, &name).await?;
     drop(native);
+    let beside_peaceful_us = {
+        let peaceful = echo(&authority, Targets::in_turn(noisy.paths()))?;
+        let _calling = call_over_and_over(&peaceful, threads * FAILING_PER_CORE);
+        victim.p99_us(scene, PEACEFUL).await?
+    };
     // Before the loops, which go on in the server when their clients have left.
     let beside_failing = beside_failing(scene, &victim).await?;
 
@@ -198,6 +227,7 @@ async fn round(scene: &mut Scene<'_>, number: u32) -> anyhow::Result<Round> {
         alone_us,
         beside_native_us,
         beside_loops_us,
+        beside_peaceful_us,
         beside_failing,
         cores: cores.unwrap_or_default(),
     })
@@ -230,8 +260,7 @@ async fn beside_failing(
     Ok(beside)
 }
 
-/// Clients that call this skill over and over, each on a connection of its own, until the set is dropped. That a
-/// call fails, or is never answered, is what they are for.
+/// Clients that call this skill over and over. That a call fails, or is never answered, is what they are for.
 fn call_on(
     authority: &str,
     targets: Targets,
@@ -239,10 +268,14 @@ fn call_on(
     clients: usize,
 ) -> anyhow::Result<JoinSet<()>> {
     let call = Call::spread(authority, targets, Some(skill), Expected::CompletedTask)?;
-    let call = Arc::new(call);
+    Ok(call_over_and_over(&Arc::new(call), clients))
+}
+
+/// Clients, each with a connection of its own, until the set is dropped.
+fn call_over_and_over(call: &Arc<Call>, clients: usize) -> JoinSet<()> {
     let mut calling = JoinSet::new();
     for _ in 0..clients {
-        let call = Arc::clone(&call);
+        let call = Arc::clone(call);
         calling.spawn(async move {
             while let Ok(mut connection) = call.connect().await {
                 let mut is_good = true;
@@ -253,7 +286,7 @@ fn call_on(
             }
         });
     }
-    Ok(calling)
+    calling
 }
 
 /// Clients that upload this module over and over, until the set is dropped; it is refused every time.

@@ -76,8 +76,13 @@ fn cells(row: &Row) -> [String; 16] {
 fn notes(report: &Report) -> String {
     let machine = &report.machine;
     let cpu = machine.cpu.as_deref().unwrap_or("unknown processor");
+    let awake = if report.plan["awake"] == true {
+        ", kept awake"
+    } else {
+        ""
+    };
     let mut text = format!(
-        "\n{} cores ({cpu}), {}, {}; generator and server share them.\n",
+        "\n{} cores ({cpu}){awake}, {}, {}; generator and server share them.\n",
         machine.cores, machine.kernel, machine.date
     );
     let generator: Vec<String> = report

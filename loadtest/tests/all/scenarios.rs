@@ -137,7 +137,10 @@ async fn a_neighbour_spins_beside_the_victim() {
     assert!(figure(&finding, "p99_ratio") > 0.0, "{finding}");
     let native = ["native_p99_ratio", "p99_of_native"].map(|name| figure(&finding, name));
     assert!(native.into_iter().all(|ratio| ratio > 0.0), "{finding}");
-    assert_eq!(finding["phases"].as_array().unwrap().len(), 14);
+    let peaceful =
+        ["peaceful_p99_ratio", "worst_p99_of_peaceful"].map(|name| figure(&finding, name));
+    assert!(peaceful.into_iter().all(|ratio| ratio > 0.0), "{finding}");
+    assert_eq!(finding["phases"].as_array().unwrap().len(), 15);
     assert_eq!(report["verdicts"][1]["measured"], worst);
 }
 
