@@ -25,6 +25,7 @@ pub mod scene;
 
 pub mod awake;
 pub mod baseline;
+pub mod callers;
 pub mod metrics;
 pub mod native;
 pub mod procfs;

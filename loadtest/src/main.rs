@@ -17,14 +17,18 @@ const MISSED: u8 = 3;
 
 fn main() -> anyhow::Result<ExitCode> {
     let options = Options::parse();
-    match options.command {
+    match &options.command {
         None => {}
         Some(Hidden::Baseline { worker_threads }) => {
-            baseline::serve(worker_threads)?;
+            baseline::serve(*worker_threads)?;
             return Ok(ExitCode::SUCCESS);
         }
         Some(Hidden::Native { threads }) => {
-            native::run(threads)?;
+            native::run(*threads)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        Some(Hidden::Callers(callers)) => {
+            callers.run()?;
             return Ok(ExitCode::SUCCESS);
         }
     }

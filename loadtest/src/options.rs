@@ -5,7 +5,7 @@ use std::{num::NonZero, path::PathBuf, thread, time::Duration};
 use clap::{Parser, Subcommand};
 use serde::Serialize;
 
-use crate::{sizes::Sizes, workload::Workload};
+use crate::{callers::Callers, sizes::Sizes, workload::Workload};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -148,7 +148,7 @@ pub struct Options {
     sizes: Sizes,
 }
 
-#[derive(Debug, Clone, Copy, Subcommand)]
+#[derive(Debug, Clone, Subcommand)]
 pub enum Hidden {
     /// The bare echo that everything is compared with; ends when its stdin does
     #[command(hide = true)]
@@ -162,6 +162,9 @@ pub enum Hidden {
         #[arg(long, default_value_t = 1)]
         threads: usize,
     },
+    /// Clients that call or upload over and over; ends when its stdin does
+    #[command(hide = true)]
+    Callers(Callers),
 }
 
 /// What will be done, with every default filled in.

@@ -1,14 +1,14 @@
 //! An agent that answers, beside calls that compute for ever, and beside calls that fail, again and again, at a limit.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use anyhow::Context;
-use tokio::task::JoinSet;
 
 use crate::{
-    a2a::{Call, DeployedAgent, Expected, deploy, deploy_file},
-    connection::{Connection, Fault},
-    fleet::{SPIN, echo},
+    a2a::{Call, DeployedAgent, deploy_file},
+    callers::Callers,
+    finding::Finding,
+    fleet::{ECHO, SPIN, echo},
     load::{Connections, Pace},
     native,
     scene::{Scene, latency},
@@ -125,34 +125,45 @@ pub(super) async fn run(scene: &mut Scene<'_>) -> anyhow::Result<()> {
         cores,
         "cores busy in the server beside them",
     );
+    found.ratio(
+        "peaceful_p99_ratio",
+        median(peaceful.into_iter()).unwrap_or_default(),
+        "p99 beside as many calls of an agent that does nothing wrong, of p99 alone",
+    );
+    tell_of_failing(found, failing, of_peaceful);
+    Ok(())
+}
+
+/// `of_peaceful`: the worst of each round, of that beside the agent that does nothing wrong.
+fn tell_of_failing(
+    found: &mut Finding,
+    failing: Vec<(Neighbour, Vec<f64>)>,
+    of_peaceful: Vec<f64>,
+) {
     let mut worst: Option<f64> = None;
     for (neighbour, ratios) in failing {
         let p99_ratio = median(ratios.into_iter()).unwrap_or_default();
         worst = Some(worst.map_or(p99_ratio, |worst| worst.max(p99_ratio)));
         found.ratio(neighbour.figure, p99_ratio, neighbour.says);
     }
+    let Some(worst) = worst else {
+        return;
+    };
     found.ratio(
-        "peaceful_p99_ratio",
-        median(peaceful.into_iter()).unwrap_or_default(),
-        "p99 beside as many calls of an agent that does nothing wrong, of p99 alone",
+        "worst_p99_ratio",
+        worst,
+        "the worst of the agents that fail",
     );
-    if let Some(worst) = worst {
-        found.ratio(
-            "worst_p99_ratio",
-            worst,
-            "the worst of the agents that fail",
-        );
-        found.ratio(
-            "worst_p99_of_peaceful",
-            median(of_peaceful.into_iter()).unwrap_or_default(),
-            "p99 beside the worst of them in a round, of p99 beside the agent that does nothing wrong",
-        );
-    }
-    Ok(())
+    found.ratio(
+        "worst_p99_of_peaceful",
+        median(of_peaceful.into_iter()).unwrap_or_default(),
+        "p99 beside the worst of them in a round, of p99 beside the agent that does nothing wrong",
+    );
 }
 
 /// The victim's p99 alone and beside its neighbours, in microseconds.
 struct Round {
+    /// The median of three: before, in between and after, because a machine has its moods.
     alone_us: f64,
     /// Beside threads that compute for ever in another program, at the lowest priority.
     beside_native_us: f64,
@@ -198,22 +209,27 @@ async fn round(scene: &mut Scene<'_>, number: u32) -> anyhow::Result<Round> {
     let rate = scene.plan.rate.map_or(share, f64::from).max(1.0);
     let victim = Victim { call, rate, number };
 
-    let alone_us = victim.p99_us(scene, "alone").await?;
+    let mut alone = vec![victim.p99_us(scene, "alone").await?];
     let threads = scene.plan.server_threads;
+    let callers = threads * FAILING_PER_CORE;
+    let path = noisy.paths().into_iter().next();
+    let path = path.context("there is no agent beside the victim")?;
     let native = native::start(threads)?;
     let name = format!("beside {threads} threads of another program");
     let beside_native_us = victim.p99_us(scene, &name).await?;
     drop(native);
     let beside_peaceful_us = {
-        let peaceful = echo(&authority, Targets::in_turn(noisy.paths()))?;
-        let _calling = call_over_and_over(&peaceful, threads * FAILING_PER_CORE);
+        let _calling = Callers::of_skill(&authority, callers, &path, ECHO).start()?;
         victim.p99_us(scene, PEACEFUL).await?
     };
+    alone.push(victim.p99_us(scene, "alone again").await?);
     // Before the loops, which go on in the server when their clients have left.
-    let beside_failing = beside_failing(scene, &victim).await?;
+    let beside_failing = beside_failing(scene, &victim, callers).await?;
+    alone.push(victim.p99_us(scene, "alone at last").await?);
+    let alone_us = median(alone.into_iter()).unwrap_or_default();
 
-    let loops = scene.plan.server_threads * LOOPS_PER_CORE;
-    let _spinning = call_on(&authority, Targets::in_turn(noisy.paths()), SPIN, loops)?;
+    let loops = threads * LOOPS_PER_CORE;
+    let _spinning = Callers::of_skill(&authority, loops, &path, SPIN).start()?;
     scene.until_busy(loops as u64, BUSY_LIMIT).await?;
     let name = format!("beside {loops} endless loops");
     let beside_loops_us = victim.p99_us(scene, &name).await?;
@@ -237,9 +253,9 @@ async fn round(scene: &mut Scene<'_>, number: u32) -> anyhow::Result<Round> {
 async fn beside_failing(
     scene: &mut Scene<'_>,
     victim: &Victim,
+    callers: usize,
 ) -> anyhow::Result<Vec<(Neighbour, f64)>> {
     let authority = scene.authority()?;
-    let callers = scene.plan.server_threads * FAILING_PER_CORE;
     let mut beside = Vec::new();
     if let Some(module) = &scene.plan.hostile_wasm {
         let agents = deploy_file(&authority, module).await?;
@@ -248,62 +264,14 @@ async fn beside_failing(
         let path = agent.context("the module is not the guest `hostile`")?;
         let path = path.path()?;
         for neighbour in FAILING {
-            let only = Targets::in_turn(vec![path.clone()]);
-            let _failing = call_on(&authority, only, neighbour.skill, callers)?;
+            let failing = Callers::of_skill(&authority, callers, &path, neighbour.skill);
+            let _failing = failing.start()?;
             beside.push((neighbour, victim.p99_us(scene, neighbour.phase).await?));
         }
     }
     if let Some(module) = &scene.plan.endless_wasm {
-        let _uploading = upload_on(&authority, module, callers)?;
+        let _uploading = Callers::of_uploads(&authority, callers, module).start()?;
         beside.push((ENDLESS, victim.p99_us(scene, ENDLESS.phase).await?));
     }
     Ok(beside)
-}
-
-/// Clients that call this skill over and over. That a call fails, or is never answered, is what they are for.
-fn call_on(
-    authority: &str,
-    targets: Targets,
-    skill: &str,
-    clients: usize,
-) -> anyhow::Result<JoinSet<()>> {
-    let call = Call::spread(authority, targets, Some(skill), Expected::CompletedTask)?;
-    Ok(call_over_and_over(&Arc::new(call), clients))
-}
-
-/// Clients, each with a connection of its own, until the set is dropped.
-fn call_over_and_over(call: &Arc<Call>, clients: usize) -> JoinSet<()> {
-    let mut calling = JoinSet::new();
-    for _ in 0..clients {
-        let call = Arc::clone(call);
-        calling.spawn(async move {
-            while let Ok(mut connection) = call.connect().await {
-                let mut is_good = true;
-                while is_good {
-                    let made = call.make(&mut connection).await;
-                    is_good = matches!(made, Ok(()) | Err(Fault::Answer(_)));
-                }
-            }
-        });
-    }
-    calling
-}
-
-/// Clients that upload this module over and over, until the set is dropped; it is refused every time.
-fn upload_on(authority: &str, module: &Path, clients: usize) -> anyhow::Result<JoinSet<()>> {
-    let bytes = std::fs::read(module).with_context(|| format!("cannot read {}", module.display()));
-    let bytes = bytes::Bytes::from(bytes?);
-    let mut uploading = JoinSet::new();
-    for _ in 0..clients {
-        let (authority, bytes) = (authority.to_owned(), bytes.clone());
-        uploading.spawn(async move {
-            while let Ok(mut connection) = Connection::open(&authority).await {
-                while deploy(&mut connection, &authority, bytes.clone())
-                    .await
-                    .is_ok()
-                {}
-            }
-        });
-    }
-    Ok(uploading)
 }

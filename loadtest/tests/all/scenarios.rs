@@ -140,7 +140,7 @@ async fn a_neighbour_spins_beside_the_victim() {
     let peaceful =
         ["peaceful_p99_ratio", "worst_p99_of_peaceful"].map(|name| figure(&finding, name));
     assert!(peaceful.into_iter().all(|ratio| ratio > 0.0), "{finding}");
-    assert_eq!(finding["phases"].as_array().unwrap().len(), 15);
+    assert_eq!(finding["phases"].as_array().unwrap().len(), 17);
     assert_eq!(report["verdicts"][1]["measured"], worst);
 }
 
