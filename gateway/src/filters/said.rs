@@ -1,6 +1,7 @@
 //! What comes of asking a filter: an answer, or why there is none.
 
 use super::edits::{Checked, Wrong};
+use super::waiting::Full;
 use crate::auth::Client;
 use dormouse_filters::{AuditMetadata, WasmRuntimeError};
 use dormouse_services::trace::Trace;
@@ -54,6 +55,15 @@ impl Failure {
             Self::TooLarge => "too_large_to_inspect",
             Self::Failed(_) => "filter_failed",
             Self::Invalid(_) => "filter_answer_invalid",
+        }
+    }
+}
+
+impl From<Full> for Failure {
+    fn from(full: Full) -> Self {
+        match full {
+            Full::Queue => Self::QueueFull,
+            Full::Share => Self::ShareFull,
         }
     }
 }

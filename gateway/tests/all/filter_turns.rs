@@ -5,6 +5,9 @@ use crate::support::start;
 use serde_json::json;
 use std::time::Duration;
 
+/// Longer than anything here waits.
+const LONG: Duration = Duration::from_secs(60);
+
 /// A filter that is busy has not failed, however many wait for it.
 #[tokio::test]
 async fn waiting_in_vain_is_no_failure_of_the_filter() {
@@ -44,7 +47,11 @@ async fn waiting_in_vain_is_no_failure_of_the_filter() {
 
 #[tokio::test]
 async fn one_client_has_a_part_of_the_queue_and_does_not_get_past_it() {
-    let server = with_rules(|rules| rules.queue = 8).await;
+    let server = with_rules(|rules| {
+        rules.queue = 3;
+        rules.patience = LONG;
+    })
+    .await;
     for fail in ["closed", "open"] {
         let settings = json!({"fail": fail});
         server.filter("guard", &policy("hostile"), settings).await;
@@ -64,6 +71,55 @@ async fn one_client_has_a_part_of_the_queue_and_does_not_get_past_it() {
         assert!(refused <= 3, "one is in it and two wait: {refused}");
         let answer = server.ask("GET /v1/filters/guard", b"").await;
         assert_eq!(answer.json()["breaker"], "closed");
+    }
+}
+
+#[tokio::test]
+async fn a_client_alone_is_not_refused_at_64_connections() {
+    let server = with_rules(|rules| rules.patience = LONG).await;
+    server.filter("guard", &policy("hostile"), json!({})).await;
+    let asked = (0..64).map(|_| server.code("sleep 5"));
+    for answer in futures_util::future::join_all(asked).await {
+        assert_eq!(answer, (200, String::new()));
+    }
+}
+
+/// There is no place to wait in, and none is needed for the rest of what was let in.
+#[tokio::test]
+async fn what_was_let_in_waits_without_a_place_in_the_queue() {
+    let server = with_rules(|rules| {
+        rules.queue = 0;
+        rules.patience = LONG;
+    })
+    .await;
+    server.filter("guard", &policy("hostile"), json!({})).await;
+    let ask = async || {
+        let (mut passed, mut refused) = (0, 0);
+        while passed < 5 || refused < 5 {
+            match server.code("sleep 5").await {
+                (200, _) => passed += 1,
+                answer => {
+                    assert_eq!(answer, (503, "filter_queue_full".to_owned()));
+                    refused += 1;
+                }
+            }
+            if passed > 500 {
+                return;
+            }
+        }
+    };
+    tokio::join!(ask(), ask(), ask());
+    for (phase, is_refused) in [
+        ("request_headers", true),
+        ("request_body", false),
+        ("response_headers", false),
+    ] {
+        let labels = [
+            "decision=\"failed_closed\"",
+            &format!("phase=\"{phase}\""),
+        ];
+        let failed = server.metric("dormouse_filter_decisions_total", &labels);
+        assert_eq!(failed.await > 0.0, is_refused, "{phase}");
     }
 }
 

@@ -139,17 +139,6 @@ async fn a_filter_that_fails_in_one_phase_only_opens_its_breaker_there() {
     assert_eq!(server.told("echo", "block").await.status, 403);
 }
 
-#[tokio::test]
-async fn one_call_more_than_a_filter_may_have_is_its_failure() {
-    for (queue, status) in [(0, 503), (1, 200)] {
-        let server = with_rules(|rules| rules.queue = queue).await;
-        server.filter("guard", &policy("hostile"), json!({})).await;
-        let (found, code) = server.code("").await;
-        assert_eq!(found, status);
-        assert_eq!(code == "filter_queue_full", queue == 0, "{code}");
-    }
-}
-
 /// All filters share the event loop of this test.
 #[tokio::test]
 async fn a_filter_that_loops_or_sleeps_holds_up_no_other() {
