@@ -333,14 +333,15 @@ impl Filter {
         heard: Heard<T>,
         finding: impl FnOnce(&T) -> Finding<'_>,
     ) -> Said<T> {
-        let fail = self.record.settings.fail;
+        let is_open = matches!(self.record.settings.fail, Fail::Open);
+        let goes_on = |failure: &Failure| is_open && !failure.is_of_the_queue();
         let Heard {
             answer: heard,
             took,
         } = heard;
         let mut span = about.trace.map(|trace| self.span(trace, phase, took));
-        let decision = match (&heard, fail) {
-            (Ok(answer), _) => {
+        let decision = match &heard {
+            Ok(answer) => {
                 let finding = finding(answer);
                 self.audit(phase, about, &finding);
                 if let Some(span) = &mut span {
@@ -348,9 +349,8 @@ impl Filter {
                 }
                 finding.decision
             }
-            // Nobody gets past a filter by asking for too much at once.
-            (Err(Failure::ShareFull), _) | (Err(_), Fail::Closed) => "failed_closed",
-            (Err(_), Fail::Open) => "failed_open",
+            Err(failure) if goes_on(failure) => "failed_open",
+            Err(_) => "failed_closed",
         };
         let at = phase as usize;
         let (name, phase) = (&*self.record.name, phase.as_str());
@@ -380,9 +380,10 @@ impl Filter {
                     %failure,
                     "a filter failed"
                 );
-                match fail {
-                    Fail::Open => Said::Skip,
-                    Fail::Closed => Said::Refuse(failure),
+                if goes_on(&failure) {
+                    Said::Skip
+                } else {
+                    Said::Refuse(failure)
                 }
             }
         }

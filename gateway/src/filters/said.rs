@@ -34,7 +34,13 @@ pub(super) enum Failure {
 }
 
 impl Failure {
-    /// What a request is refused with when the filter fails closed.
+    /// Whether it was not asked because others are. Nobody gets past a filter by asking for too much at once, so this is
+    /// refused whatever its failure means.
+    pub(super) fn is_of_the_queue(&self) -> bool {
+        matches!(self, Self::QueueFull | Self::NoTurn | Self::ShareFull)
+    }
+
+    /// What a request is refused with.
     pub(super) fn status(&self) -> StatusCode {
         match self {
             Self::Timeout => StatusCode::GATEWAY_TIMEOUT,
