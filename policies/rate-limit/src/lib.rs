@@ -1,7 +1,7 @@
 //! So many requests in a while from each address (of IPv6: each network of 64 bits), or with each value of a header. Each instance of the filter counts
 //! for itself: give it one instance for an exact limit.
 
-use dormouse_filter_sdk::{Answer, Filter, Request, filter};
+use dormouse_filter_sdk::{Answer, Filter, Request, filter, is_header_name};
 use serde::Deserialize;
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -126,6 +126,9 @@ impl Filter for RateLimit {
         let config: Config = serde_json::from_str(config).map_err(|error| error.to_string())?;
         if config.burst == 0 || config.per_second.is_nan() || config.per_second <= 0.0 {
             return Err("burst and per_second must be more than nothing".to_owned());
+        }
+        if let Some(name) = config.header.iter().find(|name| !is_header_name(name)) {
+            return Err(format!("{name:?} is not the name of a header"));
         }
         Ok(Self {
             config,
@@ -284,6 +287,15 @@ mod tests {
         for (burst, per_second) in [(0, 1.0), (1, 0.0), (1, -1.0)] {
             let config = format!(r#"{{"burst": {burst}, "per_second": {per_second}}}"#);
             assert!(RateLimit::configure(&config).is_err(), "{config}");
+        }
+    }
+
+    #[test]
+    fn a_header_that_nobody_can_send_is_refused() {
+        for header in ["x user", "x-user ", ""] {
+            let config = format!(r#"{{"burst": 1, "per_second": 1, "header": "{header}"}}"#);
+            let error = RateLimit::configure(&config).err().unwrap();
+            assert!(error.contains(header), "{error}");
         }
     }
 }
