@@ -153,7 +153,11 @@ impl Passage {
     ) -> Result<bool, Stop> {
         match said {
             Said::Skip => Ok(false),
-            Said::Refuse(failure) => Err(Box::new(refusal(&failure))),
+            Said::Refuse(failure) => {
+                let mut reply = refusal(&failure);
+                apply(reply.headers_mut(), &self.edits);
+                Err(Box::new(reply))
+            }
             Said::Answer(Opinion {
                 checked,
                 needs_more,
@@ -164,7 +168,7 @@ impl Passage {
                     apply(headers, &checked.request);
                 }
                 self.edits.extend(checked.response);
-                match answer(checked.verdict) {
+                match answer(checked.verdict, &self.edits) {
                     Some(reply) => Err(Box::new(reply)),
                     None => Ok(needs_more),
                 }
@@ -173,7 +177,8 @@ impl Passage {
     }
 }
 
-fn answer(verdict: Verdict) -> Option<Reply> {
+/// `edits` are those of its response, also of filters that were asked before.
+fn answer(verdict: Verdict, edits: &[Edit]) -> Option<Reply> {
     match verdict {
         Verdict::Allow => None,
         Verdict::Block {
@@ -182,6 +187,7 @@ fn answer(verdict: Verdict) -> Option<Reply> {
             headers,
         } => {
             let mut reply = respond::text(status, body);
+            apply(reply.headers_mut(), edits);
             for (name, value) in headers {
                 // A filter's own type takes the place of ours; of others there may be several.
                 if name == hyper::header::CONTENT_TYPE {
@@ -194,6 +200,7 @@ fn answer(verdict: Verdict) -> Option<Reply> {
         }
         Verdict::Redirect { status, url } => {
             let mut reply = respond::text(status, Bytes::new());
+            apply(reply.headers_mut(), edits);
             reply.headers_mut().insert(LOCATION, url);
             Some(reply)
         }
@@ -257,5 +264,52 @@ fn protocol(version: Version) -> &'static str {
         Version::HTTP_10 => "HTTP/1.0",
         Version::HTTP_2 => "HTTP/2.0",
         _ => "HTTP/1.1",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use hyper::StatusCode;
+    use hyper::header::{CONTENT_TYPE, HeaderName};
+
+    #[test]
+    fn who_blocks_or_redirects_may_set_headers_and_so_may_those_before() {
+        let set = |name, value| {
+            let value = HeaderValue::from_static(value);
+            Edit::Set(HeaderName::from_static(name), value)
+        };
+        let edits = [
+            set("set-cookie", "a=1"),
+            set("content-type", "text/html"),
+            set("location", "/edited"),
+        ];
+        let block = |headers| Verdict::Block {
+            status: StatusCode::FORBIDDEN,
+            body: String::new(),
+            headers,
+        };
+        let json = HeaderValue::from_static("application/json");
+        let redirect = Verdict::Redirect {
+            status: StatusCode::FOUND,
+            url: HeaderValue::from_static("/there"),
+        };
+        for (verdict, content_type, location) in [
+            (block(Vec::new()), "text/html", "/edited"),
+            (
+                block(vec![(CONTENT_TYPE, json)]),
+                "application/json",
+                "/edited",
+            ),
+            (redirect, "text/html", "/there"),
+        ] {
+            let reply = answer(verdict, &edits).unwrap();
+            let headers = reply.headers();
+            assert_eq!(headers["set-cookie"], "a=1");
+            assert_eq!(headers[CONTENT_TYPE], content_type);
+            assert_eq!(headers[LOCATION], location);
+        }
+        assert!(answer(Verdict::Allow, &edits).is_none());
     }
 }

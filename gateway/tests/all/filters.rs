@@ -139,6 +139,24 @@ async fn a_filter_that_fails_in_one_phase_only_opens_its_breaker_there() {
     assert_eq!(server.told("echo", "block").await.status, 403);
 }
 
+#[tokio::test]
+async fn who_is_refused_gets_the_headers_that_filters_have_set() {
+    let server = start(|_| {}).await;
+    let before = json!({"order": 0});
+    server.filter("edits", &policy("hostile"), before).await;
+    let only = json!({"order": 1, "config": {"values": {"x-do": ["x"]}}});
+    server.filter("rules", &policy("header-rules"), only).await;
+    for (what, text, status) in [("x", "hi", 200), ("y", "hi", 400), ("x", "TRAP!", 503)] {
+        let request = format!(
+            "POST /agents/echo\ncontent-type: application/json\na2a-version: 1.0\nx-do: {what}"
+        );
+        let body = call("SendMessage", &message(text)).to_string();
+        let answer = server.ask(&request, body.as_bytes()).await;
+        assert_eq!(answer.status, status);
+        assert!(answer.header("x-count").is_some(), "{}", answer.head);
+    }
+}
+
 /// All filters share the event loop of this test.
 #[tokio::test]
 async fn a_filter_that_loops_or_sleeps_holds_up_no_other() {
