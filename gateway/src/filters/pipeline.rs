@@ -44,8 +44,8 @@ pub(crate) struct Passage {
     caller: Caller,
     /// Of the response.
     pub(super) edits: Vec<Edit>,
-    /// Further edits that there may be.
-    pub(super) room: usize,
+    /// Further edits that there may be, of each filter: what one makes is no failure of another.
+    pub(super) room: Vec<usize>,
 }
 
 /// Why something does not go on, as the client sees it.
@@ -82,15 +82,16 @@ impl Pipeline {
             .filter(|filter| filter.is_of(World::Http) && filter.stands_before(ask.agent));
         let trace = trace::of(parts);
         let metadata = Arc::new(metadata(&ask, parts, trace.as_ref()));
+        let filters: Arc<[_]> = filters
+            .map(|filter| (Arc::clone(filter), filter.turn()))
+            .collect();
         let mut passage = Passage {
-            filters: filters
-                .map(|filter| (Arc::clone(filter), filter.turn()))
-                .collect(),
+            room: vec![MAX_EDITS_IN_ALL; filters.len()],
+            filters,
             id: metadata.correlation_id.as_str().into(),
             trace,
             caller: ask.caller.clone(),
             edits: Vec::new(),
-            room: MAX_EDITS_IN_ALL,
         };
         if let Err(stop) = passage.request_head(&metadata, ask.uri, parts).await {
             // A client that is still sending would not see the answer. One that asks first does.
@@ -129,18 +130,19 @@ impl Passage {
     ) -> Result<(), Stop> {
         let phase = Phase::RequestHeaders;
         let mut head: Option<Arc<Head>> = None;
-        for (filter, turn) in Arc::clone(&self.filters).iter() {
+        for (at, (filter, turn)) in Arc::clone(&self.filters).iter().enumerate() {
             if !filter.wants(phase) {
                 continue;
             }
             // Each sees what those before it have left.
             let seen = head.get_or_insert_with(|| Arc::new(self::head(metadata, uri, parts)));
             let question = Question::RequestHeaders(Arc::clone(seen));
-            let said = filter.ask(*turn, self.about(), question, self.room).await;
+            let room = self.room[at];
+            let said = filter.ask(*turn, self.about(), question, room).await;
             if matches!(&said, Said::Answer(heard) if !heard.checked.request.is_empty()) {
                 head = None;
             }
-            self.heed(said, Some(&mut parts.headers))?;
+            self.heed(at, said, Some(&mut parts.headers))?;
         }
         Ok(())
     }
@@ -148,6 +150,7 @@ impl Passage {
     /// Whether the filter wants to see more.
     pub(super) fn heed(
         &mut self,
+        at: usize,
         said: Said<Opinion>,
         request: Option<&mut HeaderMap>,
     ) -> Result<bool, Stop> {
@@ -163,7 +166,7 @@ impl Passage {
                 needs_more,
             }) => {
                 let edits = checked.request.len() + checked.response.len();
-                self.room = self.room.saturating_sub(edits);
+                self.room[at] = self.room[at].saturating_sub(edits);
                 if let Some(headers) = request {
                     apply(headers, &checked.request);
                 }
@@ -271,8 +274,40 @@ fn protocol(version: Version) -> &'static str {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
+    use crate::filters::edits::Checked;
     use hyper::StatusCode;
     use hyper::header::{CONTENT_TYPE, HeaderName};
+
+    #[test]
+    fn what_one_filter_edits_takes_no_room_of_another() {
+        let mut passage = Passage {
+            filters: Arc::new([]),
+            id: "c".into(),
+            trace: None,
+            caller: Caller::inside("ann"),
+            edits: Vec::new(),
+            room: vec![3, 3],
+        };
+        let edit = Edit::Remove(HeaderName::from_static("x-a"));
+        for _ in 0..3 {
+            let checked = Checked {
+                verdict: Verdict::Allow,
+                request: vec![edit.clone()],
+                response: vec![edit.clone()],
+            };
+            let said = Said::Answer(Opinion {
+                checked,
+                needs_more: true,
+            });
+            assert!(
+                passage
+                    .heed(0, said, None)
+                    .is_ok_and(|wants_more| wants_more)
+            );
+        }
+        assert_eq!(passage.room, [0, 3]);
+        assert_eq!(passage.edits.len(), 3);
+    }
 
     #[test]
     fn who_blocks_or_redirects_may_set_headers_and_so_may_those_before() {
