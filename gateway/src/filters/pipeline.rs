@@ -16,8 +16,9 @@ use dormouse_filters::{Header, RequestMetadata, World};
 use dormouse_scheduler::is_label;
 use dormouse_services::trace::Trace;
 use hyper::body::Incoming;
-use hyper::header::{EXPECT, HeaderValue, LOCATION};
+use hyper::header::{EXPECT, HOST, HeaderValue, LOCATION};
 use hyper::http::request::Parts;
+use hyper::http::uri::Authority;
 use hyper::{HeaderMap, Version};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -251,7 +252,7 @@ fn metadata(ask: &Ask<'_>, parts: &Parts, trace: Option<&Trace>) -> RequestMetad
             .address
             .map_or_else(String::new, |peer| peer.ip().to_string()),
         client_port: ask.peer.address.map_or(0, |peer| peer.port()),
-        server_name: parts.uri.host().map(str::to_owned).or_else(|| text("host")),
+        server_name: server_name(parts),
         protocol: protocol(parts.version).to_owned(),
         tls_version: ask.peer.tls_version.map(str::to_owned),
         // What no agent can be called is nobody's: a filter may put it where only a name can be.
@@ -260,6 +261,16 @@ fn metadata(ask: &Ask<'_>, parts: &Parts, trace: Option<&Trace>) -> RequestMetad
         timestamp_ms: now.map_or(0, |now| u64::try_from(now.as_millis()).unwrap_or(u64::MAX)),
         traceparent: trace.map(Trace::parent).or_else(|| text("traceparent")),
     }
+}
+
+/// The host that the client has asked for, without its port: the same over HTTP/1.1 and HTTP/2.
+fn server_name(parts: &Parts) -> Option<String> {
+    if let Some(host) = parts.uri.host() {
+        return Some(host.to_owned());
+    }
+    let host = parts.headers.get(HOST)?.as_bytes();
+    let authority = Authority::try_from(host).ok()?;
+    Some(authority.host().to_owned())
 }
 
 fn protocol(version: Version) -> &'static str {
@@ -307,6 +318,32 @@ mod tests {
         }
         assert_eq!(passage.room, [0, 3]);
         assert_eq!(passage.edits.len(), 3);
+    }
+
+    #[test]
+    fn the_name_of_the_server_has_no_port() {
+        for (uri, host, expected) in [
+            ("/", Some("agents.example:8443"), Some("agents.example")),
+            ("/", Some("agents.example"), Some("agents.example")),
+            ("/", Some("[2001:db8::1]:80"), Some("[2001:db8::1]")),
+            ("https://agents.example:8443/", None, Some("agents.example")),
+            (
+                "https://agents.example/",
+                Some("other.example"),
+                Some("agents.example"),
+            ),
+            ("/", Some("a b"), None),
+            ("/", Some(""), None),
+            ("/", None, None),
+        ] {
+            let request = hyper::Request::get(uri);
+            let request = match host {
+                Some(host) => request.header(HOST, host),
+                None => request,
+            };
+            let (parts, ()) = request.body(()).unwrap().into_parts();
+            assert_eq!(server_name(&parts).as_deref(), expected, "{uri} {host:?}");
+        }
     }
 
     #[test]
