@@ -249,9 +249,10 @@ impl WasmAgentInstance {
         self.replace().await;
     }
 
-    /// Lets the instance go in order.
+    /// Lets the instance go in order. Nobody starts another before it has gone: there may be no place for two.
     async fn replace(&self) {
-        let Some(mut live) = self.live.lock().await.take() else {
+        let mut place = self.live.lock().await;
+        let Some(mut live) = place.take() else {
             return;
         };
         let Shared {

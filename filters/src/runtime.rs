@@ -34,6 +34,8 @@ struct Known {
     agents: HashMap<String, Arc<WasmAgentInstance>>,
     /// Agents that are being loaded, which count already.
     loading: usize,
+    /// Agents that are in their `shutdown`, and have their places until that has ended.
+    ending: usize,
     stopped: bool,
 }
 
@@ -213,15 +215,15 @@ impl WasmAgentRuntime {
             let stopped = known.stopped;
             let new = (!stopped).then(|| Arc::clone(&agent));
             let replaced = new.and_then(|new| known.agents.insert(agent_id.to_owned(), new));
-            (replaced, stopped)
+            (replaced.map(|agent| known.ends(self, agent)), stopped)
         };
-        drop(loading);
-        if let Some(replaced) = replaced {
-            replaced.unload().await;
-        }
         if stopped {
             agent.unload().await;
             return Err(WasmRuntimeError::Shutdown);
+        }
+        drop(loading);
+        if let Some(replaced) = replaced {
+            replaced.end().await;
         }
         Ok(agent)
     }
@@ -272,10 +274,14 @@ impl WasmAgentRuntime {
     /// Ends an agent, its `shutdown` included; false when there is none of this id. A call that is in it ends
     /// first.
     pub async fn unload(&self, id: &str) -> bool {
-        let agent = self.lock().agents.remove(id);
-        match agent {
-            Some(agent) => {
-                agent.unload().await;
+        let ending = {
+            let mut known = self.lock();
+            let agent = known.agents.remove(id);
+            agent.map(|agent| known.ends(self, agent))
+        };
+        match ending {
+            Some(ending) => {
+                ending.end().await;
                 true
             }
             None => false,
@@ -296,7 +302,7 @@ impl WasmAgentRuntime {
     pub fn free(&self) -> usize {
         let known = self.lock();
         let places = self.shared.settings.limits.max_instances + self.spare;
-        places.saturating_sub(known.agents.len() + known.loading)
+        places.saturating_sub(known.here())
     }
 
     pub fn stats(&self) -> RuntimeStats {
@@ -331,6 +337,40 @@ impl WasmAgentRuntime {
     }
 }
 
+impl Known {
+    /// Agents that have a place.
+    fn here(&self) -> usize {
+        self.agents.len() + self.loading + self.ending
+    }
+
+    fn ends<'a>(
+        &mut self,
+        runtime: &'a WasmAgentRuntime,
+        agent: Arc<WasmAgentInstance>,
+    ) -> Ending<'a> {
+        self.ending += 1;
+        Ending { runtime, agent }
+    }
+}
+
+/// An agent that nobody finds any more, with its place.
+struct Ending<'a> {
+    runtime: &'a WasmAgentRuntime,
+    agent: Arc<WasmAgentInstance>,
+}
+
+impl Ending<'_> {
+    async fn end(self) {
+        self.agent.unload().await;
+    }
+}
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        self.runtime.lock().ending -= 1;
+    }
+}
+
 /// A place for an agent that is being loaded.
 struct Loading<'a>(&'a WasmAgentRuntime);
 
@@ -347,7 +387,8 @@ impl<'a> Loading<'a> {
         }
         // One that takes the place of another is no further one.
         let leaving = leaving.saturating_add(usize::from(known.agents.contains_key(id)));
-        let here = known.agents.len() + known.loading;
+        let leaving = leaving.saturating_add(known.ending);
+        let here = known.here();
         if here.saturating_sub(leaving) >= max || here >= max + runtime.spare {
             let sentence = format!("{max} agents at a time (max_instances)");
             return Err(WasmRuntimeError::ResourceLimit(sentence));

@@ -81,7 +81,20 @@ pub(crate) async fn task(shared: &Shared, caller: &Caller, id: &str, parts: &Par
         return method_not_allowed("GET, HEAD");
     }
     let started = Instant::now();
-    let (reply, code) = match find(shared, caller, id).await {
+    let found = find(shared, caller, id).await;
+    told(shared, started, found.map_err(|error| refused(id, error)))
+}
+
+/// The same for one of which the agent is not to be had.
+pub(crate) fn no_task(shared: &Shared, id: &str, error: TaskError, parts: &Parts) -> Reply {
+    if !is_read(&parts.method) {
+        return method_not_allowed("GET, HEAD");
+    }
+    told(shared, Instant::now(), Err(refused(id, error)))
+}
+
+fn told(shared: &Shared, started: Instant, found: Result<Value, ApiError>) -> Reply {
+    let (reply, code) = match found {
         Ok(found) => (respond::json(StatusCode::OK, &found), "ok"),
         Err(error) => (error.reply(), error.code),
     };
@@ -92,23 +105,24 @@ pub(crate) async fn task(shared: &Shared, caller: &Caller, id: &str, parts: &Par
     reply
 }
 
-async fn find(shared: &Shared, caller: &Caller, id: &str) -> Result<Value, ApiError> {
+async fn find(shared: &Shared, caller: &Caller, id: &str) -> Result<Value, TaskError> {
     let engine = &shared.operations.engine;
-    let found = async {
-        let agent = engine.agent_of(&caller.principal, id).await?;
-        let scope = TaskScope {
-            agent: agent.clone(),
-            principal: caller.principal.to_string(),
-        };
-        let task = engine.get(&scope, id).await?;
-        Ok(json!({"agent": agent, "task": task}))
+    let agent = engine.agent_of(&caller.principal, id).await?;
+    let scope = TaskScope {
+        agent: agent.clone(),
+        principal: caller.principal.to_string(),
     };
-    found.await.map_err(|error: TaskError| match error {
+    let task = engine.get(&scope, id).await?;
+    Ok(json!({"agent": agent, "task": task}))
+}
+
+fn refused(id: &str, error: TaskError) -> ApiError {
+    match error {
         TaskError::NotFound(_) => ApiError::new(
             StatusCode::NOT_FOUND,
             "unknown_task",
             format!("you have no task {id:?} here"),
         ),
         other => ApiError::internal("a task could not be read", &other),
-    })
+    }
 }

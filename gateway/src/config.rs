@@ -87,8 +87,8 @@ pub struct GatewayConfig {
 /// What holds for every filter.
 #[derive(Debug, Clone)]
 pub struct FilterRules {
-    /// Calls that may be in a filter or wait for it. One more is refused, so that a stuck filter keeps nobody else
-    /// waiting. A quarter of them is what one client may have waiting.
+    /// Requests and messages that may wait for a filter which has not seen them yet. One more is refused, so that a stuck
+    /// filter keeps nobody else waiting. A client alone may have two thirds of them, and less beside others.
     pub queue: usize,
     /// How long a call waits for its turn. Twice what a filter may take for one.
     pub patience: Duration,

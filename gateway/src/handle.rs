@@ -223,8 +223,10 @@ async fn filtered_task(
     body: Incoming,
 ) -> Reply {
     let engine = &shared.operations.engine;
-    let Ok(agent) = engine.agent_of(&caller.principal, id).await else {
-        return activity::task(shared, caller, id, &parts).await;
+    let agent = match engine.agent_of(&caller.principal, id).await {
+        Ok(agent) => agent,
+        // Not read again: it would be there then, and nobody has been asked about it.
+        Err(error) => return activity::no_task(shared, id, error, &parts),
     };
     let ask = Ask {
         uri: &format!("/agents/{agent}/tasks/{id}"),

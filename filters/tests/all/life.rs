@@ -164,6 +164,49 @@ fn an_unhealthy_agent_is_replaced() {
     assert_eq!(agent.health_check().unwrap(), "0");
 }
 
+#[tokio::test]
+async fn one_that_is_replaced_has_gone_before_another_starts() {
+    let (_runtime, agent) = on_event_loop(|| {
+        let (runtime, agent) = hostile(WasmAgentConfig::default());
+        for _ in 0..12 {
+            told(&agent, "").unwrap();
+        }
+        told(&agent, "linger 50").unwrap();
+        (runtime, agent)
+    })
+    .await;
+    {
+        let mut replacing = std::pin::pin!(agent.check_health());
+        assert!(futures_util::poll!(&mut replacing).is_pending());
+        assert!(agent.is_busy(), "its shutdown has not ended");
+        assert!(replacing.await.is_err());
+    }
+    assert!(!agent.is_busy());
+    assert_eq!(agent.check_health().await.unwrap(), "0");
+}
+
+#[tokio::test]
+async fn a_place_is_free_once_its_agent_has_gone() {
+    let (runtime, agent) = on_event_loop(|| hostile(WasmAgentConfig::default())).await;
+    let free = runtime.free();
+    let turn = agent.turn().await;
+    {
+        let mut unloading = std::pin::pin!(runtime.unload("a"));
+        assert!(futures_util::poll!(&mut unloading).is_pending());
+        assert!(runtime.get_agent("a").is_none());
+        assert_eq!(runtime.free(), free);
+        drop(turn);
+        assert!(unloading.await);
+    }
+    assert_eq!(runtime.free(), free + 1);
+    assert!(!runtime.unload("a").await);
+}
+
+/// What does not wait asynchronously, for a test that does.
+async fn on_event_loop<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    tokio::task::spawn_blocking(work).await.unwrap()
+}
+
 #[test]
 fn what_does_not_start_is_not_there() {
     let runtime = runtime(WasmAgentConfig::default());

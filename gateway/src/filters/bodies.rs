@@ -122,7 +122,7 @@ impl Passage {
         if arrived.bytes > filter.max_body() {
             feed.done = true;
             let said = filter.too_large(Phase::RequestBody, self.about());
-            return self.heed(said, None).map(drop);
+            return self.heed(at, said, None).map(drop);
         }
         let in_pieces = match filter.body_mode() {
             BodyMode::Buffer => false,
@@ -170,8 +170,9 @@ impl Passage {
                 last: last && pieces.peek().is_none(),
             });
             feed.index += 1;
-            let said = filter.ask(*turn, self.about(), question, self.room).await;
-            if !self.heed(said, Some(&mut *headers))? {
+            let room = self.room[at];
+            let said = filter.ask(*turn, self.about(), question, room).await;
+            if !self.heed(at, said, Some(&mut *headers))? {
                 feed.done = true;
                 return Ok(());
             }
@@ -222,7 +223,7 @@ impl Passage {
     /// Asks about the head, and edits it.
     async fn response_head(&mut self, status: u16, head: &mut HeaderMap) -> Result<(), Stop> {
         let (mut applied, mut seen) = (0, None);
-        for (filter, turn) in Arc::clone(&self.filters).iter() {
+        for (at, (filter, turn)) in Arc::clone(&self.filters).iter().enumerate() {
             if !filter.wants(Phase::ResponseHeaders) {
                 continue;
             }
@@ -236,31 +237,29 @@ impl Passage {
                 status,
                 headers: Arc::clone(headers),
             };
-            let said = filter.ask(*turn, self.about(), question, self.room).await;
-            self.heed(said, None)?;
+            let room = self.room[at];
+            let said = filter.ask(*turn, self.about(), question, room).await;
+            self.heed(at, said, None)?;
         }
         apply_new(head, &self.edits, &mut applied);
         Ok(())
     }
 
     async fn whole_response(&mut self, body: &Bytes) -> Result<(), Stop> {
-        for (filter, turn) in Arc::clone(&self.filters).iter() {
+        for (at, (filter, _)) in Arc::clone(&self.filters).iter().enumerate() {
             if !filter.wants(Phase::ResponseBody) {
                 continue;
             }
             if body.len() as u64 > filter.max_body() {
                 let said = filter.too_large(Phase::ResponseBody, self.about());
-                self.heed(said, None)?;
+                self.heed(at, said, None)?;
                 continue;
             }
             let mut pieces = pieces(body, filter).enumerate().peekable();
             while let Some((index, data)) = pieces.next() {
                 let last = pieces.peek().is_none();
                 let index = u32::try_from(index).unwrap_or(u32::MAX);
-                let needs_more = self
-                    .response_piece(filter, *turn, data, index, last)
-                    .await?;
-                if !needs_more {
+                if !self.response_piece(at, data, index, last).await? {
                     break;
                 }
             }
@@ -271,40 +270,40 @@ impl Passage {
     /// Edits come too late here: the head has left, or is as the filters saw it. They are not kept.
     async fn response_piece(
         &mut self,
-        filter: &Filter,
-        turn: usize,
+        at: usize,
         data: Bytes,
         index: u32,
         last: bool,
     ) -> Result<bool, Stop> {
+        let filters = Arc::clone(&self.filters);
+        let (filter, turn) = &filters[at];
         let question = Question::ResponseBody(Piece {
             id: Arc::clone(&self.id),
             data,
             index,
             last,
         });
-        let asking = filter.ask(turn, self.about(), question, MAX_EDITS_IN_ALL);
+        let asking = filter.ask(*turn, self.about(), question, MAX_EDITS_IN_ALL);
         let said = asking.await.map(|mut opinion| {
             opinion.checked.response.clear();
             opinion.checked.request.clear();
             opinion
         });
-        self.heed(said, None)
+        self.heed(at, said, None)
     }
 
     /// One event of a stream, or its end. Each is looked at by itself, however much there was before.
     async fn event(&mut self, data: &Bytes, index: u32, last: bool) -> Result<(), Stop> {
-        for (filter, turn) in Arc::clone(&self.filters).iter() {
+        for (at, (filter, _)) in Arc::clone(&self.filters).iter().enumerate() {
             if !filter.wants(Phase::ResponseBody) {
                 continue;
             }
             if data.len() as u64 > filter.max_body() {
                 let said = filter.too_large(Phase::ResponseBody, self.about());
-                self.heed(said, None)?;
+                self.heed(at, said, None)?;
                 continue;
             }
-            let piece = self.response_piece(filter, *turn, data.clone(), index, last);
-            piece.await?;
+            self.response_piece(at, data.clone(), index, last).await?;
         }
         Ok(())
     }

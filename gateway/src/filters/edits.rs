@@ -24,8 +24,9 @@ const NOT_ITS_BUSINESS: [&str; 11] = [
 /// Edits of a kind, or headers of a block, in one answer. Nobody needs as many, and a head with tens of thousands of names is
 /// more than `HeaderMap` holds.
 const MAX_EDITS: usize = 100;
-/// Edits of one request and its response, by all filters together: one that takes bodies in pieces answers for each.
-pub(super) const MAX_EDITS_IN_ALL: usize = 1_000;
+/// Edits of one request and its response by one filter: one that takes bodies in pieces answers for each. All filters that
+/// there may be together make fewer than a head holds.
+pub(super) const MAX_EDITS_IN_ALL: usize = 500;
 
 /// What is wrong with a filter's answer.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -43,7 +44,7 @@ pub(crate) enum Wrong {
     #[error("{0:?} is not a filter's to edit")]
     ForbiddenHeader(String),
     #[error(
-        "{0} edits of headers are too many: {MAX_EDITS} of a kind in one answer, {MAX_EDITS_IN_ALL} for one request"
+        "{0} edits of headers are too many: {MAX_EDITS} of a kind in one answer, {MAX_EDITS_IN_ALL} for one request and its response"
     )]
     TooManyEdits(usize),
     #[error("there is no part {0} to redact")]

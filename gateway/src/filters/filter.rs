@@ -17,7 +17,6 @@ use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
-use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::AbortOnDropHandle;
@@ -36,7 +35,6 @@ pub(crate) struct Filter {
     pub(super) record: Record,
     /// None of a filter that did not start.
     pub(super) instances: Vec<Arc<WasmAgentInstance>>,
-    pub(super) queue: Semaphore,
     pub(super) waiting: Waiting,
     /// By phase: an answer in one says nothing about another.
     breakers: [Mutex<Breaker>; PHASES],
@@ -73,10 +71,9 @@ impl Filter {
             _used: unused.clone().drop_guard(),
             unused,
             record,
+            waiting: Waiting::new(instances.len(), tools.rules.queue),
             instances,
             wants,
-            queue: Semaphore::new(tools.rules.queue),
-            waiting: Waiting::default(),
             breakers: Default::default(),
             meters: Default::default(),
             tools,
@@ -125,13 +122,7 @@ impl Filter {
     pub(super) fn turn(&self) -> usize {
         let count = self.instances.len().max(1);
         let first = THREAD.with(|number| *number) % count;
-        let mut others = (first..first + count).map(|number| number % count);
-        let free = |number: &usize| {
-            self.instances
-                .get(*number)
-                .is_some_and(|one| !one.is_busy())
-        };
-        others.find(free).unwrap_or(first)
+        self.waiting.free_from(first).unwrap_or(first)
     }
 
     /// The worst of its phases.
@@ -342,14 +333,15 @@ impl Filter {
         heard: Heard<T>,
         finding: impl FnOnce(&T) -> Finding<'_>,
     ) -> Said<T> {
-        let fail = self.record.settings.fail;
+        let is_open = matches!(self.record.settings.fail, Fail::Open);
+        let goes_on = |failure: &Failure| is_open && !failure.is_of_the_queue();
         let Heard {
             answer: heard,
             took,
         } = heard;
         let mut span = about.trace.map(|trace| self.span(trace, phase, took));
-        let decision = match (&heard, fail) {
-            (Ok(answer), _) => {
+        let decision = match &heard {
+            Ok(answer) => {
                 let finding = finding(answer);
                 self.audit(phase, about, &finding);
                 if let Some(span) = &mut span {
@@ -357,9 +349,8 @@ impl Filter {
                 }
                 finding.decision
             }
-            // Nobody gets past a filter by asking for too much at once.
-            (Err(Failure::ShareFull), _) | (Err(_), Fail::Closed) => "failed_closed",
-            (Err(_), Fail::Open) => "failed_open",
+            Err(failure) if goes_on(failure) => "failed_open",
+            Err(_) => "failed_closed",
         };
         let at = phase as usize;
         let (name, phase) = (&*self.record.name, phase.as_str());
@@ -389,9 +380,10 @@ impl Filter {
                     %failure,
                     "a filter failed"
                 );
-                match fail {
-                    Fail::Open => Said::Skip,
-                    Fail::Closed => Said::Refuse(failure),
+                if goes_on(&failure) {
+                    Said::Skip
+                } else {
+                    Said::Refuse(failure)
                 }
             }
         }

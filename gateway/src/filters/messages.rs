@@ -67,6 +67,8 @@ struct Looked<'a> {
     description: Option<&'a mut String>,
     /// A member of the metadata as filters see it: what has no place of its own there.
     besides: Option<(&'static str, Value)>,
+    /// As filters see it, until one changes it: it may be megabytes, and all of them see the same.
+    shown: Option<Arc<Content>>,
 }
 
 /// Takes out of metadata what only the platform may say in it.
@@ -127,6 +129,7 @@ impl Guard {
             metadata: &mut message.metadata,
             name: None,
             description: None,
+            shown: None,
         };
         let subject = Arc::clone(&self.subject);
         let entered = self.ask_all(Phase::Message, subject, looked).await;
@@ -197,6 +200,7 @@ impl Screen for Guard {
             name: said.name,
             description: said.description,
             besides: said.id.map(|id| (ARTIFACT, json!({"artifactId": id}))),
+            shown: None,
         };
         Box::pin(async move {
             let asked = self.ask_all(Phase::Result, Arc::new(subject), looked);
@@ -237,7 +241,16 @@ impl From<Stop> for A2aError {
 }
 
 impl Looked<'_> {
-    fn seen(&self) -> Content {
+    fn seen(&mut self) -> Arc<Content> {
+        if let Some(shown) = &self.shown {
+            return Arc::clone(shown);
+        }
+        let shown = Arc::new(self.content());
+        self.shown = Some(Arc::clone(&shown));
+        shown
+    }
+
+    fn content(&self) -> Content {
         Content {
             kind: self.kind,
             parts: self.parts.iter().map(seen).collect(),
@@ -257,6 +270,9 @@ impl Looked<'_> {
     fn change(&mut self, filter: &str, changes: Changes) -> Result<(), Stop> {
         if let Decision::Block(sentence) = changes.decision {
             return Err(Stop::Blocked(sentence));
+        }
+        if !changes.redactions.is_empty() || !changes.annotations.is_empty() {
+            self.shown = None;
         }
         for (at, content) in changes.redactions {
             let part = &mut self.parts[at];
@@ -370,17 +386,53 @@ mod tests {
             ("mine".to_owned(), json!(1)),
         ]));
         strip(&mut metadata);
-        let looked = Looked {
+        let mut looked = Looked {
             kind: Word::Artifact,
             parts: &mut Vec::new(),
             metadata: &mut metadata,
             name: None,
             description: None,
             besides: Some((ARTIFACT, json!({"artifactId": "me@example.com"}))),
+            shown: None,
         };
-        let shown: Value = serde_json::from_str(&looked.seen().metadata.unwrap()).unwrap();
+        let seen = looked.seen();
+        let shown: Value = serde_json::from_str(seen.metadata.as_ref().unwrap()).unwrap();
         let expected = json!({"mine": 1, "dormouse.artifact": {"artifactId": "me@example.com"}});
         assert_eq!(shown, expected);
         assert_eq!(metadata.unwrap().len(), 1, "it is not kept");
+    }
+
+    #[test]
+    fn what_no_filter_changes_is_written_out_once() {
+        let changes = |redactions, annotations| Changes {
+            decision: Decision::Allow,
+            redactions,
+            annotations,
+        };
+        let mut looked = Looked {
+            kind: Word::Message,
+            parts: &mut vec![Part::text("a secret")],
+            metadata: &mut None,
+            name: None,
+            description: None,
+            besides: None,
+            shown: None,
+        };
+        let none = serde_json::Map::new();
+        let first = looked.seen();
+        assert!(
+            looked
+                .change("a", changes(Vec::new(), none.clone()))
+                .is_ok()
+        );
+        assert!(Arc::ptr_eq(&looked.seen(), &first));
+        let redacted = vec![(0, PartContent::Text("nothing".to_owned()))];
+        assert!(looked.change("b", changes(redacted, none)).is_ok());
+        let second = looked.seen();
+        assert!(matches!(&second.parts[0].content, Seen::Text(text) if text == "nothing"));
+        let annotation = serde_json::Map::from_iter([("x".to_owned(), json!(1))]);
+        assert!(looked.change("c", changes(Vec::new(), annotation)).is_ok());
+        let third = looked.seen();
+        assert!(third.metadata.as_ref().unwrap().contains(r#""c":{"x":1}"#));
     }
 }

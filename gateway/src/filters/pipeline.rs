@@ -16,8 +16,9 @@ use dormouse_filters::{Header, RequestMetadata, World};
 use dormouse_scheduler::is_label;
 use dormouse_services::trace::Trace;
 use hyper::body::Incoming;
-use hyper::header::{EXPECT, HeaderValue, LOCATION};
+use hyper::header::{EXPECT, HOST, HeaderValue, LOCATION};
 use hyper::http::request::Parts;
+use hyper::http::uri::Authority;
 use hyper::{HeaderMap, Version};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -44,8 +45,8 @@ pub(crate) struct Passage {
     caller: Caller,
     /// Of the response.
     pub(super) edits: Vec<Edit>,
-    /// Further edits that there may be.
-    pub(super) room: usize,
+    /// Further edits that there may be, of each filter: what one makes is no failure of another.
+    pub(super) room: Vec<usize>,
 }
 
 /// Why something does not go on, as the client sees it.
@@ -82,15 +83,16 @@ impl Pipeline {
             .filter(|filter| filter.is_of(World::Http) && filter.stands_before(ask.agent));
         let trace = trace::of(parts);
         let metadata = Arc::new(metadata(&ask, parts, trace.as_ref()));
+        let filters: Arc<[_]> = filters
+            .map(|filter| (Arc::clone(filter), filter.turn()))
+            .collect();
         let mut passage = Passage {
-            filters: filters
-                .map(|filter| (Arc::clone(filter), filter.turn()))
-                .collect(),
+            room: vec![MAX_EDITS_IN_ALL; filters.len()],
+            filters,
             id: metadata.correlation_id.as_str().into(),
             trace,
             caller: ask.caller.clone(),
             edits: Vec::new(),
-            room: MAX_EDITS_IN_ALL,
         };
         if let Err(stop) = passage.request_head(&metadata, ask.uri, parts).await {
             // A client that is still sending would not see the answer. One that asks first does.
@@ -129,18 +131,19 @@ impl Passage {
     ) -> Result<(), Stop> {
         let phase = Phase::RequestHeaders;
         let mut head: Option<Arc<Head>> = None;
-        for (filter, turn) in Arc::clone(&self.filters).iter() {
+        for (at, (filter, turn)) in Arc::clone(&self.filters).iter().enumerate() {
             if !filter.wants(phase) {
                 continue;
             }
             // Each sees what those before it have left.
             let seen = head.get_or_insert_with(|| Arc::new(self::head(metadata, uri, parts)));
             let question = Question::RequestHeaders(Arc::clone(seen));
-            let said = filter.ask(*turn, self.about(), question, self.room).await;
+            let room = self.room[at];
+            let said = filter.ask(*turn, self.about(), question, room).await;
             if matches!(&said, Said::Answer(heard) if !heard.checked.request.is_empty()) {
                 head = None;
             }
-            self.heed(said, Some(&mut parts.headers))?;
+            self.heed(at, said, Some(&mut parts.headers))?;
         }
         Ok(())
     }
@@ -148,23 +151,28 @@ impl Passage {
     /// Whether the filter wants to see more.
     pub(super) fn heed(
         &mut self,
+        at: usize,
         said: Said<Opinion>,
         request: Option<&mut HeaderMap>,
     ) -> Result<bool, Stop> {
         match said {
             Said::Skip => Ok(false),
-            Said::Refuse(failure) => Err(Box::new(refusal(&failure))),
+            Said::Refuse(failure) => {
+                let mut reply = refusal(&failure);
+                apply(reply.headers_mut(), &self.edits);
+                Err(Box::new(reply))
+            }
             Said::Answer(Opinion {
                 checked,
                 needs_more,
             }) => {
                 let edits = checked.request.len() + checked.response.len();
-                self.room = self.room.saturating_sub(edits);
+                self.room[at] = self.room[at].saturating_sub(edits);
                 if let Some(headers) = request {
                     apply(headers, &checked.request);
                 }
                 self.edits.extend(checked.response);
-                match answer(checked.verdict) {
+                match answer(checked.verdict, &self.edits) {
                     Some(reply) => Err(Box::new(reply)),
                     None => Ok(needs_more),
                 }
@@ -173,7 +181,8 @@ impl Passage {
     }
 }
 
-fn answer(verdict: Verdict) -> Option<Reply> {
+/// `edits` are those of its response, also of filters that were asked before.
+fn answer(verdict: Verdict, edits: &[Edit]) -> Option<Reply> {
     match verdict {
         Verdict::Allow => None,
         Verdict::Block {
@@ -182,6 +191,7 @@ fn answer(verdict: Verdict) -> Option<Reply> {
             headers,
         } => {
             let mut reply = respond::text(status, body);
+            apply(reply.headers_mut(), edits);
             for (name, value) in headers {
                 // A filter's own type takes the place of ours; of others there may be several.
                 if name == hyper::header::CONTENT_TYPE {
@@ -194,6 +204,7 @@ fn answer(verdict: Verdict) -> Option<Reply> {
         }
         Verdict::Redirect { status, url } => {
             let mut reply = respond::text(status, Bytes::new());
+            apply(reply.headers_mut(), edits);
             reply.headers_mut().insert(LOCATION, url);
             Some(reply)
         }
@@ -241,7 +252,7 @@ fn metadata(ask: &Ask<'_>, parts: &Parts, trace: Option<&Trace>) -> RequestMetad
             .address
             .map_or_else(String::new, |peer| peer.ip().to_string()),
         client_port: ask.peer.address.map_or(0, |peer| peer.port()),
-        server_name: parts.uri.host().map(str::to_owned).or_else(|| text("host")),
+        server_name: server_name(parts),
         protocol: protocol(parts.version).to_owned(),
         tls_version: ask.peer.tls_version.map(str::to_owned),
         // What no agent can be called is nobody's: a filter may put it where only a name can be.
@@ -252,10 +263,125 @@ fn metadata(ask: &Ask<'_>, parts: &Parts, trace: Option<&Trace>) -> RequestMetad
     }
 }
 
+/// The host that the client has asked for, without its port: the same over HTTP/1.1 and HTTP/2.
+fn server_name(parts: &Parts) -> Option<String> {
+    if let Some(host) = parts.uri.host() {
+        return Some(host.to_owned());
+    }
+    let host = parts.headers.get(HOST)?.as_bytes();
+    let authority = Authority::try_from(host).ok()?;
+    Some(authority.host().to_owned())
+}
+
 fn protocol(version: Version) -> &'static str {
     match version {
         Version::HTTP_10 => "HTTP/1.0",
         Version::HTTP_2 => "HTTP/2.0",
         _ => "HTTP/1.1",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use crate::filters::edits::Checked;
+    use hyper::StatusCode;
+    use hyper::header::{CONTENT_TYPE, HeaderName};
+
+    #[test]
+    fn what_one_filter_edits_takes_no_room_of_another() {
+        let mut passage = Passage {
+            filters: Arc::new([]),
+            id: "c".into(),
+            trace: None,
+            caller: Caller::inside("ann"),
+            edits: Vec::new(),
+            room: vec![3, 3],
+        };
+        let edit = Edit::Remove(HeaderName::from_static("x-a"));
+        for _ in 0..3 {
+            let checked = Checked {
+                verdict: Verdict::Allow,
+                request: vec![edit.clone()],
+                response: vec![edit.clone()],
+            };
+            let said = Said::Answer(Opinion {
+                checked,
+                needs_more: true,
+            });
+            assert!(
+                passage
+                    .heed(0, said, None)
+                    .is_ok_and(|wants_more| wants_more)
+            );
+        }
+        assert_eq!(passage.room, [0, 3]);
+        assert_eq!(passage.edits.len(), 3);
+    }
+
+    #[test]
+    fn the_name_of_the_server_has_no_port() {
+        for (uri, host, expected) in [
+            ("/", Some("agents.example:8443"), Some("agents.example")),
+            ("/", Some("agents.example"), Some("agents.example")),
+            ("/", Some("[2001:db8::1]:80"), Some("[2001:db8::1]")),
+            ("https://agents.example:8443/", None, Some("agents.example")),
+            (
+                "https://agents.example/",
+                Some("other.example"),
+                Some("agents.example"),
+            ),
+            ("/", Some("a b"), None),
+            ("/", Some(""), None),
+            ("/", None, None),
+        ] {
+            let request = hyper::Request::get(uri);
+            let request = match host {
+                Some(host) => request.header(HOST, host),
+                None => request,
+            };
+            let (parts, ()) = request.body(()).unwrap().into_parts();
+            assert_eq!(server_name(&parts).as_deref(), expected, "{uri} {host:?}");
+        }
+    }
+
+    #[test]
+    fn who_blocks_or_redirects_may_set_headers_and_so_may_those_before() {
+        let set = |name, value| {
+            let value = HeaderValue::from_static(value);
+            Edit::Set(HeaderName::from_static(name), value)
+        };
+        let edits = [
+            set("set-cookie", "a=1"),
+            set("content-type", "text/html"),
+            set("location", "/edited"),
+        ];
+        let block = |headers| Verdict::Block {
+            status: StatusCode::FORBIDDEN,
+            body: String::new(),
+            headers,
+        };
+        let json = HeaderValue::from_static("application/json");
+        let redirect = Verdict::Redirect {
+            status: StatusCode::FOUND,
+            url: HeaderValue::from_static("/there"),
+        };
+        for (verdict, content_type, location) in [
+            (block(Vec::new()), "text/html", "/edited"),
+            (
+                block(vec![(CONTENT_TYPE, json)]),
+                "application/json",
+                "/edited",
+            ),
+            (redirect, "text/html", "/there"),
+        ] {
+            let reply = answer(verdict, &edits).unwrap();
+            let headers = reply.headers();
+            assert_eq!(headers["set-cookie"], "a=1");
+            assert_eq!(headers[CONTENT_TYPE], content_type);
+            assert_eq!(headers[LOCATION], location);
+        }
+        assert!(answer(Verdict::Allow, &edits).is_none());
     }
 }

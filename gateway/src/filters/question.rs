@@ -133,7 +133,7 @@ impl Question {
 pub(super) struct Words {
     pub(super) phase: Phase,
     pub(super) subject: Arc<Subject>,
-    pub(super) content: Content,
+    pub(super) content: Arc<Content>,
 }
 
 impl Words {

@@ -1,6 +1,7 @@
 //! What comes of asking a filter: an answer, or why there is none.
 
 use super::edits::{Checked, Wrong};
+use super::waiting::Full;
 use crate::auth::Client;
 use dormouse_filters::{AuditMetadata, WasmRuntimeError};
 use dormouse_services::trace::Trace;
@@ -33,7 +34,13 @@ pub(super) enum Failure {
 }
 
 impl Failure {
-    /// What a request is refused with when the filter fails closed.
+    /// Whether it was not asked because others are. Nobody gets past a filter by asking for too much at once, so this is
+    /// refused whatever its failure means.
+    pub(super) fn is_of_the_queue(&self) -> bool {
+        matches!(self, Self::QueueFull | Self::NoTurn | Self::ShareFull)
+    }
+
+    /// What a request is refused with.
     pub(super) fn status(&self) -> StatusCode {
         match self {
             Self::Timeout => StatusCode::GATEWAY_TIMEOUT,
@@ -54,6 +61,15 @@ impl Failure {
             Self::TooLarge => "too_large_to_inspect",
             Self::Failed(_) => "filter_failed",
             Self::Invalid(_) => "filter_answer_invalid",
+        }
+    }
+}
+
+impl From<Full> for Failure {
+    fn from(full: Full) -> Self {
+        match full {
+            Full::Queue => Self::QueueFull,
+            Full::Share => Self::ShareFull,
         }
     }
 }

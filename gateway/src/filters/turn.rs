@@ -5,6 +5,7 @@ use super::edits::Wrong;
 use super::filter::Filter;
 use super::question::Phase;
 use super::said::{Asking, Failure, Heard, Unanswered};
+use super::waiting::{Full, Inside, Place, Standing};
 use crate::auth::Client;
 use dormouse_filters::patience::limited;
 use dormouse_filters::{Turn, WasmAgentInstance};
@@ -32,18 +33,20 @@ impl Filter {
             })
         };
         // The turn may be one of another filter that has left.
-        let Some(instance) = self.instances.get(turn).or(self.instances.first()) else {
+        let number = if turn < self.instances.len() { turn } else { 0 };
+        let Some(instance) = self.instances.get(number) else {
             return refused(Failure::NotLoaded);
         };
-        let Ok(_place) = self.queue.try_acquire() else {
-            return refused(Failure::QueueFull);
-        };
-        let (turn, now) = match instance.try_turn() {
-            Some(turn) => (turn, started),
-            None => match Box::pin(self.wait(instance, phase, client)).await {
-                Ok(turn) => (turn, Instant::now()),
-                Err(failure) => return refused(failure),
+        let entered = match self.waiting.come(number, client, self.standing(phase)) {
+            Ok(Place::Inside(inside)) => match instance.try_turn() {
+                Some(turn) => Ok((inside, turn, started)),
+                None => Box::pin(self.wait(instance, phase, Ok(Place::Inside(inside)))).await,
             },
+            place => Box::pin(self.wait(instance, phase, place)).await,
+        };
+        let (_inside, turn, now) = match entered {
+            Ok(entered) => entered,
+            Err(failure) => return refused(failure),
         };
         let Some(attempt) = Attempt::begin(self, phase, now) else {
             return refused(Failure::Open);
@@ -62,37 +65,42 @@ impl Filter {
         })
     }
 
-    /// Whether this is the first that it is asked about a request. What it has let in, or an agent has done, is not
-    /// refused because the client does much else.
-    fn begins_with(&self, phase: Phase) -> bool {
-        match phase {
+    /// What it has let in, or an agent has done, is not refused because the client does much else.
+    fn standing(&self, phase: Phase) -> Standing {
+        let is_first = match phase {
             Phase::RequestHeaders | Phase::Message => true,
             Phase::RequestBody => !self.wants(Phase::RequestHeaders),
             Phase::ResponseHeaders | Phase::ResponseBody | Phase::Result => false,
+        };
+        if is_first {
+            Standing::New
+        } else {
+            Standing::LetIn
         }
     }
 
-    /// Waits for the turn of an instance that is busy, for so long and no longer, in one of the client's places.
-    async fn wait(
+    /// Waits for its turn, and for that of an instance that is asked for its health or ends, for so long and no longer.
+    async fn wait<'a>(
         &self,
         instance: &Arc<WasmAgentInstance>,
         phase: Phase,
-        client: Client<'_>,
-    ) -> Result<Turn, Failure> {
+        place: Result<Place<'a>, Full>,
+    ) -> Result<(Inside<'a>, Turn, Instant), Failure> {
         let begun = Instant::now();
         if self.lock(phase).is_open(begun) {
             return Err(Failure::Open);
         }
-        let rules = &self.tools.rules;
-        let _place = if self.begins_with(phase) {
-            let place = self.waiting.join(client, rules.queue);
-            Some(place.ok_or(Failure::ShareFull)?)
-        } else {
-            None
-        };
-        let turn = pin!(instance.turn());
-        let turn = limited(begun.into_std(), rules.patience, turn).await;
-        turn.ok_or(Failure::NoTurn)
+        let place = place?;
+        let turn = pin!(async {
+            let inside = match place {
+                Place::Inside(inside) => inside,
+                Place::Outside(outside) => outside.turn().await,
+            };
+            (inside, instance.turn().await)
+        });
+        let turn = limited(begun.into_std(), self.tools.rules.patience, turn).await;
+        let (inside, turn) = turn.ok_or(Failure::NoTurn)?;
+        Ok((inside, turn, Instant::now()))
     }
 }
 

@@ -176,7 +176,9 @@ async fn all_that_reaches_the_agent_is_looked_at() {
         let (_, answer) = server.rpc("echo", &call("SendMessage", &params)).await;
         answer["error"]["data"][0]["reason"].clone()
     };
-    let hide: [fn(&mut Value); 4] = [
+    let hide: [fn(&mut Value); 6] = [
+        |sent| sent["message"]["parts"][0]["filename"] = "open sesame".into(),
+        |sent| sent["message"]["parts"][0]["mediaType"] = "text/plain; x=open sesame".into(),
         |sent| sent["metadata"] = json!({"note": "open sesame"}),
         |sent| sent["message"]["metadata"] = json!({"note": ["open sesame"]}),
         |sent| sent["message"]["referenceTaskIds"] = json!(["open sesame"]),

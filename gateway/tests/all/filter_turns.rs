@@ -3,7 +3,11 @@
 use crate::filters::{policy, with_rules};
 use crate::support::start;
 use serde_json::json;
+use std::cell::Cell;
 use std::time::Duration;
+
+/// Longer than anything here waits.
+const LONG: Duration = Duration::from_secs(60);
 
 /// A filter that is busy has not failed, however many wait for it.
 #[tokio::test]
@@ -42,9 +46,49 @@ async fn waiting_in_vain_is_no_failure_of_the_filter() {
     assert_eq!(server.code("").await.1, "filter_breaker_open");
 }
 
+/// Whoever has a filter asked for much gets nothing past it.
+#[tokio::test]
+async fn what_finds_no_turn_passes_no_filter_that_fails_open() {
+    for (queue, code) in [(100, "filter_busy"), (0, "filter_queue_full")] {
+        let server = with_rules(|rules| {
+            rules.patience = Duration::ZERO;
+            rules.queue = queue;
+        })
+        .await;
+        let open = json!({"fail": "open"});
+        server.filter("guard", &policy("hostile"), open).await;
+        let in_vain = async {
+            let mut count = 0;
+            while count < 10 {
+                let answer = server.told("echo", "").await;
+                if answer.status == 200 {
+                    assert!(answer.header("x-count").is_some(), "it was not seen");
+                } else {
+                    count += usize::from(answer.json()["error"]["code"] == code);
+                }
+            }
+        };
+        let holding = async {
+            loop {
+                server.told("echo", "sleep 50").await;
+            }
+        };
+        tokio::select! {
+            () = in_vain => {}
+            () = holding => {}
+        }
+        // Its own failures do pass, as it is configured.
+        while server.code("trap").await.0 != 200 {}
+    }
+}
+
 #[tokio::test]
 async fn one_client_has_a_part_of_the_queue_and_does_not_get_past_it() {
-    let server = with_rules(|rules| rules.queue = 8).await;
+    let server = with_rules(|rules| {
+        rules.queue = 3;
+        rules.patience = LONG;
+    })
+    .await;
     for fail in ["closed", "open"] {
         let settings = json!({"fail": fail});
         server.filter("guard", &policy("hostile"), settings).await;
@@ -64,6 +108,50 @@ async fn one_client_has_a_part_of_the_queue_and_does_not_get_past_it() {
         assert!(refused <= 3, "one is in it and two wait: {refused}");
         let answer = server.ask("GET /v1/filters/guard", b"").await;
         assert_eq!(answer.json()["breaker"], "closed");
+    }
+}
+
+#[tokio::test]
+async fn a_client_alone_is_not_refused_at_64_connections() {
+    let server = with_rules(|rules| rules.patience = LONG).await;
+    server.filter("guard", &policy("hostile"), json!({})).await;
+    let asked = (0..64).map(|_| server.code("sleep 5"));
+    for answer in futures_util::future::join_all(asked).await {
+        assert_eq!(answer, (200, String::new()));
+    }
+}
+
+/// There is no place to wait in, and none is needed for the rest of what was let in.
+#[tokio::test]
+async fn what_was_let_in_waits_without_a_place_in_the_queue() {
+    let server = with_rules(|rules| {
+        rules.queue = 0;
+        rules.patience = LONG;
+    })
+    .await;
+    server.filter("guard", &policy("hostile"), json!({})).await;
+    let (passed, refused) = (Cell::new(0), Cell::new(0));
+    let ask = async || {
+        while passed.get() < 10 || refused.get() < 10 {
+            match server.code("sleep 5").await {
+                (200, _) => passed.update(|count| count + 1),
+                (_, code) => {
+                    let codes = ["filter_queue_full", "filter_share_full"];
+                    assert!(codes.contains(&&*code), "{code}");
+                    refused.update(|count| count + 1);
+                }
+            }
+        }
+    };
+    tokio::join!(ask(), ask(), ask());
+    for (phase, is_refused) in [
+        ("request_headers", true),
+        ("request_body", false),
+        ("response_headers", false),
+    ] {
+        let labels = ["decision=\"failed_closed\"", &format!("phase=\"{phase}\"")];
+        let failed = server.metric("dormouse_filter_decisions_total", &labels);
+        assert_eq!(failed.await > 0.0, is_refused, "{phase}");
     }
 }
 

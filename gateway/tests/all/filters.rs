@@ -140,13 +140,20 @@ async fn a_filter_that_fails_in_one_phase_only_opens_its_breaker_there() {
 }
 
 #[tokio::test]
-async fn one_call_more_than_a_filter_may_have_is_its_failure() {
-    for (queue, status) in [(0, 503), (1, 200)] {
-        let server = with_rules(|rules| rules.queue = queue).await;
-        server.filter("guard", &policy("hostile"), json!({})).await;
-        let (found, code) = server.code("").await;
-        assert_eq!(found, status);
-        assert_eq!(code == "filter_queue_full", queue == 0, "{code}");
+async fn who_is_refused_gets_the_headers_that_filters_have_set() {
+    let server = start(|_| {}).await;
+    let before = json!({"order": 0});
+    server.filter("edits", &policy("hostile"), before).await;
+    let only = json!({"order": 1, "config": {"values": {"x-do": ["x"]}}});
+    server.filter("rules", &policy("header-rules"), only).await;
+    for (what, text, status) in [("x", "hi", 200), ("y", "hi", 400), ("x", "TRAP!", 503)] {
+        let request = format!(
+            "POST /agents/echo\ncontent-type: application/json\na2a-version: 1.0\nx-do: {what}"
+        );
+        let body = call("SendMessage", &message(text)).to_string();
+        let answer = server.ask(&request, body.as_bytes()).await;
+        assert_eq!(answer.status, status);
+        assert!(answer.header("x-count").is_some(), "{}", answer.head);
     }
 }
 

@@ -13,6 +13,7 @@ mod drain;
 mod filter_bodies;
 mod filter_changes;
 mod filter_messages;
+mod filter_tasks;
 mod filter_turns;
 mod filters;
 mod full;

@@ -103,11 +103,17 @@ async fn round(scene: &mut Scene<'_>) -> anyhow::Result<Round> {
         .phase("five filters, capacity", connections, all_filtered)
         .await?
         .requests_per_second;
+    // The next round has the same data, and begins without them.
+    remove(&authority).await?;
     Ok(Round {
         alone_us,
         filtered_us,
         throughput: beside / capacity.max(1.0),
     })
+}
+
+fn path_of(order: usize) -> String {
+    format!("/v1/filters/f{order}")
 }
 
 async fn put(scene: &Scene<'_>, authority: &str) -> anyhow::Result<()> {
@@ -118,7 +124,7 @@ async fn put(scene: &Scene<'_>, authority: &str) -> anyhow::Result<()> {
         let bytes = std::fs::read(&path);
         let bytes = bytes.with_context(|| format!("cannot read {}", path.display()))?;
         let body = json!({"wasm": STANDARD.encode(bytes), "config": config, "order": order});
-        let request = Request::put(format!("/v1/filters/f{order}"))
+        let request = Request::put(path_of(order))
             .header(HOST, authority)
             .header(CONTENT_TYPE, "application/json")
             .body(Full::new(Bytes::from(body.to_string())))?;
@@ -126,6 +132,22 @@ async fn put(scene: &Scene<'_>, authority: &str) -> anyhow::Result<()> {
         if !status.is_success() {
             bail!(
                 "the filter {file} was refused: {}",
+                excerpt(status, &answer)
+            );
+        }
+    }
+    Ok(())
+}
+
+async fn remove(authority: &str) -> anyhow::Result<()> {
+    for order in 0..five().len() {
+        let request = Request::delete(path_of(order))
+            .header(HOST, authority)
+            .body(Full::new(Bytes::new()))?;
+        let (status, answer) = send_once(authority, request).await?;
+        if !status.is_success() {
+            bail!(
+                "the filter f{order} was not removed: {}",
                 excerpt(status, &answer)
             );
         }

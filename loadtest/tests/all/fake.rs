@@ -1,12 +1,13 @@
 //! An imitation of the outside of `dormouse serve`, inside the test process: it can stall, err and lie on purpose.
 
 use std::{
+    collections::BTreeSet,
     fs, io,
     net::{Ipv4Addr, SocketAddr},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
@@ -61,8 +62,8 @@ struct Fake {
     manners: Manners,
     address: SocketAddr,
     calls: AtomicU64,
-    /// How many there are, each of which takes a millisecond.
-    filters: AtomicU64,
+    /// The paths of those that there are, each of which takes a millisecond.
+    filters: Mutex<BTreeSet<String>>,
     /// Held during a stall, so that it stops every connection and not only one.
     gate: tokio::sync::Mutex<()>,
 }
@@ -75,7 +76,7 @@ pub(crate) async fn serve(manners: Manners) -> SocketAddr {
         manners,
         address,
         calls: AtomicU64::new(0),
-        filters: AtomicU64::new(0),
+        filters: Mutex::default(),
         pool: Pool::default(),
         gate: tokio::sync::Mutex::new(()),
     });
@@ -137,8 +138,19 @@ async fn answer(
         path if path.starts_with("/v1/filters/") && head.method == "PUT" => {
             let filter: Value = serde_json::from_slice(&body).unwrap();
             assert!(filter["wasm"].is_string() && filter["config"].is_object());
-            fake.filters.fetch_add(1, Ordering::Relaxed);
-            (StatusCode::CREATED, filter.to_string())
+            // A round begins without any.
+            if fake.filters.lock().unwrap().insert(path.to_owned()) {
+                (StatusCode::CREATED, filter.to_string())
+            } else {
+                (StatusCode::CONFLICT, "it is there already".to_owned())
+            }
+        }
+        path if path.starts_with("/v1/filters/") && head.method == "DELETE" => {
+            if fake.filters.lock().unwrap().remove(path) {
+                (StatusCode::OK, json!({"deleted": path}).to_string())
+            } else {
+                (StatusCode::NOT_FOUND, "it is not there".to_owned())
+            }
         }
         "/metrics" => (StatusCode::OK, metrics(&fake)),
         path if path.starts_with("/agents/") => {
@@ -216,7 +228,8 @@ async fn call(fake: &Fake, path: &str, body: &[u8], first: bool) -> Value {
         tokio::time::sleep(length).await;
     }
     drop(guard);
-    let filters = Duration::from_millis(fake.filters.load(Ordering::Relaxed));
+    let filters = fake.filters.lock().unwrap().len();
+    let filters = Duration::from_millis(filters as u64);
     tokio::time::sleep(fake.manners.delay + filters).await;
     let request: Value = serde_json::from_slice(body).unwrap();
     assert_eq!(request["method"], "SendMessage");

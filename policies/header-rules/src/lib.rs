@@ -1,6 +1,6 @@
 //! What the headers of a request must be like: there, not there, of one of some values, not too long.
 
-use dormouse_filter_sdk::{Answer, Filter, Request, filter};
+use dormouse_filter_sdk::{Answer, Filter, Request, filter, is_header_name, is_header_value};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 struct Config {
     required: Vec<String>,
     forbidden: Vec<String>,
-    /// Of these headers, if they are there, every value is one of the list.
+    /// Of these headers, if they are there, every value is one of the list. Names in small letters, once configured.
     values: BTreeMap<String, Vec<String>>,
     /// Bytes of one value.
     max_value_bytes: usize,
@@ -30,6 +30,21 @@ impl Default for Config {
 }
 
 struct HeaderRules(Config);
+
+/// # Errors
+/// Of what no request has. Such a rule would keep nobody out.
+fn check(config: &Config) -> Result<(), String> {
+    let names = config.required.iter().chain(&config.forbidden);
+    let mut names = names.chain(config.values.keys());
+    if let Some(name) = names.find(|name| !is_header_name(name)) {
+        return Err(format!("{name:?} is not the name of a header"));
+    }
+    let never = |value: &&String| !is_header_value(value) || value.trim() != **value;
+    if let Some(value) = config.values.values().flatten().find(never) {
+        return Err(format!("no header has the value {value:?}"));
+    }
+    Ok(())
+}
 
 impl HeaderRules {
     /// The rule that is broken, and what the client is told.
@@ -59,8 +74,7 @@ impl HeaderRules {
             }
             let rule = config
                 .values
-                .iter()
-                .find(|(name, _)| header.name.eq_ignore_ascii_case(name));
+                .get_key_value(&header.name.to_ascii_lowercase());
             let (name, allowed) = rule?;
             let sentence = format!("the header {name} has a value that is not allowed");
             (!allowed.contains(&header.value)).then_some(("values", sentence))
@@ -73,7 +87,17 @@ impl Filter for HeaderRules {
     const EVENTS: &[&str] = &["request_headers"];
 
     fn configure(config: &str) -> Result<Self, String> {
-        let config = serde_json::from_str(config).map_err(|error| error.to_string())?;
+        let mut config: Config = serde_json::from_str(config).map_err(|error| error.to_string())?;
+        check(&config)?;
+        for (name, values) in std::mem::take(&mut config.values) {
+            if config
+                .values
+                .insert(name.to_ascii_lowercase(), values)
+                .is_some()
+            {
+                return Err(format!("values has {name:?} twice, in other letters"));
+            }
+        }
         Ok(Self(config))
     }
 
@@ -124,5 +148,23 @@ mod tests {
             assert_eq!(rules.first().map(|rule| &**rule), expected, "{pairs:?}");
             assert_eq!(answer.status(), expected.map(|_| 400));
         }
+    }
+
+    #[test]
+    fn what_can_never_match_is_refused() {
+        for (config, word) in [
+            (r#"{"required": ["x debug"]}"#, "x debug"),
+            (r#"{"forbidden": ["x-debug "]}"#, "x-debug "),
+            (r#"{"forbidden": [""]}"#, "name"),
+            (r#"{"values": {"x:team": ["blue"]}}"#, "x:team"),
+            (r#"{"values": {"x-team": ["blue", " red"]}}"#, " red"),
+            (r#"{"values": {"x-team": ["a\nb"]}}"#, "value"),
+            (r#"{"values": {"x-team": ["a"], "X-Team": ["b"]}}"#, "twice"),
+        ] {
+            let error = HeaderRules::configure(config).err().unwrap();
+            assert!(error.contains(word), "{config}: {error}");
+        }
+        let plain = r#"{"required": ["X-A"], "forbidden": ["x-b"], "values": {"x-c": [""]}}"#;
+        assert!(HeaderRules::configure(plain).is_ok());
     }
 }

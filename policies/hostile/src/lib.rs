@@ -7,6 +7,8 @@ use std::time::Duration;
 struct Hostile {
     count: u32,
     events: Vec<u32>,
+    /// How long its shutdown takes.
+    lingers: Duration,
 }
 
 /// Bytes of a page of linear memory.
@@ -46,6 +48,10 @@ impl Hostile {
             }
             "sleep" => {
                 std::thread::sleep(Duration::from_millis(number as u64));
+                Answer::allow()
+            }
+            "linger" => {
+                self.lingers = Duration::from_millis(number as u64);
                 Answer::allow()
             }
             "pages" => Answer::allow().tag(&pages().to_string()),
@@ -128,6 +134,7 @@ impl Filter for Hostile {
             _ => Ok(Self {
                 count: 0,
                 events: Vec::new(),
+                lingers: Duration::ZERO,
             }),
         }
     }
@@ -166,6 +173,7 @@ impl Filter for Hostile {
     }
 
     fn shutdown(&mut self) {
+        std::thread::sleep(self.lingers);
         println!("shut down after {}", self.count);
     }
 }

@@ -66,6 +66,8 @@ enum Secret {
 
 /// A shared secret has at least as many bytes as the hash (RFC 7518 §3.2).
 const MIN_SECRET: usize = 32;
+/// Seconds. Clocks that differ by more are wrong, and tokens would hold for long after they have expired.
+const MAX_LEEWAY: u64 = 3_600;
 /// Longer tokens are not looked at.
 const MAX_TOKEN: usize = 16 << 10;
 
@@ -258,6 +260,13 @@ impl Filter for Jwt {
         let config: Config = serde_json::from_str(config).map_err(|error| error.to_string())?;
         if config.keys.is_empty() {
             return Err("there must be a key".to_owned());
+        }
+        // Whoever forgets them would let in, or keep out, other tokens than they think.
+        if config.issuer.is_empty() || config.audience.is_empty() {
+            return Err("issuer and audience must be named".to_owned());
+        }
+        if config.leeway > MAX_LEEWAY {
+            return Err(format!("leeway is in seconds, and at most {MAX_LEEWAY}"));
         }
         let header = config.header.to_ascii_lowercase();
         if !is_header_name(&header) || header == SUBJECT {

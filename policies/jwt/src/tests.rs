@@ -181,10 +181,24 @@ fn weak_keys_are_refused() {
         (r#"{"alg":"ES256","x":"AA","y":"AA"}"#, "curve"),
         (r#"{"alg":"none"}"#, "none"),
     ] {
-        let config = format!(r#"{{"issuer":"","audience":"","keys":[{key}]}}"#);
+        let config = format!(r#"{{"issuer":"us","audience":"you","keys":[{key}]}}"#);
         let error = Jwt::configure(&config).err().unwrap();
         assert!(error.contains(word), "{error}");
     }
+}
+
+#[test]
+fn what_lets_in_others_than_meant_is_refused() {
+    for (from, to, word) in [
+        (r#""issuer": "us""#, r#""issuer": """#, "issuer"),
+        (r#""audience": "you""#, r#""audience": """#, "audience"),
+        ("{", r#"{"leeway":3601,"#, "leeway"),
+    ] {
+        let wrong = config().replacen(from, to, 1);
+        let error = Jwt::configure(&wrong).err().unwrap();
+        assert!(error.contains(word), "{wrong}: {error}");
+    }
+    assert!(Jwt::configure(&config().replacen('{', r#"{"leeway":3600,"#, 1)).is_ok());
 }
 
 #[test]

@@ -168,13 +168,35 @@ fn mails(text: &str) -> Vec<Range<usize>> {
         let start = before.take_while(|(_, letter)| is_local(*letter)).last()?.0;
         let domain = &text[at + 1..];
         let end = domain.find(|letter: char| !is_domain(letter));
-        let domain = domain[..end.unwrap_or(domain.len())].trim_end_matches(['.', '-']);
-        let (name, top) = domain.rsplit_once('.')?;
-        let is_top =
-            top.chars().count() > 1 && top.chars().all(char::is_alphabetic) || is_coded(top);
-        (!name.is_empty() && is_top).then_some(start..at + 1 + domain.len())
+        let length = host(&domain[..end.unwrap_or(domain.len())])?;
+        Some(start..at + 1 + length)
     });
     found.collect()
+}
+
+/// Bytes of the name of a host that a text begins with: all of it up to the last label that can be a top domain. What is
+/// written behind an address without a space (`-Bob`, or a number of a list) is none of it.
+fn host(text: &str) -> Option<usize> {
+    let mut text = text;
+    loop {
+        let (name, last) = text.rsplit_once('.')?;
+        if name.is_empty() {
+            return None;
+        }
+        if let Some(top) = top(last) {
+            return Some(name.len() + 1 + top.len());
+        }
+        text = name;
+    }
+}
+
+/// The top domain that a label begins with.
+fn top(label: &str) -> Option<&str> {
+    if is_coded(label) {
+        return Some(label.trim_end_matches('-'));
+    }
+    let word = label.split('-').next()?;
+    (word.chars().count() > 1 && word.chars().all(char::is_alphabetic)).then_some(word)
 }
 
 /// A top domain of other letters, as computers write it (RFC 5890 §2.3.2.1).
@@ -223,6 +245,17 @@ mod tests {
             ),
             ("me@example.xn--p1ai!", Some(Kind::Mail), "[mail]!"),
             ("me@example.c3", None, ""),
+            ("me@example.com-Bob", Some(Kind::Mail), "[mail]-Bob"),
+            ("me@mail.example.com.2", Some(Kind::Mail), "[mail].2"),
+            (
+                "me@example.com.-1.3-x..",
+                Some(Kind::Mail),
+                "[mail].-1.3-x..",
+            ),
+            ("me@example.xn--p1ai--", Some(Kind::Mail), "[mail]--"),
+            ("me@a-b.example", Some(Kind::Mail), "[mail]"),
+            ("me@example.2", None, ""),
+            ("me@.com-Bob", None, ""),
             ("me＠example.com", Some(Kind::Mail), "[mail]"),
             ("４１１１　１", None, ""),
             ("４１１１-1111-１１１１-1111", Some(Kind::Card), "[card]"),

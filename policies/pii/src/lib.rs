@@ -61,7 +61,7 @@ impl Pii {
                 replaced.push((at, rest));
             }
         }
-        // What no filter can change: names, descriptions and metadata.
+        // What no filter can change: names, media types, descriptions and metadata.
         let mut fixed = self.around(content);
         let ids = ids.filter(|id| !is_uuid(id));
         let in_ids = ids.filter_map(|id| find::in_text(id, &self.0.kinds));
@@ -123,7 +123,8 @@ impl Pii {
                 add(find::in_json(json, kinds));
             }
         }
-        let of_parts = content.parts.iter().map(|part| &part.filename);
+        let parts = content.parts.iter();
+        let of_parts = parts.flat_map(|part| [&part.filename, &part.media_type]);
         let names = of_parts.chain([&content.name, &content.description]);
         names
             .flatten()
@@ -279,6 +280,7 @@ mod tests {
             |said: &mut Content| said.metadata = Some(r#"{"x": "me\u0040example.com"}"#.into()),
             |said: &mut Content| said.name = Some(MAIL.into()),
             |said: &mut Content| said.parts[0].filename = Some(MAIL.into()),
+            |said: &mut Content| said.parts[0].media_type = Some(format!("text/plain; x={MAIL}")),
         ] {
             let mut said = text("hello");
             hide(&mut said);

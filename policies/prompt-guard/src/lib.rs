@@ -76,7 +76,8 @@ impl PromptGuard {
                 PartContent::Raw(bytes) => scan.text(&text_of(bytes)),
                 PartContent::Data(json) => read(json, &mut scan),
             }
-            part.filename.iter().for_each(|name| scan.text(name));
+            let names = [&part.filename, &part.media_type];
+            names.into_iter().flatten().for_each(|name| scan.text(name));
             part.metadata.iter().for_each(|json| read(json, &mut scan));
         }
         let texts = [&content.name, &content.description];
@@ -248,6 +249,9 @@ mod tests {
             |said: &mut Content, phrase: String| said.name = Some(phrase),
             |said: &mut Content, phrase: String| said.description = Some(phrase),
             |said: &mut Content, phrase: String| said.parts[0].filename = Some(phrase),
+            |said: &mut Content, phrase: String| {
+                said.parts[0].media_type = Some(format!("text/plain; x={phrase}"));
+            },
             |said: &mut Content, phrase: String| said.metadata = Some(format!("{{{phrase:?}:1}}")),
             |said: &mut Content, phrase: String| {
                 said.parts[0].metadata = Some(format!(r#"{{"a": [{{{phrase:?}: null}}]}}"#));

@@ -1,7 +1,7 @@
 //! So many requests in a while from each address (of IPv6: each network of 64 bits), or with each value of a header. Each instance of the filter counts
 //! for itself: give it one instance for an exact limit.
 
-use dormouse_filter_sdk::{Answer, Filter, Request, filter};
+use dormouse_filter_sdk::{Answer, Filter, Request, filter, is_header_name};
 use serde::Deserialize;
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -44,6 +44,8 @@ const OTHERS: &str = "\n";
 const MAX_NAME: usize = 128;
 /// Milliseconds between two looks at all buckets, which take longer than a request may.
 const SWEEP_MS: u64 = 1_000;
+/// Milliseconds by which a request may be older than one before it. More, and the clock was put back.
+const DISORDER_MS: u64 = 5_000;
 
 impl RateLimit {
     /// Who has this value of the header: the whole of it counts, and it is nobody's address.
@@ -57,11 +59,15 @@ impl RateLimit {
 
     /// Seconds until there is a token again; `None` if there was one.
     fn take(&mut self, name: &str, now_ms: u64) -> Option<u64> {
+        self.swept_ms = latest(self.swept_ms, now_ms);
         let is_due = now_ms >= self.swept_ms.saturating_add(SWEEP_MS) || self.swept_ms == 0;
         if is_due && !self.buckets.contains_key(name) && self.buckets.len() >= MAX_BUCKETS {
             self.swept_ms = now_ms.max(1);
             let (config, buckets) = (&self.config, &mut self.buckets);
-            buckets.retain(|_, bucket| tokens(config, *bucket, now_ms) < f64::from(config.burst));
+            buckets.retain(|_, bucket| {
+                bucket.at_ms = latest(bucket.at_ms, now_ms);
+                tokens(config, *bucket, now_ms) < f64::from(config.burst)
+            });
         }
         let is_full = self.buckets.len() >= MAX_BUCKETS && !self.buckets.contains_key(name);
         let name = if is_full { OTHERS } else { name };
@@ -71,13 +77,23 @@ impl RateLimit {
         };
         let bucket = self.buckets.entry(name.to_owned()).or_insert(full);
         bucket.tokens = tokens(&self.config, *bucket, now_ms);
-        bucket.at_ms = bucket.at_ms.max(now_ms);
+        bucket.at_ms = latest(bucket.at_ms, now_ms).max(now_ms);
         if bucket.tokens >= 1.0 {
             bucket.tokens -= 1.0;
             return None;
         }
         let wait = (1.0 - bucket.tokens) / self.config.per_second;
         Some(wait.ceil() as u64)
+    }
+}
+
+/// A time that was noted, or now if it is one of a clock that was put back since: nothing would come back until that clock is
+/// there again.
+fn latest(noted_ms: u64, now_ms: u64) -> u64 {
+    if noted_ms > now_ms.saturating_add(DISORDER_MS) {
+        now_ms
+    } else {
+        noted_ms
     }
 }
 
@@ -110,6 +126,9 @@ impl Filter for RateLimit {
         let config: Config = serde_json::from_str(config).map_err(|error| error.to_string())?;
         if config.burst == 0 || config.per_second.is_nan() || config.per_second <= 0.0 {
             return Err("burst and per_second must be more than nothing".to_owned());
+        }
+        if let Some(name) = config.header.iter().find(|name| !is_header_name(name)) {
+            return Err(format!("{name:?} is not the name of a header"));
         }
         Ok(Self {
             config,
@@ -157,8 +176,30 @@ mod tests {
         assert_eq!(filter.take("b", 1_000), None, "others have their own");
         assert_eq!(filter.take("a", 2_999), Some(1));
         assert_eq!(filter.take("a", 3_000), None);
-        // A clock that goes back gives nothing.
+        // One that comes late gives nothing.
         assert_eq!(filter.take("a", 0), Some(2));
+        assert_eq!(filter.take("a", 4_999), Some(1));
+        assert_eq!(filter.take("a", 5_000), None);
+    }
+
+    #[test]
+    fn a_clock_that_is_put_back_gives_nothing_and_goes_on_from_there() {
+        const HOUR: u64 = 3_600_000;
+        let mut filter = limit(1, 1.0);
+        assert_eq!(filter.take("a", HOUR), None);
+        assert_eq!(filter.take("a", 1_000), Some(1));
+        assert_eq!(filter.take("a", 2_000), None);
+        assert_eq!(filter.take("a", 2_000), Some(1));
+        // Who is full again is forgotten as before.
+        for number in 0..MAX_BUCKETS {
+            filter.take(&number.to_string(), HOUR);
+        }
+        filter.take("one more", HOUR);
+        filter.take("one more", 1_000);
+        assert!(filter.buckets.len() > MAX_BUCKETS);
+        filter.take("one more", 2_000);
+        filter.take("one more", 3_000);
+        assert!(filter.buckets.len() < MAX_BUCKETS);
     }
 
     #[test]
@@ -246,6 +287,15 @@ mod tests {
         for (burst, per_second) in [(0, 1.0), (1, 0.0), (1, -1.0)] {
             let config = format!(r#"{{"burst": {burst}, "per_second": {per_second}}}"#);
             assert!(RateLimit::configure(&config).is_err(), "{config}");
+        }
+    }
+
+    #[test]
+    fn a_header_that_nobody_can_send_is_refused() {
+        for header in ["x user", "x-user ", ""] {
+            let config = format!(r#"{{"burst": 1, "per_second": 1, "header": "{header}"}}"#);
+            let error = RateLimit::configure(&config).err().unwrap();
+            assert!(error.contains(header), "{error}");
         }
     }
 }
