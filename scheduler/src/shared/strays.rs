@@ -48,6 +48,11 @@ impl<T: Eq + Hash> Strays<T> {
         stray.found = now;
         stray.used < limit
     }
+
+    /// The id is another's now: the task that had it has ended.
+    pub(super) fn forget(&mut self, task: &T) {
+        self.0.remove(task);
+    }
 }
 
 #[cfg(test)]
