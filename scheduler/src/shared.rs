@@ -309,10 +309,11 @@ async fn run(
         said = answer => Some(said?.0),
         () = owed.given_up() => None,
     };
-    leave(store, task, place)?;
     let Some(said) = said else {
+        leave(store, task, place, Ended::GivenUp)?;
         return Ok(Rest::Tainted);
     };
+    leave(store, task, place, Ended::Answered)?;
     let outcome = instance::outcome(said);
     let rest = if outcome.is_ok() {
         Rest::Clean
@@ -378,8 +379,20 @@ fn start<'a>(
     })
 }
 
+/// How a call comes to leave its instance.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ended {
+    Answered,
+    GivenUp,
+}
+
 /// Takes a call that has ended out of the books. Of a guest that has kept its handle, the right to speak goes.
-fn leave(store: &Accessor<GuestState>, task: GuestTaskId, place: u32) -> wasmtime::Result<()> {
+fn leave(
+    store: &Accessor<GuestState>,
+    task: GuestTaskId,
+    place: u32,
+    ended: Ended,
+) -> wasmtime::Result<()> {
     store.with(|mut access| {
         let state = access.get();
         let handle = Resource::<HostCall>::new_own(place);
@@ -388,6 +401,9 @@ fn leave(store: &Accessor<GuestState>, task: GuestTaskId, place: u32) -> wasmtim
         }
         let used = state.pace.used();
         if let Some(calls) = &mut state.calls {
+            if ended == Ended::GivenUp {
+                calls.give_up(task);
+            }
             state.usage.add_late(calls.leave(task, used));
         }
         Ok(())

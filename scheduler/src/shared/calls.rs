@@ -4,24 +4,18 @@ use crate::engine::TICK;
 use crate::host::GuestState;
 use crate::instance::ProcessorTimeSpent;
 use crate::lane::Pace;
-use crate::shared::strays::Strays;
+use crate::shared::strays::{Abandoned, Strays};
 use dormouse_services::logs::CallLog;
 use std::hash::Hash;
 use std::mem;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use thiserror::Error;
 use wasmtime::component::GuestTaskId;
 use wasmtime::{StoreContextMut, UpdateDeadline};
 
 /// Processor time that a call may still take when nobody waits for it any more. After that it is stopped, and
 /// the instance with it.
 const GRACE: Duration = Duration::from_millis(100);
-
-/// What a guest is stopped with that computes for a call which nobody waits for.
-#[derive(Debug, Error)]
-#[error("a call that was given up went on computing")]
-struct Abandoned;
 
 /// The calls that are in an instance, as its store knows them. The engine gives the id of a guest task that has ended to
 /// the next one that begins.
@@ -132,6 +126,11 @@ impl<T: Copy + Eq + Hash> Calls<T> {
         });
     }
 
+    /// Nobody waits any more for a call that is in the instance, and leaves it next. Its task may still go on.
+    pub(super) fn give_up(&mut self, task: T) {
+        self.strays.give_up(task, GRACE, Instant::now());
+    }
+
     /// A call has ended, and is charged its share. Returns what comes too late for its report.
     pub(super) fn leave(&mut self, task: T, used: Duration) -> Duration {
         let now = self.share.advance(used, self.open.len());
@@ -194,14 +193,12 @@ impl<T: Copy + Eq + Hash> Calls<T> {
         processor: Duration,
     ) -> Result<(), wasmtime::Error> {
         let Some(call) = self.open.iter_mut().find(|call| Some(call.task) == task) else {
-            let may_go_on = match task {
-                Some(task) => self.strays.charge(task, time, processor, Instant::now()),
-                None => {
-                    self.nobodys += time;
-                    self.nobodys < processor
-                }
-            };
-            return if may_go_on {
+            if let Some(task) = task {
+                self.strays.charge(task, time, processor, Instant::now())?;
+                return Ok(());
+            }
+            self.nobodys += time;
+            return if self.nobodys < processor {
                 Ok(())
             } else {
                 Err(ProcessorTimeSpent.into())
@@ -217,7 +214,7 @@ impl<T: Copy + Eq + Hash> Calls<T> {
         }
         self.culprit = task;
         Err(if call.given_up {
-            Abandoned.into()
+            Abandoned::GivenUp.into()
         } else {
             ProcessorTimeSpent.into()
         })
@@ -249,12 +246,12 @@ pub(crate) fn tick(mut store: StoreContextMut<'_, GuestState>) -> wasmtime::Resu
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
-    use dormouse_services::LogBook;
     use dormouse_services::logs::LogLimits;
 
     const TICK: Duration = Duration::from_millis(1);
-    const LIMIT: Duration = Duration::from_millis(100);
+    const LIMIT: Duration = Duration::from_millis(200);
 
     /// An instance that calls are in, and what it has used.
     #[derive(Default)]
@@ -303,12 +300,28 @@ mod tests {
     }
 
     #[test]
+    fn a_task_whose_call_was_given_up_has_no_more_than_its_grace() {
+        let mut crowd = Crowd::default();
+        crowd.enter(0);
+        crowd.enter(1);
+        crowd.calls.give_up(1);
+        crowd.leave(1);
+        // In bites, with the time of others between them.
+        for _ in 1..GRACE.as_millis() {
+            assert!(crowd.tick(1).is_ok());
+            assert!(crowd.tick(0).is_ok());
+        }
+        let stopped = crowd.tick(1).unwrap_err();
+        assert!(stopped.is::<Abandoned>(), "{stopped}");
+    }
+
+    #[test]
     fn a_task_that_goes_on_after_its_answer_has_the_time_of_one_call() {
         let mut crowd = Crowd::default();
         crowd.enter(0);
         crowd.enter(1);
         crowd.leave(1);
-        for _ in 0..99 {
+        for _ in 1..LIMIT.as_millis() {
             assert!(crowd.tick(1).is_ok());
             crowd.enter(2);
             crowd.leave(2);
