@@ -297,6 +297,7 @@ async fn run(
         reply: Some(reply),
         cut_off: Arc::clone(cut_off),
     };
+    let event_bytes = request.task.event_bytes();
     let lowered = Lowered::new(request, deadline, Arc::clone(book));
     let (task, place, answer) = start(store, skills, lowered, &pace)?;
     owed.task = Some(task);
@@ -314,7 +315,7 @@ async fn run(
         return Ok(Rest::Tainted);
     };
     leave(store, task, place, Ended::Answered)?;
-    let outcome = instance::outcome(said);
+    let outcome = instance::outcome(said, event_bytes).await;
     let rest = if outcome.is_ok() {
         Rest::Clean
     } else {

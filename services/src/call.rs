@@ -2,7 +2,9 @@
 
 use crate::agents::Chain;
 use crate::desk::Asker;
-use crate::engine::{Inner, LOST, STOPPED, TaskLimits, agent_message, failure_message, status};
+use crate::engine::{
+    Inner, LOST, STOPPED, TaskLimits, agent_artifact, agent_message, failure_message, status,
+};
 use crate::error::TaskError;
 use crate::live::{Change, LiveTask, Log};
 use crate::model::{
@@ -20,7 +22,6 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use tracing::warn;
-use uuid::Uuid;
 
 /// Entries of one task that may be on their way to the disk before a flooding guest has to wait.
 const MAX_PENDING: u64 = 256;
@@ -104,6 +105,11 @@ impl Call {
             task_bytes: limits.task_bytes.min(own),
             ..limits.clone()
         }
+    }
+
+    /// Bytes of one event of its task.
+    pub fn event_bytes(&self) -> usize {
+        usize::try_from(self.inner.limits.event_bytes).unwrap_or(usize::MAX)
     }
 
     /// Says where in a trace it is.
@@ -209,7 +215,7 @@ impl Call {
     ) -> Result<(), TaskError> {
         self.look_at_artifact(&mut artifact).await?;
         self.room().await?;
-        let artifact = stamp(artifact);
+        let artifact = agent_artifact(artifact);
         self.write(|_log| {
             Ok(Change {
                 entries: vec![LogEntry::Artifact {
@@ -457,7 +463,7 @@ fn entries_of(log: &Log, outcome: Outcome) -> (Vec<LogEntry>, Option<Value>) {
             let mut entries: Vec<LogEntry> = artifacts
                 .into_iter()
                 .map(|artifact| LogEntry::Artifact {
-                    artifact: stamp(artifact),
+                    artifact: agent_artifact(artifact),
                     append: false,
                     last: true,
                 })
@@ -483,16 +489,5 @@ fn entries_of(log: &Log, outcome: Outcome) -> (Vec<LogEntry>, Option<Value>) {
             metadata.insert("errorClass".to_owned(), class);
             (vec![status(TaskState::Failed, Some(message))], None)
         }
-    }
-}
-
-fn stamp(artifact: AgentArtifact) -> Artifact {
-    Artifact {
-        artifact_id: artifact.id.unwrap_or_else(|| Uuid::now_v7().to_string()),
-        name: artifact.name,
-        description: artifact.description,
-        parts: artifact.parts,
-        metadata: artifact.metadata,
-        extensions: None,
     }
 }

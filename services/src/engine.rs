@@ -422,6 +422,18 @@ pub(crate) fn agent_message(task: &Task, said: AgentMessage) -> Message {
     }
 }
 
+/// What an agent made, as an artifact of a task.
+pub(crate) fn agent_artifact(artifact: AgentArtifact) -> Artifact {
+    Artifact {
+        artifact_id: artifact.id.unwrap_or_else(|| Uuid::now_v7().to_string()),
+        name: artifact.name,
+        description: artifact.description,
+        parts: artifact.parts,
+        metadata: artifact.metadata,
+        extensions: None,
+    }
+}
+
 pub(crate) fn failure_message(task: &Task, class: FailureClass, sentence: &str) -> Message {
     let mut message = agent_message(task, AgentMessage::text(sentence));
     let mut metadata = Map::new();
