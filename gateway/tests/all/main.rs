@@ -27,3 +27,4 @@ mod skills;
 mod stall;
 mod support;
 mod tls;
+mod uploads;
