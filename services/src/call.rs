@@ -7,13 +7,12 @@ use crate::engine::{
 };
 use crate::error::TaskError;
 use crate::live::{Change, LiveTask, Log};
-use crate::model::{
-    AgentArtifact, AgentMessage, Artifact, FailureClass, Message, Outcome, Task, TaskState,
-};
+use crate::model::{AgentArtifact, AgentMessage, FailureClass, Message, Outcome, Task, TaskState};
 use crate::once::Once;
 use crate::push::{NewConfig, PushConfig};
 use crate::reader::TaskReader;
 use crate::record::LogEntry;
+use crate::room::Room;
 use crate::screen::{Refused, SaidKind, Screen};
 use crate::trace::{Kind, Trace};
 use dormouse_store::MAX_KEY_BYTES;
@@ -35,6 +34,7 @@ pub struct Call {
     /// The agents that wait for it; `None` if a client called.
     chain: Option<Arc<Chain>>,
     trace: Option<Trace>,
+    room: Room,
     /// What its task may keep, if that is less than any task may.
     task_bytes: AtomicU64,
     pub(crate) screen: OnceLock<Arc<dyn Screen>>,
@@ -82,6 +82,7 @@ impl Call {
             draft,
             chain: None,
             trace: None,
+            room: Room::default(),
             task_bytes: AtomicU64::new(u64::MAX),
             screen: OnceLock::new(),
             refused: OnceLock::new(),
@@ -110,6 +111,11 @@ impl Call {
     /// Bytes of one event of its task.
     pub fn event_bytes(&self) -> usize {
         usize::try_from(self.inner.limits.event_bytes).unwrap_or(usize::MAX)
+    }
+
+    /// Keeps the room that its message has.
+    pub fn keep_room(&mut self, room: Room) {
+        self.room = room;
     }
 
     /// Says where in a trace it is.
