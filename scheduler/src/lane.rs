@@ -209,6 +209,11 @@ impl Pace {
         self.slow.load(Ordering::Relaxed) && used / calls >= nanos(TICK / 4)
     }
 
+    /// Whether a shared instance is in the slow lane although its calls are short, one with another.
+    pub(crate) fn is_misplaced(&self) -> bool {
+        self.slow.load(Ordering::Relaxed) && !self.was_long()
+    }
+
     /// A call has entered the shared instance that this is the pace of.
     pub(crate) fn count_call(&self) {
         self.calls.fetch_add(1, Ordering::Relaxed);

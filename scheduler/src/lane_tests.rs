@@ -223,3 +223,17 @@ async fn a_panic_is_the_callers() {
     )
     .await;
 }
+
+/// As whoever counts them does: calls, and the time that they take.
+#[test]
+fn an_instance_is_misplaced_in_the_slow_lane_when_its_calls_are_short() {
+    let pace = Pace::new();
+    let calls = |count: u32| (0..count).for_each(|_| pace.count_call());
+    calls(8);
+    assert!(!pace.is_misplaced(), "it is not there");
+    pace.slow.store(true, Ordering::Relaxed);
+    pace.charge(TICK * 8);
+    assert!(!pace.is_misplaced(), "each takes a tick");
+    calls(100);
+    assert!(pace.is_misplaced());
+}

@@ -7,6 +7,7 @@ mod strays;
 
 use crate::call::{CallFailure, CallRequest, Entry, Temperature};
 use crate::engine::{Engine, TICK};
+use crate::habit::REMEMBERED;
 use crate::host::wit::dormouse::agent::types as wit;
 use crate::host::{GuestState, HostCall};
 use crate::instance::{self, Instance, Lowered};
@@ -240,6 +241,7 @@ async fn serve(
     let mut rest = Rest::Clean;
     let mut calls = FuturesUnordered::new();
     let mut is_idle = false;
+    let (mut ended_calls, mut has_made_way) = (0_u64, false);
     while !(is_idle && calls.is_empty()) {
         tokio::select! {
             biased;
@@ -247,6 +249,11 @@ async fn serve(
                 if ended? == Rest::Tainted {
                     rest = Rest::Tainted;
                     lead.close();
+                }
+                ended_calls += 1;
+                // One long call among short ones is no reason to make all that come wait behind others.
+                if !has_made_way && ended_calls >= REMEMBERED.into() && pace.is_misplaced() {
+                    has_made_way = lead.make_way();
                 }
             }
             message = next(lead, pace) => match message {

@@ -5,6 +5,7 @@ use crate::call::{CallFailure, VersionRef};
 use crate::instance::Instance;
 use crate::lane::may_be_held_up;
 use crate::metrics::{Counted, Ended, Metrics};
+use crate::policy::admit;
 use crate::queue::Ticket;
 use crate::shared::Message;
 use std::mem;
@@ -309,6 +310,18 @@ impl<I: Weighed> Lead<I> {
     /// Lets no other call join.
     pub(crate) fn close(&self) {
         self.pool.lock().seats.close(self.number);
+    }
+
+    /// The same, if those who come next can have another instance. Returns whether they can.
+    pub(crate) fn make_way(&self) -> bool {
+        let mut state = self.pool.lock();
+        let fit = state.seats.fit_of(self.number);
+        let load = fit.map(|fit| state.load(&fit.version.agent));
+        let can = load.is_some_and(|load| admit(self.pool.caps, load).is_go());
+        if can {
+            state.seats.close(self.number);
+        }
+        can
     }
 }
 
