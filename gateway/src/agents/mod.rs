@@ -21,6 +21,7 @@ use card::{Cards, Deployed};
 use dormouse_scheduler::{Scheduler, Usage, VersionRef};
 use dormouse_services::Grants;
 use dormouse_services::model::{AgentDefinition, Isolation};
+use dormouse_services::weight::weight;
 use dormouse_store::{Digest, Registry, Split, Store, StoreError, TaskStore, VersionRecord};
 use interfaces::Interfaces;
 pub(crate) use limits::Overrides;
@@ -42,6 +43,17 @@ pub(crate) struct AgentEntry {
     interfaces: Vec<AgentInterface>,
     issuer: Arc<Issuer>,
     cards: Cards,
+    /// What it takes in memory, about.
+    bytes: u32,
+}
+
+/// What the entry of an agent takes in memory; few take more.
+const USUAL_BYTES: u32 = 16 << 10;
+
+/// What the entry of an agent with this definition takes: with cards there are about four of it.
+fn bytes_of(definition: &[u8]) -> u32 {
+    let bytes = u32::try_from(4 * weight(definition));
+    bytes.unwrap_or(u32::MAX).max(USUAL_BYTES)
 }
 
 impl AgentEntry {
@@ -110,7 +122,10 @@ impl Agents {
         issuer: Issuer,
         config: &GatewayConfig,
     ) -> Self {
-        let entries = moka::sync::Cache::new(config.cached_agents);
+        let entries = moka::sync::Cache::builder()
+            .max_capacity(config.cached_agents * u64::from(USUAL_BYTES))
+            .weigher(|_key, entry: &Arc<AgentEntry>| entry.bytes)
+            .build();
         Self(Arc::new(Inner {
             registry: Arc::clone(&store.registry),
             tasks: Arc::clone(&store.tasks),
@@ -257,8 +272,9 @@ impl Inner {
         let version = self.version(&record, &mut definition, &overrides, usage)?;
         definition.extensions.push(validate::idempotency());
         let metrics = self.metrics.agent(&record.agent);
-        record.definition = Vec::new();
+        let definition_json = std::mem::take(&mut record.definition);
         Ok(AgentEntry {
+            bytes: bytes_of(&definition_json),
             version: Arc::new(version),
             definition,
             metrics,
@@ -308,4 +324,18 @@ fn kept(agent: &str, overrides: Option<&[u8]>) -> Result<Overrides, AgentsError>
 
 fn pinned(name: &str, number: u32) -> String {
     format!("{name}/versions/{number}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn large_definitions_have_the_room_of_many_small_ones() {
+        assert_eq!(bytes_of(br#"{"name":"small"}"#), USUAL_BYTES);
+        let text = format!(r#"{{"description":"{}"}}"#, "x".repeat(256 << 10));
+        assert!(bytes_of(text.as_bytes()) > 64 * USUAL_BYTES);
+        let params = format!("[{}0]", r#"{"a":0},"#.repeat(32 << 10));
+        assert!(bytes_of(params.as_bytes()) > 4_096 * USUAL_BYTES);
+    }
 }
