@@ -165,8 +165,19 @@ impl CodeCache {
         }
     }
 
-    /// Those of the modules that have code and those that have none, the most used first. Blocks on the disk.
+    /// Those of the modules that have code and those that have none, the most used first. Other code goes. Blocks on the
+    /// disk.
     fn present_and_missing(&self, mut digests: Vec<Digest>) -> (Vec<Digest>, Vec<Digest>) {
+        match self
+            .files
+            .remove_unnamed(&digests.iter().copied().collect())
+        {
+            Ok(0) => {}
+            Ok(files) => tracing::info!(files, "removed compiled code that no module has"),
+            Err(error) => {
+                tracing::warn!(%error, "compiled code that no module has was not removed")
+            }
+        }
         self.popularity.sort(&mut digests, SystemTime::now());
         let there = |digest: &Digest| self.files.exists(digest);
         digests.into_iter().partition(there)
