@@ -130,6 +130,20 @@ async fn evictions_end_heavy_instances_where_they_are() {
 }
 
 #[tokio::test]
+async fn a_call_that_goes_away_before_it_begins_changes_nothing_about_the_instance() {
+    let place = OnePlace::new();
+    let (live, now) = (place.live(false).await, Instant::now());
+    place.pool.park(live, None, now, KEEP);
+    for _ in 0..3 {
+        drop(place.pool.enter(&version(0, 1), None).unwrap());
+    }
+    place.pool.evict_idle(now + KEEP - Duration::from_nanos(1));
+    assert_eq!(place.pool.parked(), 1);
+    place.pool.evict_idle(now + KEEP);
+    assert_eq!(place.pool.parked(), 0);
+}
+
+#[tokio::test]
 async fn what_is_evicted_can_be_had_until_its_turn_comes() {
     let caps = Caps {
         instances: 3,
