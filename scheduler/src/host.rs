@@ -95,8 +95,8 @@ impl GuestState {
     ) -> Self {
         let log = SharedLog::default();
         let wasi = WasiCtxBuilder::new()
-            .stdout(GuestOutput::new(&log, Stream::Out))
-            .stderr(GuestOutput::new(&log, Stream::Err))
+            .stdout(GuestOutput::stream(&log, Stream::Out))
+            .stderr(GuestOutput::stream(&log, Stream::Err))
             .max_random_size(RANDOM_BYTES)
             .allow_tcp(false)
             .allow_udp(false)

@@ -6,10 +6,9 @@
 use crate::call::{Temperature, VersionRef};
 use crate::engine::TICK;
 use crate::turns::{self, Joined, Turns};
-use crate::usage::nanos;
+use dormouse_filters::spent::{nanos, processor_time};
 use futures_util::task::AtomicWaker;
 use rustix::process::setpriority_process;
-use rustix::time::{ClockId, clock_gettime};
 use std::cell::Cell;
 use std::future::Future;
 use std::io;
@@ -253,8 +252,7 @@ impl Pace {
 
     fn clock(&self) -> u64 {
         let now = if self.slow.load(Ordering::Relaxed) {
-            let time = clock_gettime(ClockId::ThreadCPUTime);
-            Duration::new(time.tv_sec.cast_unsigned(), time.tv_nsec as u32)
+            processor_time()
         } else {
             self.epoch.elapsed()
         };
