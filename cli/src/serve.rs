@@ -101,6 +101,16 @@ fn check_access(config: &Config, store: &Store) -> anyhow::Result<()> {
     )))
 }
 
+/// Of a large machine, large requests and tasks may have more.
+fn task_limits(memory_budget: Option<u64>) -> TaskLimits {
+    let limits = TaskLimits::default();
+    let share = memory_budget.map_or(0, |budget| budget / 4);
+    TaskLimits {
+        room_bytes: limits.room_bytes.max(share),
+        ..limits
+    }
+}
+
 async fn run(config: Config, store: &Store, log: &Log) -> anyhow::Result<()> {
     let shutdown = stop_signal()?;
     let listener = listen(config.listen).await?;
@@ -109,9 +119,10 @@ async fn run(config: Config, store: &Store, log: &Log) -> anyhow::Result<()> {
     metrics.register(Box::new(log.dropped()))?;
     let services = config.services;
     register(&services, &config.scheduler.egress, &metrics)?;
+    let limits = task_limits(config.scheduler.memory_budget);
     let scheduler = Scheduler::new(config.scheduler, Arc::clone(&store.modules), &metrics)?;
     let (engine, interrupted) =
-        TaskEngine::open_with(Arc::clone(&store.tasks), TaskLimits::default(), services).await?;
+        TaskEngine::open_with(Arc::clone(&store.tasks), limits, services).await?;
     if interrupted > 0 {
         warn!(
             tasks = interrupted,

@@ -27,7 +27,7 @@
 //! Reading order: [`config`] (every limit), [`runtime`] (components and agents by name), [`agent`] (one of them,
 //! as it is called), `live` (the instance in it) and `limiter` (its memory), `world` (the two worlds), [`message`] (what the second one speaks
 //! of), [`metrics`] (numbers of agents), `check` (what is refused before it is compiled), `output` (where stdout
-//! goes), [`clock`] (what interrupts a loop), [`patience`] (how long is waited), `spent` (processor time), `blocking` (calls of those who do not wait asynchronously).
+//! goes) and [`print`] (as WASI knows it), [`clock`] (what interrupts a loop), [`patience`] (how long is waited), [`spent`] (processor time), `blocking` (calls of those who do not wait asynchronously).
 
 pub mod agent;
 mod blocking;
@@ -41,13 +41,15 @@ pub mod message;
 pub mod metrics;
 mod output;
 pub mod patience;
+pub mod print;
 pub mod runtime;
-mod spent;
+pub mod spent;
 mod world;
 
 pub use agent::{Event, Turn, WasmAgentInstance, World};
 pub use config::WasmAgentConfig;
 pub use error::WasmRuntimeError;
+pub use limiter::Limiter;
 pub use runtime::{Compile, RuntimeStats, WasmAgentRuntime};
 pub use world::http::zentinel::agent::types::{
     AgentInfo, AgentResponse, AuditMetadata, BlockParams, Decision, Header, HeaderOp,

@@ -1,25 +1,35 @@
 //! Holds an instance to its limits of memory and tables.
 
-use wasmtime::{ResourceLimiter, StoreLimits, StoreLimitsBuilder};
+use wasmtime::ResourceLimiter;
 
-pub(crate) struct Limiter {
-    limits: StoreLimits,
+/// How much of both an instance may have, and has.
+#[derive(Debug)]
+pub struct Limiter {
     max_memory: usize,
+    max_table_elements: usize,
     /// Bytes of all its memories.
     memory: usize,
 }
 
 impl Limiter {
-    pub(crate) fn new(max_memory: usize, max_table_elements: usize) -> Self {
+    /// Bytes of all memories together, elements of each table.
+    pub fn new(max_memory: usize, max_table_elements: usize) -> Self {
         Self {
-            limits: StoreLimitsBuilder::new()
-                .memory_size(max_memory)
-                .table_elements(max_table_elements)
-                .build(),
             max_memory,
+            max_table_elements,
             memory: 0,
         }
     }
+
+    /// Bytes of all memories of the instance.
+    pub fn granted(&self) -> usize {
+        self.memory
+    }
+}
+
+/// Whether that is within what the module itself says.
+fn is_declared(desired: usize, maximum: Option<usize>) -> bool {
+    maximum.is_none_or(|maximum| desired <= maximum)
 }
 
 impl ResourceLimiter for Limiter {
@@ -29,10 +39,8 @@ impl ResourceLimiter for Limiter {
         desired: usize,
         maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        // The limit is that of each memory to wasmtime, and of all together to us.
         let all = self.memory.saturating_add(desired.saturating_sub(current));
-        let granted =
-            all <= self.max_memory && self.limits.memory_growing(current, desired, maximum)?;
+        let granted = all <= self.max_memory && is_declared(desired, maximum);
         if granted {
             self.memory = all;
         }
@@ -41,11 +49,11 @@ impl ResourceLimiter for Limiter {
 
     fn table_growing(
         &mut self,
-        current: usize,
+        _current: usize,
         desired: usize,
         maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        self.limits.table_growing(current, desired, maximum)
+        Ok(desired <= self.max_table_elements && is_declared(desired, maximum))
     }
 }
 
@@ -68,6 +76,12 @@ mod tests {
             let found = limiter.memory_growing(current, desired, None).unwrap();
             assert_eq!(found, granted, "{current} to {desired}");
         }
+        assert_eq!(limiter.granted(), 100);
+        let mut limiter = Limiter::new(100, 10);
+        // A module that says less has less, and what it does not get is not counted.
+        assert!(!limiter.memory_growing(0, 60, Some(50)).unwrap());
+        assert!(!limiter.table_growing(0, 5, Some(4)).unwrap());
+        assert_eq!(limiter.granted(), 0);
         assert!(limiter.table_growing(0, 10, None).unwrap());
         assert!(!limiter.table_growing(0, 11, None).unwrap());
     }

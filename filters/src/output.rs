@@ -1,20 +1,12 @@
 //! An agent's stdout and stderr: its lines become records of the log, once its call has ended. They are kept until then, so
 //! that none is made in the middle of what the agent does, and none is joined with what the next call prints.
 
-use bytes::Bytes;
-use std::io;
-use std::pin::Pin;
+use crate::print::{Print, Printer, WINDOW};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
 use thiserror::Error;
-use tokio::io::AsyncWrite;
 use tracing::{info, warn};
-use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
-use wasmtime_wasi::p2::{OutputStream, Pollable, StreamError, StreamResult};
 
-/// Bytes that an agent may write at once; also where a line without an end is cut.
-const WINDOW: usize = 16 << 10;
 /// Lines of a call that are logged: enough for a decision and its reasons, few enough to be written at once.
 const MAX_LINES: usize = 100;
 
@@ -78,12 +70,12 @@ impl Printed {
     }
 
     /// `max_output`: bytes of one call.
-    pub(crate) fn stream(&self, stream: Stream, max_output: usize) -> Output {
-        Output {
+    pub(crate) fn stream(&self, stream: Stream, max_output: usize) -> Printer<Output> {
+        Printer(Output {
             printed: self.clone(),
             stream,
             max_output,
-        }
+        })
     }
 
     fn lock(&self) -> MutexGuard<'_, Lines> {
@@ -159,7 +151,7 @@ impl Drop for Ending<'_> {
     }
 }
 
-/// One of the two as WASI knows it.
+/// One of the two.
 #[derive(Clone)]
 pub(crate) struct Output {
     printed: Printed,
@@ -167,63 +159,10 @@ pub(crate) struct Output {
     max_output: usize,
 }
 
-impl IsTerminal for Output {
-    fn is_terminal(&self) -> bool {
-        false
-    }
-}
+impl Print for Output {
+    type Flood = Flood;
 
-impl StdoutStream for Output {
-    fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
-        Box::new(self.clone())
-    }
-
-    fn p2_stream(&self) -> Box<dyn OutputStream> {
-        Box::new(self.clone())
-    }
-}
-
-impl Output {
-    fn take(&self, bytes: &[u8]) -> Result<(), Flood> {
+    fn print(&self, bytes: &[u8]) -> Result<(), Flood> {
         self.printed.take(self.stream, bytes, self.max_output)
-    }
-}
-
-impl OutputStream for Output {
-    fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
-        self.take(&bytes)
-            .map_err(|flood| StreamError::Trap(flood.into()))
-    }
-
-    fn flush(&mut self) -> StreamResult<()> {
-        Ok(())
-    }
-
-    fn check_write(&mut self) -> StreamResult<usize> {
-        Ok(WINDOW)
-    }
-}
-
-#[wasmtime_wasi::async_trait]
-impl Pollable for Output {
-    async fn ready(&mut self) {}
-}
-
-impl AsyncWrite for Output {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        _context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let taken = self.take(bytes).map_err(io::Error::other);
-        Poll::Ready(taken.map(|()| bytes.len()))
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, _context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, _context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
     }
 }

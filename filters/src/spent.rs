@@ -37,7 +37,7 @@ impl Spent {
         }
         let used = self.0.used.load(Ordering::Relaxed);
         let begun = self.0.polled_at.load(Ordering::Relaxed);
-        Duration::from_nanos(used + processor_time().saturating_sub(begun))
+        Duration::from_nanos(used + nanos(processor_time()).saturating_sub(begun))
     }
 
     /// Drives a call that began at `started`.
@@ -50,7 +50,8 @@ impl Spent {
         poll_fn(|cx| {
             let has_waited = inner.has_waited.load(Ordering::Relaxed);
             if has_waited {
-                inner.polled_at.store(processor_time(), Ordering::Relaxed);
+                let now = nanos(processor_time());
+                inner.polled_at.store(now, Ordering::Relaxed);
             }
             let poll = work.as_mut().poll(cx);
             if poll.is_pending() {
@@ -68,16 +69,14 @@ impl Spent {
     }
 }
 
-/// Of the calling thread.
-fn processor_time() -> u64 {
+/// The processor time of the calling thread.
+pub fn processor_time() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
-    nanos(Duration::new(
-        time.tv_sec.cast_unsigned(),
-        time.tv_nsec as u32,
-    ))
+    Duration::new(time.tv_sec.cast_unsigned(), time.tv_nsec as u32)
 }
 
-fn nanos(time: Duration) -> u64 {
+/// A time in nanoseconds, as atomic counters have it.
+pub fn nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
@@ -99,7 +98,7 @@ mod tests {
             polls += 1;
             if polls == 3 {
                 let begun = processor_time();
-                while processor_time() - begun < 2_000_000 {}
+                while processor_time() - begun < Duration::from_millis(2) {}
                 return Poll::Ready(spent.so_far(LONG));
             }
             cx.waker().wake_by_ref();

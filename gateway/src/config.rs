@@ -73,7 +73,7 @@ pub struct GatewayConfig {
     pub webhook_allow: AllowList,
     /// Calls may finish for this long after the server was asked to stop; then they are interrupted.
     pub drain_grace: Duration,
-    /// Agents and pinned versions whose card and definition are kept in memory (a few KiB each).
+    /// Agents and pinned versions whose card and definition are kept in memory, 16 KiB each at most or fewer of them.
     pub cached_agents: u64,
     /// Agents with a metrics label of their own; the others share "other".
     pub labelled_agents: usize,

@@ -193,6 +193,7 @@ impl From<TaskError> for A2aError {
             TaskError::Store(cause) if matches!(**cause, StoreError::Busy | StoreError::Closed) => {
                 Kind::Unavailable
             }
+            TaskError::Crowded => Kind::Unavailable,
             _ => return Self::internal("the task could not be kept or read", &error),
         };
         Self::new(kind, error.to_string())

@@ -43,7 +43,7 @@ pub(crate) struct Shared {
     pub(crate) agents: Agents,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) stream_rules: StreamRules,
-    pub(crate) uploads: Semaphore,
+    pub(crate) uploads: Arc<Semaphore>,
     /// Held while modules and registry change together, so that a deletion never takes the module
     /// from under a deployment.
     pub(crate) changes: Mutex<()>,

@@ -111,7 +111,9 @@ async fn serve(
     negotiate::version(&parts.headers, parts.uri.query()).map_err(named)?;
     let extensions =
         negotiate::extensions(&parts.headers, &agent.definition.extensions).map_err(named)?;
+    let room = shared.operations.room(&body).await.map_err(named)?;
     let mut request = decode(&envelope).map_err(named)?;
+    request.keep(room);
     let activated = negotiate::named(&extensions);
     request.activate(extensions, trace::of(parts));
     validate::go_on(&mut request, &parts.headers).map_err(named)?;

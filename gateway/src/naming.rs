@@ -14,6 +14,7 @@ use hyper::StatusCode;
 use hyper::body::Incoming;
 use serde::Deserialize;
 use std::sync::Arc;
+use tokio::sync::OwnedSemaphorePermit;
 
 /// An agent as its module declares it, and what it is called here.
 pub(crate) struct Named {
@@ -43,8 +44,8 @@ pub(crate) async fn put(
         ApiError::new(StatusCode::BAD_REQUEST, "invalid_body", sentence)
     })?;
     check(name)?;
-    let _permit = permit(shared).await?;
-    let work = deploy_stored(Arc::clone(shared), name.to_owned(), source);
+    let permit = permit(shared).await?;
+    let work = deploy_stored(Arc::clone(shared), name.to_owned(), source, permit);
     Detached::new(&shared.operations.calls, work).await
 }
 
@@ -52,6 +53,7 @@ async fn deploy_stored(
     shared: Arc<Shared>,
     name: String,
     source: Source,
+    _permit: OwnedSemaphorePermit,
 ) -> Result<Reply, ApiError> {
     let digest = source.digest;
     let modules = Arc::clone(&shared.modules);

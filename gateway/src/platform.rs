@@ -31,7 +31,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Instant;
-use tokio::sync::SemaphorePermit;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::spawn_blocking;
 use tracing::{info, warn};
 
@@ -115,7 +115,7 @@ async fn serve(
 
 /// Stores a module and makes its agents' new versions the active ones.
 async fn upload(shared: &Arc<Shared>, parts: &Parts, body: Incoming) -> Result<Reply, ApiError> {
-    let _permit = permit(shared).await?;
+    let permit = permit(shared).await?;
     let limit = shared.config.max_module_bytes;
     let bytes = body::read(body, &shared.config, limit)
         .await
@@ -147,15 +147,16 @@ async fn upload(shared: &Arc<Shared>, parts: &Parts, body: Incoming) -> Result<R
         name,
         brought,
         probe,
+        permit,
     };
     let deploying = deploy(Arc::clone(shared), upload);
     Detached::new(&shared.operations.calls, deploying).await
 }
 
-/// The right to have a module looked at.
-pub(crate) async fn permit(shared: &Shared) -> Result<SemaphorePermit<'_>, ApiError> {
-    let waiting = tokio::time::timeout(shared.config.body_timeout, shared.uploads.acquire());
-    match waiting.await {
+/// The right to have a module looked at, to be held until that is done: whoever asked for it may leave before.
+pub(crate) async fn permit(shared: &Shared) -> Result<OwnedSemaphorePermit, ApiError> {
+    let permit = Arc::clone(&shared.uploads).acquire_owned();
+    match tokio::time::timeout(shared.config.body_timeout, permit).await {
         Ok(permit) => Ok(permit.expect("the semaphore is never closed")),
         Err(_elapsed) => Err(ApiError::new(
             StatusCode::SERVICE_UNAVAILABLE,
@@ -198,6 +199,7 @@ struct Upload {
     name: Option<String>,
     brought: Option<Brought>,
     probe: Option<Probe>,
+    permit: OwnedSemaphorePermit,
 }
 
 async fn deploy(shared: Arc<Shared>, upload: Upload) -> Result<Reply, ApiError> {
@@ -206,6 +208,7 @@ async fn deploy(shared: Arc<Shared>, upload: Upload) -> Result<Reply, ApiError> 
         name,
         brought,
         probe,
+        permit: _until_the_end,
     } = upload;
     let scheduler = shared.operations.scheduler.clone();
     let Prepared {

@@ -80,7 +80,9 @@ async fn serve(
     } else {
         Bytes::new()
     };
+    let room = shared.operations.room(&body).await?;
     let mut request = decode(path, &parts.method, parts.uri.query(), &body)?;
+    request.keep(room);
     let activated = negotiate::named(&extensions);
     request.activate(extensions, trace::of(parts));
     validate::go_on(&mut request, &parts.headers)?;

@@ -101,7 +101,7 @@ impl Gateway {
             end: CancellationToken::new(),
         };
         let shared = Shared {
-            uploads: Semaphore::new(config.max_uploads),
+            uploads: Arc::new(Semaphore::new(config.max_uploads)),
             changes: Mutex::new(()),
             filters,
             auth: Auth::new(&config, &*store.tokens)?,

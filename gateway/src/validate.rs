@@ -3,9 +3,9 @@
 use crate::errors::{A2aError, Kind};
 use crate::filters;
 use crate::ops::{ListRequest, Request, SendRequest};
-use dormouse_services::TaskFilter;
 use dormouse_services::model::{Extension, Message, Metadata, Role, TaskState, Timestamp};
 use dormouse_services::weight::are_too_heavy;
+use dormouse_services::{Room, TaskFilter};
 use hyper::HeaderMap;
 use message::WireMessage;
 use serde::Deserialize;
@@ -101,6 +101,8 @@ pub(crate) fn sent(
         metadata.insert(ACCEPTED_OUTPUT_MODES.to_owned(), accepted.into());
     }
     Ok(Box::new(SendRequest {
+        room: Room::default(),
+        weight: 0,
         chain: None,
         trace: None,
         push: push.map(push::config).transpose()?,

@@ -2,7 +2,7 @@
 
 use crate::call::Temperature;
 use crate::code_files::CodeFiles;
-use crate::compile::{Compiler, Workshop};
+use crate::compile::{Compiler, Source, Workshop};
 use crate::config::SchedulerConfig;
 use crate::deploy::DeployError;
 use crate::engine::Engine;
@@ -117,12 +117,20 @@ impl CodeCache {
         if let Some(loaded) = self.load_if_there(digest).await? {
             return Ok(loaded.how(Temperature::Cold));
         }
-        let made = self.compiler.soon(digest, None);
+        let stored = self.stored(digest).await;
+        let made = self.compiler.soon(digest, stored);
         made.await.map_err(|_stopped| CodeError::Died)??;
         let cache = Arc::clone(self);
         let load = tokio::task::spawn_blocking(move || cache.load(digest));
         let loaded = load.await.map_err(|_died| CodeError::Died)??;
         Ok(loaded.how(Temperature::Stored))
+    }
+
+    /// A module of the store, as it is compiled. One whose size cannot be had waits like a large one.
+    async fn stored(&self, digest: Digest) -> Source {
+        let modules = Arc::clone(&self.modules);
+        let size = tokio::task::spawn_blocking(move || modules.size(&digest).ok().flatten());
+        Source::Store(size.await.ok().flatten().unwrap_or(u64::MAX))
     }
 
     /// Loads what is on disk. Damaged code is forgotten; code that the machine has no room for is not.
@@ -165,8 +173,19 @@ impl CodeCache {
         }
     }
 
-    /// Those of the modules that have code and those that have none, the most used first. Blocks on the disk.
+    /// Those of the modules that have code and those that have none, the most used first. Other code goes. Blocks on the
+    /// disk.
     fn present_and_missing(&self, mut digests: Vec<Digest>) -> (Vec<Digest>, Vec<Digest>) {
+        match self
+            .files
+            .remove_unnamed(&digests.iter().copied().collect())
+        {
+            Ok(0) => {}
+            Ok(files) => tracing::info!(files, "removed compiled code that no module has"),
+            Err(error) => {
+                tracing::warn!(%error, "compiled code that no module has was not removed")
+            }
+        }
         self.popularity.sort(&mut digests, SystemTime::now());
         let there = |digest: &Digest| self.files.exists(digest);
         digests.into_iter().partition(there)
@@ -222,7 +241,11 @@ impl CodeCache {
         if is_there.await.map_err(|_died| DeployError::Stopped)? {
             return Ok(false);
         }
-        let made = self.compiler.soon(digest, bytes);
+        let source = match bytes {
+            Some(bytes) => Source::Upload(bytes),
+            None => self.stored(digest).await,
+        };
+        let made = self.compiler.soon(digest, source);
         match made.await.unwrap_or(Err(CodeError::Died)) {
             Ok(is_new) => Ok(is_new),
             Err(CodeError::Compile(error) | CodeError::Load(error)) => {

@@ -85,21 +85,49 @@ impl CodeFiles {
 
     /// Writes a file that is either whole under its name or not there at all.
     pub(crate) fn write(&self, digest: &Digest, code: &[u8]) -> Result<(), DeployError> {
-        self.place(&self.path(digest), code)
-            .map_err(DeployError::disk)?;
-        self.lock().insert(*digest);
-        Ok(())
+        self.place(digest, code).map_err(DeployError::disk)
     }
 
-    fn place(&self, path: &Path, code: &[u8]) -> io::Result<()> {
+    fn place(&self, digest: &Digest, code: &[u8]) -> io::Result<()> {
+        let path = self.path(digest);
         let dir = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
         fs::create_dir_all(dir)?;
         let mut temporary = tempfile::NamedTempFile::new_in(&self.unfinished)?;
         temporary.write_all(code)?;
         temporary.write_all(Digest::of(code).as_bytes())?;
         temporary.as_file().sync_all()?;
-        temporary.persist(path)?;
+        // In one step, so that nobody takes it for what another process has left.
+        let mut whole = self.lock();
+        temporary.persist(&path)?;
+        whole.insert(*digest);
+        drop(whole);
         File::open(dir)?.sync_all()
+    }
+
+    /// Removes the code that no module has any more: what uploads have left that ended with their process. What this
+    /// process has made or found is somebody's. Returns how many files that were. Blocks on the disk.
+    pub(crate) fn remove_unnamed(&self, named: &HashSet<Digest>) -> io::Result<usize> {
+        let mut removed = 0;
+        for folder in fs::read_dir(&self.dir)? {
+            let folder = folder?.path();
+            if folder == self.unfinished || !folder.is_dir() {
+                continue;
+            }
+            for file in fs::read_dir(folder)? {
+                let path = file?.path();
+                let hex = path.file_stem().and_then(|stem| stem.to_str());
+                let digest = hex.and_then(|hex| format!("blake3:{hex}").parse().ok());
+                let Some(digest) = digest.filter(|digest| !named.contains(digest)) else {
+                    continue;
+                };
+                let whole = self.lock();
+                if !whole.contains(&digest) {
+                    fs::remove_file(path)?;
+                    removed += 1;
+                }
+            }
+        }
+        Ok(removed)
     }
 
     pub(crate) fn remove(&self, digest: &Digest) {

@@ -66,10 +66,27 @@ struct State {
     stopped: bool,
 }
 
+/// Where the bytes of a module are that somebody waits for.
+pub(crate) enum Source {
+    Upload(Bytes),
+    /// In the store, which says how many there are.
+    Store(u64),
+}
+
+impl Source {
+    fn is_small(&self) -> bool {
+        match self {
+            Self::Upload(bytes) => bytes.len() <= SMALL,
+            Self::Store(bytes) => *bytes <= SMALL as u64,
+        }
+    }
+}
+
 #[derive(Default)]
 struct Job {
     /// `None`: they are in the store.
     bytes: Option<Bytes>,
+    is_small: bool,
     is_awaited: bool,
     tell: Vec<oneshot::Sender<Made>>,
 }
@@ -95,9 +112,9 @@ impl Compiler {
     }
 
     /// Compiles a module before all that nobody waits for, be it queued already or not.
-    pub(crate) fn soon(&self, digest: Digest, bytes: Option<Bytes>) -> oneshot::Receiver<Made> {
+    pub(crate) fn soon(&self, digest: Digest, source: Source) -> oneshot::Receiver<Made> {
         let mut state = self.0.lock();
-        let told = state.soon(digest, bytes);
+        let told = state.soon(digest, source);
         let are_busy = state.running[Lane::Awaited as usize] >= self.0.workers;
         self.0.start(&mut state, Lane::Awaited);
         if are_busy {
@@ -220,14 +237,17 @@ impl Shared {
 }
 
 impl State {
-    fn soon(&mut self, digest: Digest, bytes: Option<Bytes>) -> oneshot::Receiver<Made> {
+    fn soon(&mut self, digest: Digest, source: Source) -> oneshot::Receiver<Made> {
         let (tell, told) = oneshot::channel();
         if self.stopped {
             return told;
         }
         let job = self.jobs.entry(digest).or_default();
         job.tell.push(tell);
-        job.bytes = bytes.or(job.bytes.take());
+        job.is_small = source.is_small();
+        if let Source::Upload(bytes) = source {
+            job.bytes = Some(bytes);
+        }
         if !std::mem::replace(&mut job.is_awaited, true) {
             self.awaited.push_back(digest);
         }
@@ -263,12 +283,10 @@ impl State {
         }
     }
 
-    /// The place in the line of the first module that is small. How large those in the store are is not known here.
+    /// The place in the line of the first module that is small.
     fn small(&self) -> Option<usize> {
-        self.awaited.iter().position(|digest| {
-            let bytes = self.jobs.get(digest).and_then(|job| job.bytes.as_ref());
-            bytes.is_some_and(|bytes| bytes.len() <= SMALL)
-        })
+        let is_small = |digest| self.jobs.get(digest).is_some_and(|job| job.is_small);
+        self.awaited.iter().position(is_small)
     }
 
     fn is_awaited(&self, digest: &Digest) -> bool {

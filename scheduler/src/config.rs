@@ -26,7 +26,7 @@ pub struct SchedulerConfig {
     pub max_instances_per_agent: usize,
     /// Calls that may wait for an instance, over all agents; one more is refused.
     pub max_queue: usize,
-    /// Versions whose code is loaded at a time.
+    /// Modules whose code is loaded at a time.
     pub max_loaded_code: u64,
     /// Resident memory of the process, in bytes, above which parked instances are evicted and loaded code is
     /// dropped. `None`: never.

@@ -1,5 +1,6 @@
 //! Between the guest's types (generated from the WIT) and the platform's model.
 
+use crate::aside::aside;
 use crate::host::wit::dormouse::agent::types as wit;
 use dormouse_services::model::{
     AgentArtifact, AgentDefinition, AgentMessage, Extension, Isolation, Metadata, Outcome, Part,
@@ -24,6 +25,8 @@ pub(crate) enum Nonsense {
     NoParts,
     #[error("its JSON has more values than fit into 64 MiB of memory")]
     TooHeavy,
+    #[error("{what} has more than {limit} bytes")]
+    TooLarge { what: &'static str, limit: usize },
 }
 
 /// Before any of it is parsed.
@@ -49,7 +52,78 @@ fn texts<'a>(
     parts.chain(metadata).map(String::as_str)
 }
 
-pub(crate) fn message(message: wit::Message) -> Result<AgentMessage, Nonsense> {
+/// What a guest says in one go, which is to be an event of at most so many bytes. Parsed where that holds up nobody.
+pub(crate) async fn said(said: wit::Message, event_bytes: usize) -> Result<AgentMessage, Nonsense> {
+    check_event(&said.parts, &said.metadata, event_bytes)?;
+    let bytes = bytes(texts(&said.parts, &said.metadata));
+    aside(bytes, move || message(said)).await
+}
+
+/// As [`said`].
+pub(crate) async fn made(
+    made: wit::Artifact,
+    event_bytes: usize,
+) -> Result<AgentArtifact, Nonsense> {
+    check_event(&made.parts, &made.metadata, event_bytes)?;
+    let bytes = bytes(texts(&made.parts, &made.metadata));
+    aside(bytes, move || artifact(made)).await
+}
+
+/// As [`said`], of each message and artifact that may become an event.
+pub(crate) async fn answered(said: wit::Outcome, event_bytes: usize) -> Result<Outcome, Nonsense> {
+    let mut all = 0;
+    match &said {
+        wit::Outcome::Completed(completion) => {
+            for made in &completion.artifacts {
+                check_event(&made.parts, &made.metadata, event_bytes)?;
+                all += bytes(texts(&made.parts, &made.metadata));
+            }
+            if let Some(message) = &completion.message {
+                check_event(&message.parts, &message.metadata, event_bytes)?;
+                all += bytes(texts(&message.parts, &message.metadata));
+            }
+        }
+        wit::Outcome::InputRequired(awaited) | wit::Outcome::AuthRequired(awaited) => {
+            let message = &awaited.message;
+            check_event(&message.parts, &message.metadata, event_bytes)?;
+            all = bytes(texts(&message.parts, &message.metadata)) + awaited.slot.len();
+        }
+        wit::Outcome::Rejected(message) | wit::Outcome::Failed(message) => {
+            check_event(&message.parts, &message.metadata, event_bytes)?;
+            all = bytes(texts(&message.parts, &message.metadata));
+        }
+        // It is kept only if the task is known already.
+        wit::Outcome::Message(message) => {
+            all = bytes(texts(&message.parts, &message.metadata));
+        }
+    }
+    aside(all, move || outcome(said)).await
+}
+
+fn bytes<'a>(texts: impl Iterator<Item = &'a str>) -> usize {
+    texts.map(str::len).sum()
+}
+
+/// An event has at least the bytes of what is in it.
+fn check_event(
+    parts: &[wit::Part],
+    metadata: &Option<String>,
+    limit: usize,
+) -> Result<(), Nonsense> {
+    let content = |part: &wit::Part| match &part.content {
+        wit::PartContent::Raw(bytes) => bytes.len(),
+        wit::PartContent::Text(text) | wit::PartContent::Url(text) => text.len(),
+        wit::PartContent::Data(_) => 0,
+    };
+    let contents: usize = parts.iter().map(content).sum();
+    if contents + bytes(texts(parts, metadata)) > limit {
+        let what = "one event of a task";
+        return Err(Nonsense::TooLarge { what, limit });
+    }
+    Ok(())
+}
+
+fn message(message: wit::Message) -> Result<AgentMessage, Nonsense> {
     weigh(texts(&message.parts, &message.metadata))?;
     Ok(AgentMessage {
         parts: parts(message.parts)?,
@@ -57,7 +131,7 @@ pub(crate) fn message(message: wit::Message) -> Result<AgentMessage, Nonsense> {
     })
 }
 
-pub(crate) fn artifact(artifact: wit::Artifact) -> Result<AgentArtifact, Nonsense> {
+fn artifact(artifact: wit::Artifact) -> Result<AgentArtifact, Nonsense> {
     weigh(texts(&artifact.parts, &artifact.metadata))?;
     Ok(AgentArtifact {
         id: artifact.id,
@@ -68,7 +142,7 @@ pub(crate) fn artifact(artifact: wit::Artifact) -> Result<AgentArtifact, Nonsens
     })
 }
 
-pub(crate) fn outcome(outcome: wit::Outcome) -> Result<Outcome, Nonsense> {
+fn outcome(outcome: wit::Outcome) -> Result<Outcome, Nonsense> {
     if let wit::Outcome::Completed(completion) = &outcome {
         let artifacts = completion.artifacts.iter();
         let artifacts = artifacts.flat_map(|one| texts(&one.parts, &one.metadata));
@@ -161,8 +235,25 @@ fn part_to_guest(part: Part) -> wit::Part {
     }
 }
 
-/// What an agent declares; an error says what is not JSON.
-pub(crate) fn definition(agent: wit::AgentDefinition) -> Result<AgentDefinition, Nonsense> {
+/// What a module declares; an error says what is not JSON, or too much of it for any definition.
+pub(crate) async fn definitions(
+    agents: Vec<wit::AgentDefinition>,
+    most: usize,
+) -> Result<Vec<AgentDefinition>, Nonsense> {
+    fn params(agent: &wit::AgentDefinition) -> impl Iterator<Item = &str> + Clone {
+        let extensions = agent.extensions.iter();
+        extensions.filter_map(|extension| extension.params.as_deref())
+    }
+    if agents.iter().any(|agent| bytes(params(agent)) > most) {
+        let what = "the definition of an agent";
+        return Err(Nonsense::TooLarge { what, limit: most });
+    }
+    weigh(agents.iter().flat_map(params))?;
+    let bytes = bytes(agents.iter().flat_map(params));
+    aside(bytes, || agents.into_iter().map(definition).collect()).await
+}
+
+fn definition(agent: wit::AgentDefinition) -> Result<AgentDefinition, Nonsense> {
     let extensions = agent.extensions.into_iter().map(extension);
     Ok(AgentDefinition {
         name: agent.name,
@@ -214,6 +305,7 @@ fn skill(skill: wit::SkillDefinition) -> SkillDefinition {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
 
     fn data(text: &str) -> wit::Part {
@@ -222,6 +314,89 @@ mod tests {
             filename: None,
             media_type: None,
             metadata: None,
+        }
+    }
+
+    fn declared(params: &str) -> wit::AgentDefinition {
+        let extension = wit::Extension {
+            uri: "urn:an-extension".to_owned(),
+            description: String::new(),
+            required: false,
+            params: Some(params.to_owned()),
+        };
+        wit::AgentDefinition {
+            name: "an-agent".to_owned(),
+            version: String::new(),
+            description: String::new(),
+            default_input_modes: Vec::new(),
+            default_output_modes: Vec::new(),
+            isolation: wit::Isolation::Shared,
+            concurrency: 1,
+            skills: Vec::new(),
+            provider: None,
+            documentation_url: None,
+            icon_url: None,
+            extensions: vec![extension],
+            streaming: true,
+            push_notifications: true,
+        }
+    }
+
+    #[tokio::test]
+    async fn definitions_are_measured_before_they_are_parsed() {
+        let broken = format!("{{{}", " ".repeat(100));
+        let refused = definitions(vec![declared(&broken)], 100).await;
+        assert!(matches!(refused, Err(Nonsense::TooLarge { .. })));
+        let refused = definitions(vec![declared(&broken)], 101).await;
+        assert!(matches!(refused, Err(Nonsense::MetadataNotObject(_))));
+        let heavy = format!(r#"{{"a":[{}0]}}"#, r#"{"a":0},"#.repeat(30_000));
+        let agents = |count: usize| vec![declared(&heavy); count];
+        assert!(definitions(agents(2), heavy.len()).await.is_ok());
+        let refused = definitions(agents(5), heavy.len()).await;
+        assert!(matches!(refused, Err(Nonsense::TooHeavy)));
+    }
+
+    #[tokio::test]
+    async fn what_no_event_can_hold_is_not_parsed() {
+        let broken = format!("[{}", " ".repeat(100));
+        let message = || wit::Message {
+            parts: vec![data(&broken)],
+            metadata: None,
+        };
+        let made = || wit::Artifact {
+            id: None,
+            name: None,
+            description: None,
+            parts: vec![data(&broken)],
+            metadata: None,
+        };
+        for (most, is_looked_at) in [(100, false), (101, true)] {
+            let completion = wit::Completion {
+                message: None,
+                artifacts: vec![made()],
+            };
+            let awaited = wit::AwaitedInput {
+                message: message(),
+                slot: "null".to_owned(),
+            };
+            let refused = [
+                super::said(message(), most).await.unwrap_err(),
+                super::made(made(), most).await.unwrap_err(),
+                answered(wit::Outcome::Completed(completion), most)
+                    .await
+                    .unwrap_err(),
+                answered(wit::Outcome::InputRequired(awaited), most)
+                    .await
+                    .unwrap_err(),
+                answered(wit::Outcome::Failed(message()), most)
+                    .await
+                    .unwrap_err(),
+            ];
+            for refused in refused {
+                let parsed = matches!(refused, Nonsense::NotJson { .. });
+                let measured = matches!(refused, Nonsense::TooLarge { .. });
+                assert_eq!((parsed, measured), (is_looked_at, !is_looked_at));
+            }
         }
     }
 

@@ -343,10 +343,8 @@ async fn discover(
     let (declared, needs) = tokio::time::timeout_at(deadline.into(), asked)
         .await
         .map_err(|_elapsed| timeout())??;
-    let mut definitions: Vec<_> = declared
-        .into_iter()
-        .map(convert::definition)
-        .collect::<Result<_, _>>()
+    let mut definitions = convert::definitions(declared, MAX_DEFINITION_BYTES)
+        .await
         .map_err(|nonsense| DeployError::InvalidDefinition(nonsense.to_string()))?;
     check_definitions(&definitions).map_err(DeployError::InvalidDefinition)?;
     add_needs(&mut definitions, needs).map_err(DeployError::InvalidDefinition)?;

@@ -344,6 +344,7 @@ impl Inner {
         let (mut live, temperature) = self.find(found, &request, deadline, &pace).await?;
         pace.entered.get_or_init(|| (Instant::now(), temperature));
         let limits = Arc::clone(&request.version.limits);
+        let event_bytes = request.task.event_bytes();
         let said = live
             .instance()
             .call(&self.engine, request, deadline, Arc::clone(&pace))
@@ -352,7 +353,7 @@ impl Inner {
             pace.fuel.get_or_init(|| fuel);
         }
         let said = said.map_err(|error| self.explain(&error, &limits))?;
-        let outcome = instance::outcome(said)?;
+        let outcome = instance::outcome(said, event_bytes).await?;
         if keep && self.is_idle(&mut live).await {
             let now = tokio::time::Instant::now();
             self.pool.park(live, owner, now, bound);

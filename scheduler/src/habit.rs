@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 const PLACES: usize = 16;
 
 /// Calls after a long one that begin in the slow lane, unless another is long, too.
-const REMEMBERED: u8 = 8;
+pub(crate) const REMEMBERED: u8 = 8;
 
 /// The habits of one agent's skills.
 #[derive(Debug, Default)]

@@ -95,8 +95,8 @@ impl GuestState {
     ) -> Self {
         let log = SharedLog::default();
         let wasi = WasiCtxBuilder::new()
-            .stdout(GuestOutput::new(&log, Stream::Out))
-            .stderr(GuestOutput::new(&log, Stream::Err))
+            .stdout(GuestOutput::stream(&log, Stream::Out))
+            .stderr(GuestOutput::stream(&log, Stream::Err))
             .max_random_size(RANDOM_BYTES)
             .allow_tcp(false)
             .allow_udp(false)
@@ -214,7 +214,7 @@ impl<T: Send> tasks::HostCallWithStore<T> for HasSelf<GuestState> {
         message: types::Message,
     ) -> wasmtime::Result<Result<(), WitTaskError>> {
         let call = call_of(accessor, &handle)?;
-        let message = match convert::message(message) {
+        let message = match convert::said(message, call.event_bytes()).await {
             Ok(message) => message,
             Err(nonsense) => return Ok(Err(WitTaskError::Limit(nonsense.to_string()))),
         };
@@ -229,7 +229,7 @@ impl<T: Send> tasks::HostCallWithStore<T> for HasSelf<GuestState> {
         last: bool,
     ) -> wasmtime::Result<Result<(), WitTaskError>> {
         let call = call_of(accessor, &handle)?;
-        let artifact = match convert::artifact(artifact) {
+        let artifact = match convert::made(artifact, call.event_bytes()).await {
             Ok(artifact) => artifact,
             Err(nonsense) => return Ok(Err(WitTaskError::Limit(nonsense.to_string()))),
         };

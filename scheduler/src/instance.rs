@@ -2,7 +2,7 @@
 
 use crate::call::{CallFailure, CallRequest, Entry, VersionRef};
 use crate::config::CallLimits;
-use crate::convert;
+use crate::convert::{self, Nonsense};
 use crate::engine::Engine;
 use crate::host::wit::dormouse::agent::types as wit;
 use crate::host::wit::{Agent, AgentPre};
@@ -332,9 +332,16 @@ impl Lowered {
 ///
 /// # Errors
 /// When it is not valid. The memory of an instance that has answered nonsense is not trusted again either.
-pub(crate) fn outcome(said: wit::Outcome) -> Result<Outcome, CallFailure> {
-    convert::outcome(said).map_err(|nonsense| CallFailure {
-        class: FailureClass::InvalidResponse,
+pub(crate) async fn outcome(
+    said: wit::Outcome,
+    event_bytes: usize,
+) -> Result<Outcome, CallFailure> {
+    let answered = convert::answered(said, event_bytes).await;
+    answered.map_err(|nonsense| CallFailure {
+        class: match &nonsense {
+            Nonsense::TooLarge { .. } => FailureClass::Limit,
+            _ => FailureClass::InvalidResponse,
+        },
         sentence: format!("The agent's answer is not valid: {nonsense}."),
     })
 }

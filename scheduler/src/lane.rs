@@ -6,10 +6,9 @@
 use crate::call::{Temperature, VersionRef};
 use crate::engine::TICK;
 use crate::turns::{self, Joined, Turns};
-use crate::usage::nanos;
+use dormouse_filters::spent::{nanos, processor_time};
 use futures_util::task::AtomicWaker;
 use rustix::process::setpriority_process;
-use rustix::time::{ClockId, clock_gettime};
 use std::cell::Cell;
 use std::future::Future;
 use std::io;
@@ -209,6 +208,11 @@ impl Pace {
         self.slow.load(Ordering::Relaxed) && used / calls >= nanos(TICK / 4)
     }
 
+    /// Whether a shared instance is in the slow lane although its calls are short, one with another.
+    pub(crate) fn is_misplaced(&self) -> bool {
+        self.slow.load(Ordering::Relaxed) && !self.was_long()
+    }
+
     /// A call has entered the shared instance that this is the pace of.
     pub(crate) fn count_call(&self) {
         self.calls.fetch_add(1, Ordering::Relaxed);
@@ -248,8 +252,7 @@ impl Pace {
 
     fn clock(&self) -> u64 {
         let now = if self.slow.load(Ordering::Relaxed) {
-            let time = clock_gettime(ClockId::ThreadCPUTime);
-            Duration::new(time.tv_sec.cast_unsigned(), time.tv_nsec as u32)
+            processor_time()
         } else {
             self.epoch.elapsed()
         };

@@ -119,8 +119,8 @@ async fn a_call_of_a_long_skill_begins_in_the_slow_lane() {
         Owner::Filters,
         Arc::clone(&long),
         Box::pin(async {
-            let begun = clock_gettime(ClockId::ThreadCPUTime).tv_nsec;
-            while (clock_gettime(ClockId::ThreadCPUTime).tv_nsec - begun).abs() < 2_000_000 {}
+            let begun = processor_time();
+            while processor_time() - begun < TICK * 2 {}
         }),
     );
     call.moved().await;
@@ -133,8 +133,8 @@ async fn an_instance_is_as_long_as_its_calls_are() {
     let lane = SlowLane::start().unwrap();
     let busy = |pace: Arc<Pace>, calls: u32| {
         let work = Box::pin(async move {
-            let begun = clock_gettime(ClockId::ThreadCPUTime).tv_nsec;
-            while (clock_gettime(ClockId::ThreadCPUTime).tv_nsec - begun).abs() < 2_000_000 {}
+            let begun = processor_time();
+            while processor_time() - begun < TICK * 2 {}
             (0..calls).for_each(|_| pace.count_call());
         });
         work as Work<()>
@@ -222,4 +222,18 @@ async fn a_panic_is_the_callers() {
         }),
     )
     .await;
+}
+
+/// As whoever counts them does: calls, and the time that they take.
+#[test]
+fn an_instance_is_misplaced_in_the_slow_lane_when_its_calls_are_short() {
+    let pace = Pace::new();
+    let calls = |count: u32| (0..count).for_each(|_| pace.count_call());
+    calls(8);
+    assert!(!pace.is_misplaced(), "it is not there");
+    pace.slow.store(true, Ordering::Relaxed);
+    pace.charge(TICK * 8);
+    assert!(!pace.is_misplaced(), "each takes a tick");
+    calls(100);
+    assert!(pace.is_misplaced());
 }

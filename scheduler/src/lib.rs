@@ -8,6 +8,7 @@
 //! are kept), [`pool`] (parked instances), [`shared`] (one instance, many calls), [`dispatch`] (a call finds an
 //! instance and runs), [`lane`] and [`turns`] (where its guest runs), [`usage`] (what calls have used), [`watchdog`] (whether the event loops still turn).
 
+mod aside;
 pub mod call;
 mod code;
 mod code_files;

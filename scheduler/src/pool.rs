@@ -150,18 +150,19 @@ impl<I: Weighed> Pool<I> {
     }
 
     /// Evicts what is named, one after the other, and returns how many there were. They end here, outside the lock: it is
-    /// not for event loops.
+    /// not for event loops. While one ends, calls find the others as before.
     fn evict(&self, end: Ended, mut which: impl FnMut(&State<I>) -> Option<Stamp>) -> usize {
-        let mut evicted = Vec::new();
-        let mut state = self.lock();
-        while let Some(mut live) = which(&state).and_then(|used| state.take(used)) {
+        let mut count = 0;
+        loop {
+            let mut state = self.lock();
+            let Some(mut live) = which(&state).and_then(|used| state.take(used)) else {
+                return count;
+            };
+            drop(state);
             live.end_as(end);
-            evicted.push(live);
+            live.end_here();
+            count += 1;
         }
-        drop(state);
-        let count = evicted.len();
-        evicted.into_iter().for_each(Live::end_here);
-        count
     }
 
     fn lock(&self) -> MutexGuard<'_, State<I>> {

@@ -7,6 +7,7 @@ mod strays;
 
 use crate::call::{CallFailure, CallRequest, Entry, Temperature};
 use crate::engine::{Engine, TICK};
+use crate::habit::REMEMBERED;
 use crate::host::wit::dormouse::agent::types as wit;
 use crate::host::{GuestState, HostCall};
 use crate::instance::{self, Instance, Lowered};
@@ -240,6 +241,7 @@ async fn serve(
     let mut rest = Rest::Clean;
     let mut calls = FuturesUnordered::new();
     let mut is_idle = false;
+    let (mut ended_calls, mut has_made_way) = (0_u64, false);
     while !(is_idle && calls.is_empty()) {
         tokio::select! {
             biased;
@@ -247,6 +249,11 @@ async fn serve(
                 if ended? == Rest::Tainted {
                     rest = Rest::Tainted;
                     lead.close();
+                }
+                ended_calls += 1;
+                // One long call among short ones is no reason to make all that come wait behind others.
+                if !has_made_way && ended_calls >= REMEMBERED.into() && pace.is_misplaced() {
+                    has_made_way = lead.make_way();
                 }
             }
             message = next(lead, pace) => match message {
@@ -297,6 +304,7 @@ async fn run(
         reply: Some(reply),
         cut_off: Arc::clone(cut_off),
     };
+    let event_bytes = request.task.event_bytes();
     let lowered = Lowered::new(request, deadline, Arc::clone(book));
     let (task, place, answer) = start(store, skills, lowered, &pace)?;
     owed.task = Some(task);
@@ -309,11 +317,12 @@ async fn run(
         said = answer => Some(said?.0),
         () = owed.given_up() => None,
     };
-    leave(store, task, place)?;
     let Some(said) = said else {
+        leave(store, task, place, Ended::GivenUp)?;
         return Ok(Rest::Tainted);
     };
-    let outcome = instance::outcome(said);
+    leave(store, task, place, Ended::Answered)?;
+    let outcome = instance::outcome(said, event_bytes).await;
     let rest = if outcome.is_ok() {
         Rest::Clean
     } else {
@@ -378,8 +387,20 @@ fn start<'a>(
     })
 }
 
+/// How a call comes to leave its instance.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ended {
+    Answered,
+    GivenUp,
+}
+
 /// Takes a call that has ended out of the books. Of a guest that has kept its handle, the right to speak goes.
-fn leave(store: &Accessor<GuestState>, task: GuestTaskId, place: u32) -> wasmtime::Result<()> {
+fn leave(
+    store: &Accessor<GuestState>,
+    task: GuestTaskId,
+    place: u32,
+    ended: Ended,
+) -> wasmtime::Result<()> {
     store.with(|mut access| {
         let state = access.get();
         let handle = Resource::<HostCall>::new_own(place);
@@ -388,6 +409,9 @@ fn leave(store: &Accessor<GuestState>, task: GuestTaskId, place: u32) -> wasmtim
         }
         let used = state.pace.used();
         if let Some(calls) = &mut state.calls {
+            if ended == Ended::GivenUp {
+                calls.give_up(task);
+            }
             state.usage.add_late(calls.leave(task, used));
         }
         Ok(())

@@ -4,8 +4,8 @@
 use crate::config::CallLimits;
 use crate::deploy::DeployError;
 use crate::engine::Engine;
+use dormouse_filters::spent::processor_time;
 use futures_util::FutureExt;
-use rustix::time::{ClockId, clock_gettime};
 use std::borrow::Cow;
 use std::time::Duration;
 use thiserror::Error;
@@ -132,11 +132,6 @@ fn nothing(engine: &Engine, module: &Module) -> wasmtime::Result<Linker<Guest>> 
         })?;
     }
     Ok(linker)
-}
-
-fn processor_time() -> Duration {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    Duration::new(time.tv_sec.cast_unsigned(), time.tv_nsec as u32)
 }
 
 /// The instance after its initialisation.

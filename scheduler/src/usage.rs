@@ -2,11 +2,12 @@
 //! locked or allocated for it.
 
 use crate::habit::Habits;
+use dormouse_filters::spent::nanos;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use wasmtime::{ResourceLimiter, StoreLimits, StoreLimitsBuilder};
+use wasmtime::ResourceLimiter;
 
 /// The counters of one agent.
 #[derive(Debug, Default)]
@@ -78,11 +79,6 @@ impl Usage {
     }
 }
 
-/// A time in nanoseconds, as atomic counters have it.
-pub(crate) fn nanos(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
-}
-
 /// The counters of all agents that were asked for. As many as are deployed at most: a deleted agent is forgotten.
 #[derive(Default)]
 pub(crate) struct Book(Mutex<HashMap<String, Arc<Usage>>>);
@@ -106,30 +102,19 @@ impl Book {
 /// Holds an instance to its limits of memory and tables, and tells its agent's counters how large it became. A
 /// memory grows seldom and never shrinks.
 pub(crate) struct Limiter {
-    limits: StoreLimits,
-    memory_bytes: usize,
-    /// Of all its memories.
-    granted: usize,
+    limits: dormouse_filters::Limiter,
     usage: Arc<Usage>,
 }
 
 impl Limiter {
     pub(crate) fn new(memory_bytes: usize, table_elements: usize, usage: Arc<Usage>) -> Self {
-        let limits = StoreLimitsBuilder::new()
-            .memory_size(memory_bytes)
-            .table_elements(table_elements)
-            .build();
-        Self {
-            limits,
-            memory_bytes,
-            granted: 0,
-            usage,
-        }
+        let limits = dormouse_filters::Limiter::new(memory_bytes, table_elements);
+        Self { limits, usage }
     }
 
     /// Bytes of all memories of the instance.
     pub(crate) fn granted(&self) -> usize {
-        self.granted
+        self.limits.granted()
     }
 
     pub(crate) fn memory_growing(
@@ -138,13 +123,9 @@ impl Limiter {
         desired: usize,
         maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        let more = desired.saturating_sub(current);
-        // The limit is that of each memory to wasmtime, and of all together to us.
-        let granted = self.granted.saturating_add(more) <= self.memory_bytes
-            && self.limits.memory_growing(current, desired, maximum)?;
+        let granted = self.limits.memory_growing(current, desired, maximum)?;
         if granted {
-            self.granted += more;
-            let peak = self.granted as u64;
+            let peak = self.granted() as u64;
             self.usage
                 .peak_memory_bytes
                 .fetch_max(peak, Ordering::Relaxed);

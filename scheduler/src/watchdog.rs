@@ -2,7 +2,7 @@
 //! It looks from a thread of its own, because a server in that state can answer nobody, `/healthz` included.
 
 use crate::metrics::Metrics;
-use crate::usage::nanos;
+use dormouse_filters::spent::nanos;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::thread::{self, JoinHandle};

@@ -2,16 +2,17 @@
 
 use crate::agents::Chain;
 use crate::desk::Asker;
-use crate::engine::{Inner, LOST, STOPPED, TaskLimits, agent_message, failure_message, status};
+use crate::engine::{
+    Inner, LOST, STOPPED, TaskLimits, agent_artifact, agent_message, failure_message, status,
+};
 use crate::error::TaskError;
 use crate::live::{Change, LiveTask, Log};
-use crate::model::{
-    AgentArtifact, AgentMessage, Artifact, FailureClass, Message, Outcome, Task, TaskState,
-};
+use crate::model::{AgentArtifact, AgentMessage, FailureClass, Message, Outcome, Task, TaskState};
 use crate::once::Once;
 use crate::push::{NewConfig, PushConfig};
 use crate::reader::TaskReader;
 use crate::record::LogEntry;
+use crate::room::Room;
 use crate::screen::{Refused, SaidKind, Screen};
 use crate::trace::{Kind, Trace};
 use dormouse_store::MAX_KEY_BYTES;
@@ -20,7 +21,6 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use tracing::warn;
-use uuid::Uuid;
 
 /// Entries of one task that may be on their way to the disk before a flooding guest has to wait.
 const MAX_PENDING: u64 = 256;
@@ -34,6 +34,7 @@ pub struct Call {
     /// The agents that wait for it; `None` if a client called.
     chain: Option<Arc<Chain>>,
     trace: Option<Trace>,
+    room: Room,
     /// What its task may keep, if that is less than any task may.
     task_bytes: AtomicU64,
     pub(crate) screen: OnceLock<Arc<dyn Screen>>,
@@ -81,6 +82,7 @@ impl Call {
             draft,
             chain: None,
             trace: None,
+            room: Room::default(),
             task_bytes: AtomicU64::new(u64::MAX),
             screen: OnceLock::new(),
             refused: OnceLock::new(),
@@ -104,6 +106,16 @@ impl Call {
             task_bytes: limits.task_bytes.min(own),
             ..limits.clone()
         }
+    }
+
+    /// Bytes of one event of its task.
+    pub fn event_bytes(&self) -> usize {
+        usize::try_from(self.inner.limits.event_bytes).unwrap_or(usize::MAX)
+    }
+
+    /// Keeps the room that its message has.
+    pub fn keep_room(&mut self, room: Room) {
+        self.room = room;
     }
 
     /// Says where in a trace it is.
@@ -209,7 +221,7 @@ impl Call {
     ) -> Result<(), TaskError> {
         self.look_at_artifact(&mut artifact).await?;
         self.room().await?;
-        let artifact = stamp(artifact);
+        let artifact = agent_artifact(artifact);
         self.write(|_log| {
             Ok(Change {
                 entries: vec![LogEntry::Artifact {
@@ -457,7 +469,7 @@ fn entries_of(log: &Log, outcome: Outcome) -> (Vec<LogEntry>, Option<Value>) {
             let mut entries: Vec<LogEntry> = artifacts
                 .into_iter()
                 .map(|artifact| LogEntry::Artifact {
-                    artifact: stamp(artifact),
+                    artifact: agent_artifact(artifact),
                     append: false,
                     last: true,
                 })
@@ -483,16 +495,5 @@ fn entries_of(log: &Log, outcome: Outcome) -> (Vec<LogEntry>, Option<Value>) {
             metadata.insert("errorClass".to_owned(), class);
             (vec![status(TaskState::Failed, Some(message))], None)
         }
-    }
-}
-
-fn stamp(artifact: AgentArtifact) -> Artifact {
-    Artifact {
-        artifact_id: artifact.id.unwrap_or_else(|| Uuid::now_v7().to_string()),
-        name: artifact.name,
-        description: artifact.description,
-        parts: artifact.parts,
-        metadata: artifact.metadata,
-        extensions: None,
     }
 }

@@ -124,7 +124,7 @@ impl Desk {
     /// # Errors
     /// Denied without the grant, Unavailable if the platform has no model, Limit with too many at a time; else what [`Llm::generate`] says.
     pub async fn generate(&self, request: llm::Request) -> Result<llm::Response, ServiceError> {
-        self.check(&Service::Llm)?;
+        self.allows(&Service::Llm)?;
         let llm = llm_of(self.inner())?;
         let _turn = self.turn()?;
         let asker = self.call.asker();
@@ -141,7 +141,7 @@ impl Desk {
     /// # Errors
     /// Those of [`Desk::generate`].
     pub async fn stream(&self, request: llm::Request) -> Result<AnswerStream, ServiceError> {
-        self.check(&Service::Llm)?;
+        self.allows(&Service::Llm)?;
         llm_of(self.inner())?;
         let turn = self.turn()?;
         let (inner, asker) = (Arc::clone(self.inner()), self.call.asker());
@@ -174,7 +174,7 @@ impl Desk {
     /// Denied without a grant for that agent. Limit if it waits for this call already, too many wait for one
     /// another, or the call has too many requests. Unavailable if no instance is free for it.
     pub async fn call_agent(&self, request: AgentRequest) -> Result<AgentReply, ServiceError> {
-        self.check(&Service::Agent(request.agent.clone()))?;
+        self.allows(&Service::Agent(request.agent.clone()))?;
         let mut span = self.span("agent");
         if let Some(span) = &mut span {
             span.set("dormouse.callee", &*request.agent);
@@ -205,7 +205,11 @@ impl Desk {
         agents.send(inside, request).await
     }
 
-    fn check(&self, service: &Service) -> Result<(), ServiceError> {
+    /// Whether its agent was granted a service. To be asked before anything is made of what a guest wants from it.
+    ///
+    /// # Errors
+    /// Denied without the grant.
+    pub fn allows(&self, service: &Service) -> Result<(), ServiceError> {
         if self.grants.has(service) {
             return Ok(());
         }

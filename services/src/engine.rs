@@ -9,11 +9,13 @@ use crate::live::{Change, LiveTask, Shelf};
 use crate::llm;
 use crate::memory;
 use crate::model::{
-    AgentMessage, FailureClass, Message, Role, Task, TaskState, TaskStatus, is_interrupted,
+    AgentArtifact, AgentMessage, Artifact, FailureClass, Message, Role, Task, TaskState,
+    TaskStatus, is_interrupted,
 };
 use crate::once::{Once, Turns};
 use crate::push::{Book, PushConfig};
 use crate::record::{LogEntry, TaskHead, blank, millis, now};
+use crate::room::{Room, Rooms};
 use dormouse_store::TaskStore;
 use serde_json::{Map, Value};
 use std::sync::{Arc, Weak};
@@ -44,6 +46,7 @@ pub(crate) struct Inner {
     pub(crate) memory: memory::Turns,
     pub(crate) services: Arc<Services>,
     pub(crate) damaged: Damaged,
+    pub(crate) rooms: Arc<Rooms>,
 }
 
 /// Why a task that looks as if a call of it were running has none, and what its user is told.
@@ -67,6 +70,8 @@ pub struct TaskLimits {
     pub task_bytes: u64,
     /// Bytes of memory that the JSON of all its events takes.
     pub task_weight: u64,
+    /// Bytes of memory for all large requests and all large tasks that are read, at a time.
+    pub room_bytes: u64,
     /// Events of one task.
     pub events: u64,
     /// Bytes of one value of task or context state.
@@ -85,6 +90,7 @@ impl Default for TaskLimits {
             event_bytes: 4 << 20,
             task_bytes: 32 << 20,
             task_weight: 256 << 20,
+            room_bytes: 512 << 20,
             events: 10_000,
             state_value_bytes: 64 << 10,
             state_keys: 256,
@@ -145,7 +151,9 @@ impl TaskEngine {
         limits: TaskLimits,
         services: Services,
     ) -> Result<(Self, u64), TaskError> {
-        let engine = Self::over(store, limits, Arc::new(services), CancellationToken::new());
+        let rooms = Arc::new(Rooms::new(limits.room_bytes));
+        let (services, stopping) = (Arc::new(services), CancellationToken::new());
+        let engine = Self::over(store, limits, services, rooms, stopping);
         engine.restore_budgets().await?;
         let open = engine.0.store.open_tasks()?;
         let mut interrupted = 0;
@@ -167,9 +175,11 @@ impl TaskEngine {
         store: Arc<dyn TaskStore>,
         limits: TaskLimits,
         services: Arc<Services>,
+        rooms: Arc<Rooms>,
         stopping: CancellationToken,
     ) -> Self {
         Self(Arc::new(Inner {
+            rooms,
             store,
             limits,
             shelf: Shelf::new(),
@@ -186,10 +196,14 @@ impl TaskEngine {
     /// is to be kept here. It stops with this one.
     pub fn aside(&self, store: Arc<dyn TaskStore>) -> Self {
         let Inner {
-            limits, services, ..
+            limits,
+            services,
+            rooms,
+            ..
         } = &*self.0;
         let stopping = self.0.stopping.child_token();
-        Self::over(store, limits.clone(), Arc::clone(services), stopping)
+        let (services, rooms) = (Arc::clone(services), Arc::clone(rooms));
+        Self::over(store, limits.clone(), services, rooms, stopping)
     }
 
     /// Goes on with the budgets of models where the last process was.
@@ -347,7 +361,17 @@ impl TaskEngine {
     /// The task with its whole history.
     pub async fn get(&self, scope: &TaskScope, id: &str) -> Result<Task, TaskError> {
         let live = self.0.find(scope, id).await?;
+        let _room = self.0.rooms.take(live.weight()).await?;
         Ok(live.snapshot().await?.0)
+    }
+
+    /// Room for a request that takes so many bytes of memory once it is decoded, to be asked for before and to be kept with
+    /// it: its task has one copy and its agent another. Waits a while.
+    ///
+    /// # Errors
+    /// Crowded if others have it.
+    pub async fn room(&self, weight: usize) -> Result<Room, TaskError> {
+        self.0.rooms.take(2 * weight as u64).await
     }
 
     /// The agent of one of a principal's tasks.
@@ -419,6 +443,18 @@ pub(crate) fn agent_message(task: &Task, said: AgentMessage) -> Message {
         metadata: said.metadata,
         extensions: None,
         reference_task_ids: None,
+    }
+}
+
+/// What an agent made, as an artifact of a task.
+pub(crate) fn agent_artifact(artifact: AgentArtifact) -> Artifact {
+    Artifact {
+        artifact_id: artifact.id.unwrap_or_else(|| Uuid::now_v7().to_string()),
+        name: artifact.name,
+        description: artifact.description,
+        parts: artifact.parts,
+        metadata: artifact.metadata,
+        extensions: None,
     }
 }
 

@@ -47,6 +47,9 @@ pub enum TaskError {
     Store(#[source] Arc<StoreError>),
     #[error("a stored task record cannot be read")]
     Record(#[source] Arc<serde_json::Error>),
+    /// Others have all the memory that there is for large requests and tasks.
+    #[error("too many large requests and tasks are in memory; try again shortly")]
+    Crowded,
     /// A background thread that was doing this has died.
     #[error("the task engine was stopped in the middle of this")]
     Stopped,

@@ -5,6 +5,7 @@ use crate::error::TaskError;
 use crate::live::{Change, LiveTask, Size};
 use crate::model::{FailureClass, TaskState};
 use crate::record::{Encoded, TaskHead, blank, fold, now};
+use crate::room::{FREE, Room};
 use dormouse_store::TaskId;
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,6 +18,13 @@ pub(crate) struct Damaged(Mutex<HashSet<TaskId>>);
 
 /// Of more, nothing new is told: then it is the disk, and no longer a task.
 const MAX_DAMAGED: usize = 1_000;
+
+/// What came of reading a task.
+enum Loaded {
+    Done(Option<Arc<LiveTask>>),
+    /// It needs more room.
+    TooLarge,
+}
 
 impl Inner {
     /// Logs and counts a task that cannot be read, and leaves it as it is.
@@ -70,15 +78,39 @@ impl Inner {
     async fn find_any(self: &Arc<Self>, id: &str) -> Result<Arc<LiveTask>, TaskError> {
         let not_found = || TaskError::NotFound(id.to_owned());
         let uuid = Uuid::try_parse(id).map_err(|_not_ours| not_found())?;
-        let inner = Arc::clone(self);
-        let live = blocking(move || inner.load(uuid, LOST)).await?;
-        live.ok_or_else(not_found)
+        let (mut bytes, mut room) = (FREE, Room::default());
+        loop {
+            let inner = Arc::clone(self);
+            match blocking(move || inner.load_within(uuid, LOST, bytes, room)).await? {
+                Loaded::Done(live) => return live.ok_or_else(not_found),
+                // How large it is only its events say.
+                Loaded::TooLarge => {
+                    bytes = bytes.saturating_mul(4).min(self.limits.task_weight);
+                    room = self.rooms.take(bytes).await?;
+                }
+            }
+        }
     }
 
-    /// The task in memory, or from the store. A task that comes from the store as running has no
-    /// call, since a call keeps its task in memory: it is failed because of `loss`.
+    /// The task in memory, or from the store, however large it is.
     pub(crate) fn load(&self, id: TaskId, loss: Loss) -> Result<Option<Arc<LiveTask>>, TaskError> {
-        let mut lost = false;
+        match self.load_within(id, loss, u64::MAX, Room::default())? {
+            Loaded::Done(live) => Ok(live),
+            Loaded::TooLarge => Ok(None),
+        }
+    }
+
+    /// The task in memory, or from the store, if it takes no more memory than so much; the room is that task's then. A task
+    /// that comes from the store as running has no call, since a call keeps its task in memory: it is failed because of
+    /// `loss`.
+    fn load_within(
+        &self,
+        id: TaskId,
+        loss: Loss,
+        bytes: u64,
+        mut room: Room,
+    ) -> Result<Loaded, TaskError> {
+        let (mut lost, mut is_too_large) = (false, false);
         let found = self.shelf.find_or_load(id, || {
             let Some(head) = self.store.head(id)? else {
                 return Ok(None);
@@ -93,22 +125,27 @@ impl Inner {
                 from = last + 1;
                 for (_, stored) in page {
                     size.add(&stored);
+                    // Its last words may be over what a task has.
+                    if size.weight > bytes && bytes < self.limits.task_weight {
+                        is_too_large = true;
+                        return Ok(None);
+                    }
                     fold(&mut task, Encoded::from_store(stored).decode()?);
                 }
             }
             lost = head.is_open();
-            Ok(Some(LiveTask::loaded(
-                id,
-                head,
-                task,
-                Arc::clone(&self.shelf),
-                size,
-            )))
+            room.shrink(size.weight);
+            let shelf = Arc::clone(&self.shelf);
+            let live = LiveTask::loaded(id, head, task, shelf, size, room);
+            Ok(Some(live))
         })?;
+        if is_too_large {
+            return Ok(Loaded::TooLarge);
+        }
         if let Some(live) = found.as_ref().filter(|_| lost) {
             self.lose(live, loss)?;
         }
-        Ok(found)
+        Ok(Loaded::Done(found))
     }
 
     /// Ends a task whose call is gone, unless it has ended already.

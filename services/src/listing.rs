@@ -2,9 +2,9 @@
 
 use crate::engine::{TaskEngine, TaskScope, blocking};
 use crate::error::TaskError;
-use crate::live::Size;
 use crate::model::{Task, TaskState};
 use crate::record::{millis, state_byte};
+use crate::room::Room;
 use chrono::{DateTime, Utc};
 use dormouse_store::{TaskId, TaskQuery};
 use std::sync::Arc;
@@ -35,10 +35,22 @@ pub struct Listing {
 }
 
 impl TaskEngine {
-    async fn weighed(&self, scope: &TaskScope, id: TaskId) -> Result<(Task, Size), TaskError> {
+    /// The task, what it takes in memory, and the room for it. Only the first of a page waits for others to give up
+    /// theirs: the others have some themselves.
+    async fn weighed(
+        &self,
+        scope: &TaskScope,
+        id: TaskId,
+        is_first: bool,
+    ) -> Result<(Task, u64, Room), TaskError> {
         let live = self.0.find(scope, &id.to_string()).await?;
-        let size = live.log().size;
-        Ok((live.snapshot().await?.0, size))
+        let weight = live.weight();
+        let room = if is_first {
+            self.0.rooms.take(weight).await?
+        } else {
+            self.0.rooms.try_take(weight).ok_or(TaskError::Crowded)?
+        };
+        Ok((live.snapshot().await?.0, weight, room))
     }
 
     /// A page of the scope's tasks, without those that cannot be read; the total counts them. A page that has become large
@@ -57,6 +69,7 @@ impl TaskEngine {
         let page = blocking(move || Ok(inner.store.list(&query)?)).await?;
         let mut tasks = Vec::with_capacity(page.tasks.len());
         let (mut next, mut last, mut weight) = (page.next, None, 0);
+        let mut rooms = Vec::new();
         for (id, ms) in page.tasks {
             if weight > LIST_WEIGHT {
                 next = last;
@@ -64,16 +77,21 @@ impl TaskEngine {
             }
             // A task listed a moment ago can only be missing if its record is gone: skip it. One that cannot be read keeps
             // nobody from the others.
-            last = Some((ms, id));
-            match self.weighed(scope, id).await {
-                Ok((task, size)) => {
+            match self.weighed(scope, id, tasks.is_empty()).await {
+                Ok((task, bytes, room)) => {
                     tasks.push(task);
-                    weight += size.weight;
+                    weight += bytes;
+                    rooms.push(room);
+                }
+                Err(TaskError::Crowded) if !tasks.is_empty() => {
+                    next = last;
+                    break;
                 }
                 Err(TaskError::NotFound(_)) => {}
                 Err(error) if error.is_damage() => self.0.pass_over(id, &error),
                 Err(error) => return Err(error),
             }
+            last = Some((ms, id));
         }
         let next_page_token = next.map_or_else(String::new, |(ms, id)| format!("{ms:x}.{id}"));
         Ok(Listing {

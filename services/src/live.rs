@@ -1,11 +1,12 @@
 //! A task in memory: its one ordered log, the writes on their way to the disk, and the mark up to
 //! which they have arrived.
 
-use crate::engine::TaskLimits;
+use crate::engine::{TaskLimits, blocking};
 use crate::error::TaskError;
 use crate::model::Task;
 use crate::push::{Upto, Wakes};
 use crate::record::{Encoded, LogEntry, TaskHead, fold, millis, state_byte};
+use crate::room::Room;
 use crate::weight::weight;
 use dormouse_store::{Record, TaskId, TaskIndex, TaskStore, TaskWrite};
 use serde_json::Value;
@@ -16,6 +17,8 @@ use tokio_util::sync::CancellationToken;
 
 /// Entries kept in memory for readers that follow closely; slower ones read the store.
 const TAIL_ENTRIES: usize = 256;
+/// What a task may take in memory to be copied on an event loop, in bytes.
+const COPIED_HERE: u64 = 2 << 20;
 
 /// How far the log is durable, and therefore visible.
 #[derive(Debug, Clone, Default)]
@@ -33,6 +36,8 @@ pub(crate) struct LiveTask {
     log: Mutex<Log>,
     committed: watch::Sender<Committed>,
     shelf: Arc<Shelf>,
+    /// Of a large one that was read.
+    _room: Room,
 }
 
 pub(crate) struct Log {
@@ -59,7 +64,7 @@ pub(crate) struct Change {
 
 impl LiveTask {
     pub(crate) fn new(id: TaskId, head: TaskHead, task: Task, shelf: Arc<Shelf>) -> Arc<Self> {
-        Self::with_log(id, head, task, shelf, false, Size::default())
+        Self::with_log(id, head, task, shelf, None, Size::default())
     }
 
     /// A task as the store has it; everything in it is durable.
@@ -69,8 +74,9 @@ impl LiveTask {
         task: Task,
         shelf: Arc<Shelf>,
         size: Size,
+        room: Room,
     ) -> Arc<Self> {
-        Self::with_log(id, head, task, shelf, true, size)
+        Self::with_log(id, head, task, shelf, Some(room), size)
     }
 
     fn with_log(
@@ -78,9 +84,11 @@ impl LiveTask {
         head: TaskHead,
         task: Task,
         shelf: Arc<Shelf>,
-        accepted: bool,
+        // Of one that the store has.
+        room: Option<Room>,
         size: Size,
     ) -> Arc<Self> {
+        let accepted = room.is_some();
         let mark = Committed {
             seq: head.last_seq,
             ended: head.state.is_terminal(),
@@ -100,6 +108,7 @@ impl LiveTask {
             }),
             committed: watch::Sender::new(mark),
             shelf,
+            _room: room.unwrap_or_default(),
         })
     }
 
@@ -213,13 +222,25 @@ impl LiveTask {
     }
 
     /// The task as of now and the number of its last entry, as soon as all of it is on the disk.
-    pub(crate) async fn snapshot(&self) -> Result<(Task, u64), TaskError> {
-        let (task, seq) = {
-            let log = self.log();
-            (log.task.clone(), log.head.last_seq)
+    pub(crate) async fn snapshot(self: &Arc<Self>) -> Result<(Task, u64), TaskError> {
+        let (task, seq) = if self.weight() > COPIED_HERE {
+            let live = Arc::clone(self);
+            blocking(move || Ok(live.copy())).await?
+        } else {
+            self.copy()
         };
         self.durable(seq).await?;
         Ok((task, seq))
+    }
+
+    fn copy(&self) -> (Task, u64) {
+        let log = self.log();
+        (log.task.clone(), log.head.last_seq)
+    }
+
+    /// Bytes of memory that it takes.
+    pub(crate) fn weight(&self) -> u64 {
+        self.log().size.weight
     }
 
     /// Tells whoever follows a task that was never accepted that nothing will come.

@@ -20,7 +20,6 @@ const OVERHEAD: usize = 200;
 #[derive(Debug, Default)]
 pub struct LogBook {
     state: Mutex<State>,
-    grown: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -30,6 +29,33 @@ struct State {
     by_bytes: BTreeSet<(usize, Arc<str>)>,
     bytes: usize,
     last: u64,
+    /// The agents that somebody follows.
+    followed: HashMap<String, Followed>,
+}
+
+#[derive(Debug, Default)]
+struct Followed {
+    followers: usize,
+    grown: Arc<Notify>,
+}
+
+/// Somebody who follows an agent.
+struct Follower<'a> {
+    book: &'a LogBook,
+    agent: &'a str,
+    grown: Arc<Notify>,
+}
+
+impl Drop for Follower<'_> {
+    fn drop(&mut self) {
+        let mut state = self.book.lock();
+        if let Some(followed) = state.followed.get_mut(self.agent) {
+            followed.followers -= 1;
+            if followed.followers == 0 {
+                state.followed.remove(self.agent);
+            }
+        }
+    }
 }
 
 /// What is kept of one agent.
@@ -72,9 +98,13 @@ impl LogBook {
         let mut state = self.lock();
         state.last += 1;
         record.number = state.last;
+        let followed = state.followed.get(&record.agent);
+        let grown = followed.map(|followed| Arc::clone(&followed.grown));
         state.add(record);
         drop(state);
-        self.grown.notify_waiters();
+        if let Some(grown) = grown {
+            grown.notify_waiters();
+        }
     }
 
     /// The agent's records after a number, at most `limit`: the first of them, or without a number the latest.
@@ -97,14 +127,27 @@ impl LogBook {
 
     /// The same, when there is something to say.
     pub async fn next(&self, agent: &str, after: Option<u64>, limit: usize) -> LogPage {
+        let follower = self.follow(agent);
         loop {
-            let mut grown = std::pin::pin!(self.grown.notified());
+            let mut grown = std::pin::pin!(follower.grown.notified());
             grown.as_mut().enable();
             let page = self.read(agent, after, limit);
             if !page.records.is_empty() {
                 return page;
             }
             grown.await;
+        }
+    }
+
+    fn follow<'a>(&'a self, agent: &'a str) -> Follower<'a> {
+        let mut state = self.lock();
+        let followed = state.followed.entry(agent.to_owned()).or_default();
+        followed.followers += 1;
+        let grown = Arc::clone(&followed.grown);
+        Follower {
+            book: self,
+            agent,
+            grown,
         }
     }
 
@@ -193,6 +236,8 @@ impl LogRecord {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::{Context, Wake, Waker};
 
     fn record(agent: &str, message: &str) -> LogRecord {
         LogRecord {
@@ -306,6 +351,35 @@ mod tests {
         book.add(record("ada", "hello"));
         let (one, other) = (book.read("ada", None, 1), book.read("ada", None, 1));
         assert!(Arc::ptr_eq(&one.records[0], &other.records[0]));
+    }
+
+    #[derive(Default)]
+    struct Wakes(AtomicUsize);
+
+    impl Wake for Wakes {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    #[test]
+    fn who_follows_one_agent_is_not_woken_by_others() {
+        let book = LogBook::default();
+        let wakes = Arc::new(Wakes::default());
+        let waker = Waker::from(Arc::clone(&wakes));
+        let mut waiting = Box::pin(book.next("ada", Some(0), 10));
+        assert!(
+            waiting
+                .as_mut()
+                .poll(&mut Context::from_waker(&waker))
+                .is_pending()
+        );
+        book.add(record("bob", "not for ada"));
+        assert_eq!(wakes.0.load(Ordering::SeqCst), 0);
+        book.add(record("ada", "hello"));
+        assert_eq!(wakes.0.load(Ordering::SeqCst), 1);
+        drop(waiting);
+        assert!(book.lock().followed.is_empty());
     }
 
     #[tokio::test]

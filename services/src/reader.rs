@@ -50,6 +50,7 @@ impl TaskEngine {
         id: &str,
     ) -> Result<(Task, u64, TaskReader), TaskError> {
         let live = self.0.find(scope, id).await?;
+        let _room = self.0.rooms.take(live.weight()).await?;
         let mut reader = TaskReader::new(Arc::clone(&self.0), live, 0);
         let (task, seq) = reader.snapshot().await?;
         Ok((task, seq, reader))
@@ -66,7 +67,8 @@ impl TaskEngine {
         after: u64,
     ) -> Result<TaskReader, TaskError> {
         let live = self.0.find(scope, id).await?;
-        let (_, last) = live.snapshot().await?;
+        let last = live.log().head.last_seq;
+        live.durable(last).await?;
         if after > last {
             let id = id.to_owned();
             return Err(TaskError::NoSuchEvent { id, event: after });

@@ -18,9 +18,10 @@ use crate::validate;
 use a2a::{AgentCard, AgentInterface};
 pub(crate) use card::Issuer;
 use card::{Cards, Deployed};
-use dormouse_scheduler::{Scheduler, Usage, VersionRef};
+use dormouse_scheduler::{CallLimits, Scheduler, Usage, VersionRef};
 use dormouse_services::Grants;
 use dormouse_services::model::{AgentDefinition, Isolation};
+use dormouse_services::weight::weight;
 use dormouse_store::{Digest, Registry, Split, Store, StoreError, TaskStore, VersionRecord};
 use interfaces::Interfaces;
 pub(crate) use limits::Overrides;
@@ -42,6 +43,17 @@ pub(crate) struct AgentEntry {
     interfaces: Vec<AgentInterface>,
     issuer: Arc<Issuer>,
     cards: Cards,
+    /// What it takes in memory, about.
+    bytes: u32,
+}
+
+/// What the entry of an agent takes in memory; few take more.
+const USUAL_BYTES: u32 = 16 << 10;
+
+/// What the entry of an agent with this definition takes: with cards there are about four of it.
+fn bytes_of(definition: &[u8]) -> u32 {
+    let bytes = u32::try_from(4 * weight(definition));
+    bytes.unwrap_or(u32::MAX).max(USUAL_BYTES)
 }
 
 impl AgentEntry {
@@ -110,7 +122,10 @@ impl Agents {
         issuer: Issuer,
         config: &GatewayConfig,
     ) -> Self {
-        let entries = moka::sync::Cache::new(config.cached_agents);
+        let entries = moka::sync::Cache::builder()
+            .max_capacity(config.cached_agents * u64::from(USUAL_BYTES))
+            .weigher(|_key, entry: &Arc<AgentEntry>| entry.bytes)
+            .build();
         Self(Arc::new(Inner {
             registry: Arc::clone(&store.registry),
             tasks: Arc::clone(&store.tasks),
@@ -176,7 +191,7 @@ impl Agents {
     }
 
     /// What an agent of a module would be called as, were it deployed under this name, with the limits that come along or
-    /// those that the name has; in instances that nobody else meets. Reads the store.
+    /// those that the name has; in instances that nobody else meets, of which the live agent has no fewer. Reads the store.
     pub(crate) fn trial(
         &self,
         name: &str,
@@ -184,10 +199,10 @@ impl Agents {
         definition: &mut AgentDefinition,
         brought: Option<&[u8]>,
     ) -> Result<VersionRef, AgentsError> {
-        let overrides = match brought {
-            Some(brought) => kept(name, Some(brought))?,
-            None => kept(name, self.0.registry.limits(name)?.as_deref())?,
-        };
+        let own = kept(name, self.0.registry.limits(name)?.as_deref())?;
+        let brought = brought
+            .map(|brought| kept(name, Some(brought)))
+            .transpose()?;
         let record = VersionRecord {
             agent: name.to_owned(),
             number: 0,
@@ -196,9 +211,18 @@ impl Agents {
             created_ms: 0,
         };
         let usage = Arc::default();
-        let version = self.0.version(&record, definition, &overrides, usage)?;
+        let overrides = brought.as_ref().unwrap_or(&own);
+        let version = self.0.version(&record, definition, overrides, usage)?;
+        // The pool takes the newest call's word for how many instances the agent may have.
+        let scheduler = &self.0.scheduler;
+        let own = own.limits(scheduler.limits(), scheduler.ceiling());
+        let limits = CallLimits {
+            max_instances: own.max_instances,
+            ..(*version.limits).clone()
+        };
         Ok(VersionRef {
             isolation: Isolation::Call,
+            limits: Arc::new(limits),
             ..version
         })
     }
@@ -257,8 +281,9 @@ impl Inner {
         let version = self.version(&record, &mut definition, &overrides, usage)?;
         definition.extensions.push(validate::idempotency());
         let metrics = self.metrics.agent(&record.agent);
-        record.definition = Vec::new();
+        let definition_json = std::mem::take(&mut record.definition);
         Ok(AgentEntry {
+            bytes: bytes_of(&definition_json),
             version: Arc::new(version),
             definition,
             metrics,
@@ -308,4 +333,50 @@ fn kept(agent: &str, overrides: Option<&[u8]>) -> Result<Overrides, AgentsError>
 
 fn pinned(name: &str, number: u32) -> String {
     format!("{name}/versions/{number}")
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use dormouse_scheduler::SchedulerConfig;
+
+    #[tokio::test]
+    async fn a_probe_leaves_the_live_agent_the_instances_that_it_may_have() {
+        let folder = tempfile::tempdir().unwrap();
+        let (registry, store) = (prometheus::Registry::new(), Store::in_memory());
+        let settings = SchedulerConfig::new(folder.path().to_owned());
+        let scheduler = Scheduler::new(settings, Arc::clone(&store.modules), &registry).unwrap();
+        let metrics = Metrics::new(registry, &store.metrics, 1).unwrap();
+        let config = GatewayConfig::new("https://agents.example.com");
+        let issuer = Issuer {
+            origin: config.public_url.clone(),
+            key: None,
+            push_notifications: false,
+        };
+        let agents = Agents::new(&store, scheduler, Arc::new(metrics), issuer, &config);
+        let definition =
+            br#"{"name":"echo","version":"1","description":"","default_input_modes":[],
+            "default_output_modes":[],"isolation":"shared","concurrency":1,"skills":[]}"#;
+        let digest = Digest::of(b"module");
+        let named = [("echo".to_owned(), definition.to_vec())];
+        store.registry.deploy(digest, &named, 0).unwrap();
+        let own = br#"{"max_instances":7}"#;
+        store.registry.set_limits("echo", Some(own)).unwrap();
+        let mut definition: AgentDefinition = serde_json::from_slice(definition).unwrap();
+        let brought = br#"{"max_instances":1,"call_seconds":9}"#;
+        let trial = agents.trial("echo", digest, &mut definition, Some(brought));
+        let limits = trial.unwrap().limits;
+        assert_eq!(limits.max_instances, Some(7));
+        assert_eq!(limits.deadline.as_secs(), 9);
+    }
+
+    #[test]
+    fn large_definitions_have_the_room_of_many_small_ones() {
+        assert_eq!(bytes_of(br#"{"name":"small"}"#), USUAL_BYTES);
+        let text = format!(r#"{{"description":"{}"}}"#, "x".repeat(256 << 10));
+        assert!(bytes_of(text.as_bytes()) > 64 * USUAL_BYTES);
+        let params = format!("[{}0]", r#"{"a":0},"#.repeat(32 << 10));
+        assert!(bytes_of(params.as_bytes()) > 4_096 * USUAL_BYTES);
+    }
 }

@@ -137,7 +137,7 @@ async fn serve(
     negotiate::version(&parts.headers, None)?;
     let answering = async {
         let message = wire::read(body, &parts.headers, &shared.config).await?;
-        let Decoded { tenant, request } = decoded(decode, message).await?;
+        let Decoded { tenant, request } = decoded(shared, decode, message).await?;
         let agent = find(shared, &tenant).await?;
         progress.metrics = Arc::clone(&agent.metrics);
         progress.agent = Some(Arc::clone(&agent));
@@ -164,21 +164,34 @@ async fn serve(
     Ok(reply)
 }
 
-/// Messages of more bytes than this are decoded one at a time, off the event loops: what they weigh in memory is known
-/// when they are there.
-const LARGE: usize = 512 << 10;
+/// Messages of more bytes than this are decoded one at a time, off the event loops, and wait for their room in memory one
+/// at a time: what they weigh is known when they are there.
+const LARGE: usize = 64 << 10;
 static DECODING: Semaphore = Semaphore::const_new(1);
 
-async fn decoded(decode: requests::Decoder, message: Bytes) -> Result<Decoded, A2aError> {
+async fn decoded(
+    shared: &Shared,
+    decode: requests::Decoder,
+    message: Bytes,
+) -> Result<Decoded, A2aError> {
     if message.len() <= LARGE {
-        return decode(message);
+        return with_room(shared, decode(message)?).await;
     }
     let _turn = DECODING.acquire().await.expect("it is never closed");
     let decoding = tokio::task::spawn_blocking(move || decode(message));
-    decoding.await.unwrap_or_else(|_died| {
+    let decoded = decoding.await.unwrap_or_else(|_died| {
         let sentence = "the message could not be decoded".to_owned();
         Err(A2aError::new(Kind::Parse, sentence))
-    })
+    });
+    with_room(shared, decoded?).await
+}
+
+async fn with_room(shared: &Shared, mut decoded: Decoded) -> Result<Decoded, A2aError> {
+    if let Ok(request) = &mut decoded.request {
+        let room = shared.operations.engine.room(request.weight()).await?;
+        request.keep(room);
+    }
+    Ok(decoded)
 }
 
 /// The agent that a tenant names, in the words of the agent's URL; without one, the agent whose card

@@ -86,12 +86,13 @@ pub(super) fn send(request: pb::SendMessageRequest) -> Result<Box<SendRequest>, 
     let message = request
         .message
         .ok_or_else(|| A2aError::params("the request has no message"))?;
-    if weight(&message, request.metadata.as_ref()) > MAX_WEIGHT {
+    let weight = weight(&message, request.metadata.as_ref());
+    if weight > MAX_WEIGHT {
         return Err(A2aError::params(validate::TOO_HEAVY));
     }
     let configuration = request.configuration.unwrap_or_default();
     let push = configuration.task_push_notification_config;
-    validate::sent(
+    let mut sent = validate::sent(
         convert::message(message)?,
         request.metadata.map(value::metadata).transpose()?,
         WireConfiguration {
@@ -100,7 +101,9 @@ pub(super) fn send(request: pb::SendMessageRequest) -> Result<Box<SendRequest>, 
             return_immediately: Some(configuration.return_immediately),
             accepted_output_modes: Some(configuration.accepted_output_modes),
         },
-    )
+    )?;
+    sent.weight = weight;
+    Ok(sent)
 }
 
 fn weight(message: &pb::Message, metadata: Option<&Struct>) -> usize {

@@ -7,10 +7,10 @@ use crate::errors::{A2aError, Kind};
 use crate::filters;
 use crate::route::Base;
 use dormouse_scheduler::Place;
-use dormouse_services::ServiceError;
 use dormouse_services::agents::{AgentReply, AgentRequest, Inside, Replying, Switchboard};
 use dormouse_services::model::{Message, Metadata, Role};
 use dormouse_services::trace::Kind as Side;
+use dormouse_services::{Room, ServiceError};
 use serde_json::Value;
 use std::sync::Arc;
 use std::time::Duration;
@@ -78,6 +78,8 @@ impl Operations {
         metadata.extend(skill.map(|id| ("skillId".to_owned(), Value::String(id))));
         let caller = Caller::inside(&from.principal);
         let request = SendRequest {
+            room: Room::default(),
+            weight: 0,
             message,
             metadata: Some(metadata),
             history_length: Some(0),

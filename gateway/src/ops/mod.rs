@@ -30,11 +30,12 @@ use a2a::{
     TaskPushNotificationConfig,
 };
 use dormouse_scheduler::Scheduler;
-use dormouse_services::TaskEngine;
 use dormouse_services::model::{Message, Task};
 use dormouse_services::net::HttpClient;
 use dormouse_services::push::PushConfig;
 use dormouse_services::trace::Trace;
+use dormouse_services::weight::weight;
+use dormouse_services::{Room, TaskEngine};
 use serde::{Serialize, Serializer};
 use std::sync::Arc;
 use std::time::Duration;
@@ -116,6 +117,21 @@ impl Request {
         }
     }
 
+    /// What its JSON takes in memory, if that was not known before it was decoded.
+    pub(crate) fn weight(&self) -> usize {
+        match self {
+            Self::Send(request) | Self::Stream(request) => request.weight,
+            _ => 0,
+        }
+    }
+
+    /// Keeps the room that it has in memory, if it has any that lasts.
+    pub(crate) fn keep(&mut self, room: Room) {
+        if let Self::Send(request) | Self::Stream(request) = self {
+            request.room = room;
+        }
+    }
+
     pub(crate) fn operation(&self) -> Operation {
         match self {
             Self::Send(_) => Operation::Send,
@@ -145,7 +161,19 @@ pub(crate) struct Operations {
     pub(crate) webhooks: Option<HttpClient>,
 }
 
+/// A body of fewer bytes takes so little memory that it needs no room.
+const SMALL_BODY: usize = 1 << 10;
+
 impl Operations {
+    /// Room for a request, before it is decoded.
+    pub(crate) async fn room(&self, json: &[u8]) -> Result<Room, A2aError> {
+        if json.len() <= SMALL_BODY {
+            return Ok(Room::default());
+        }
+        // In a box, because few are large.
+        Ok(Box::pin(self.engine.room(weight(json))).await?)
+    }
+
     pub(crate) async fn perform(
         self: &Arc<Self>,
         caller: &Caller,

@@ -13,7 +13,9 @@ use dormouse_services::agents::Chain;
 use dormouse_services::model::{FailureClass, Isolation, Message, Metadata, Outcome, Task};
 use dormouse_services::push::PushConfig;
 use dormouse_services::trace::{Span, Trace};
-use dormouse_services::{Along, Attempt, Call, NewTask, Once, Settled, TaskError, TaskReader};
+use dormouse_services::{
+    Along, Attempt, Call, NewTask, Once, Room, Settled, TaskError, TaskReader,
+};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,6 +40,10 @@ pub(crate) struct SendRequest {
     pub(crate) chain: Option<Arc<Chain>>,
     /// Where in a trace it is.
     pub(crate) trace: Option<Trace>,
+    /// What its JSON takes in memory, if that was not known before it was decoded.
+    pub(crate) weight: usize,
+    /// For that.
+    pub(crate) room: Room,
 }
 
 /// A call that runs, and how to learn what comes of it.
@@ -275,6 +281,7 @@ impl Operations {
             push,
             chain,
             trace,
+            room,
             ..
         } = *request;
         let definition = &agent.definition;
@@ -294,6 +301,7 @@ impl Operations {
             None => self.enter(agent, &principal, Some(&call.context_id()))?,
         };
         call.called_by(chain);
+        call.keep_room(room);
         let span =
             trace.map(|trace| trace::of_call(&trace, agent.version.number, &skill.id, &mut call));
         if let Some(config) = push {
@@ -333,6 +341,7 @@ impl Operations {
             push,
             chain,
             trace,
+            room,
             ..
         } = *request;
         let scope = caller.scope(&agent.version.agent);
@@ -347,6 +356,7 @@ impl Operations {
         let along = Along { once, push };
         let mut turn = self.engine.resume_with(&scope, id, message, along).await?;
         turn.call.called_by(chain);
+        turn.call.keep_room(room);
         let span =
             trace.map(|trace| trace::of_call(&trace, turn.version, &turn.skill, &mut turn.call));
         let mut place = Some(place);

@@ -1,6 +1,7 @@
 //! Clients that do not behave.
 
 use crate::support::{answer, start};
+use serde_json::json;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -120,6 +121,23 @@ async fn one_connection_more_than_allowed_waits_for_another_to_end() {
     assert!(waiting.is_err(), "served beyond the limit");
     drop(first);
     assert_eq!(answer(second).await.body, b"ok\n");
+}
+
+#[tokio::test]
+async fn a_large_message_waits_for_room_and_a_small_one_does_not() {
+    let server = start(|_| {}).await;
+    let message = |text: &str| {
+        let message = json!({"messageId": "m", "role": "ROLE_USER", "parts": [{"text": text}]});
+        json!({"jsonrpc": "2.0", "id": 1, "method": "SendMessage", "params": {"message": message}})
+    };
+    let (large, small) = (message(&"x".repeat(600 << 10)), message("hi"));
+    let others = server.engine.room(1 << 30).await.unwrap();
+    let mut waits = std::pin::pin!(server.rpc("echo", &large));
+    let waiting = tokio::time::timeout(SHORT, &mut waits).await;
+    assert!(waiting.is_err(), "it is decoded without room");
+    assert_eq!(server.rpc("echo", &small).await.0, 200);
+    drop(others);
+    assert_eq!(waits.await.0, 200);
 }
 
 #[tokio::test]

@@ -28,3 +28,4 @@ mod skills;
 mod stall;
 mod support;
 mod tls;
+mod uploads;

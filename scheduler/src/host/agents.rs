@@ -4,6 +4,7 @@ use super::services::{Served, desk, refusal};
 use super::wit::dormouse::agent::{agents, types, types::ServiceError as WitError};
 use super::{GuestState, HostCall};
 use crate::convert;
+use dormouse_services::Service;
 use dormouse_services::agents::{AgentReply, AgentRequest};
 use dormouse_services::model::{Task, TaskState};
 use wasmtime::component::{Accessor, HasSelf, Resource};
@@ -17,7 +18,12 @@ impl<T: Send> agents::HostWithStore<T> for HasSelf<GuestState> {
         request: agents::Request,
     ) -> Served<agents::Reply> {
         let desk = desk(accessor, &handle)?;
-        let message = match convert::message(request.message) {
+        // Before anything is parsed for who may not ask.
+        if let Err(refused) = desk.allows(&Service::Agent(request.agent.clone())) {
+            return Ok(Err(refusal(refused)));
+        }
+        let event_bytes = desk.call().event_bytes();
+        let message = match convert::said(request.message, event_bytes).await {
             Ok(message) => message,
             Err(nonsense) => return Ok(Err(WitError::Invalid(nonsense.to_string()))),
         };

@@ -1,14 +1,8 @@
 //! What a guest prints: its lines become log records of the running call.
 
-use bytes::Bytes;
+use dormouse_filters::print::{Print, Printer, WINDOW};
 use dormouse_services::logs::{CallLog, Level, LogFlood};
 use std::sync::{Arc, Mutex, PoisonError};
-use tokio::io::AsyncWrite;
-use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
-use wasmtime_wasi::p2::{OutputStream, Pollable, StreamError, StreamResult};
-
-/// Bytes that a guest may write at once, and of a line without an end.
-const OUTPUT_WINDOW: usize = 16 << 10;
 
 /// The log of the running call, and what its guest has printed of a line. However many handles of its output a guest has, it
 /// has one line of each stream.
@@ -55,11 +49,11 @@ impl Output {
 
     fn take(&mut self, stream: Stream, bytes: &[u8]) -> Result<(), LogFlood> {
         for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
-            for piece in piece.chunks(OUTPUT_WINDOW) {
+            for piece in piece.chunks(WINDOW) {
                 let line = &mut self.lines[stream as usize];
                 line.extend_from_slice(piece);
                 // A line without an end is cut, so that it cannot grow for ever.
-                if line.ends_with(b"\n") || line.len() >= OUTPUT_WINDOW {
+                if line.ends_with(b"\n") || line.len() >= WINDOW {
                     self.end_line(stream)?;
                 }
             }
@@ -87,75 +81,18 @@ pub(super) struct GuestOutput {
 }
 
 impl GuestOutput {
-    pub(super) fn new(log: &SharedLog, stream: Stream) -> Self {
+    pub(super) fn stream(log: &SharedLog, stream: Stream) -> Printer<Self> {
         let log = Arc::clone(log);
-        Self { log, stream }
+        Printer(Self { log, stream })
     }
+}
 
-    fn take(&self, bytes: &[u8]) -> Result<(), LogFlood> {
+impl Print for GuestOutput {
+    type Flood = LogFlood;
+
+    fn print(&self, bytes: &[u8]) -> Result<(), LogFlood> {
         let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
         log.take(self.stream, bytes)
-    }
-}
-
-impl IsTerminal for GuestOutput {
-    fn is_terminal(&self) -> bool {
-        false
-    }
-}
-
-impl StdoutStream for GuestOutput {
-    fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
-        Box::new(self.clone())
-    }
-
-    fn p2_stream(&self) -> Box<dyn OutputStream> {
-        Box::new(self.clone())
-    }
-}
-
-impl OutputStream for GuestOutput {
-    fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
-        self.take(&bytes)
-            .map_err(|flood| StreamError::Trap(flood.into()))
-    }
-
-    fn flush(&mut self) -> StreamResult<()> {
-        Ok(())
-    }
-
-    fn check_write(&mut self) -> StreamResult<usize> {
-        Ok(OUTPUT_WINDOW)
-    }
-}
-
-#[wasmtime_wasi::async_trait]
-impl Pollable for GuestOutput {
-    async fn ready(&mut self) {}
-}
-
-impl AsyncWrite for GuestOutput {
-    fn poll_write(
-        self: std::pin::Pin<&mut Self>,
-        _context: &mut std::task::Context<'_>,
-        bytes: &[u8],
-    ) -> std::task::Poll<std::io::Result<usize>> {
-        let taken = self.take(bytes).map_err(std::io::Error::other);
-        std::task::Poll::Ready(taken.map(|()| bytes.len()))
-    }
-
-    fn poll_flush(
-        self: std::pin::Pin<&mut Self>,
-        _context: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<std::io::Result<()>> {
-        std::task::Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(
-        self: std::pin::Pin<&mut Self>,
-        _context: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<std::io::Result<()>> {
-        std::task::Poll::Ready(Ok(()))
     }
 }
 
@@ -163,8 +100,10 @@ impl AsyncWrite for GuestOutput {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
+    use bytes::Bytes;
     use dormouse_services::LogBook;
     use dormouse_services::logs::LogLimits;
+    use wasmtime_wasi::cli::StdoutStream;
 
     fn log(book: &Arc<LogBook>, task: &str) -> Option<CallLog> {
         let limits = LogLimits::default();
@@ -175,7 +114,7 @@ mod tests {
     fn said(book: &LogBook) -> Vec<(String, String)> {
         let records = book.read("ada", Some(0), 1_000).records;
         let said = records.iter().map(|record| {
-            assert!(record.message.len() <= OUTPUT_WINDOW);
+            assert!(record.message.len() <= WINDOW);
             (record.task.clone(), record.message.clone())
         });
         said.collect()
@@ -185,8 +124,8 @@ mod tests {
     fn a_thousand_handles_have_one_line() {
         let (shared, book) = (SharedLog::default(), Arc::default());
         shared.lock().unwrap().change(log(&book, "one"));
-        let stdout = GuestOutput::new(&shared, Stream::Out);
-        let part = Bytes::from(vec![b'x'; OUTPUT_WINDOW - 1]);
+        let stdout = GuestOutput::stream(&shared, Stream::Out);
+        let part = Bytes::from(vec![b'x'; WINDOW - 1]);
         let mut handles: Vec<_> = (0..1_000).map(|_| stdout.p2_stream()).collect();
         let mut floods = 0;
         for handle in &mut handles {
@@ -194,7 +133,7 @@ mod tests {
             floods += usize::from(handle.write(part.clone()).is_err());
             let lines = &shared.lock().unwrap().lines;
             let kept: usize = lines.iter().map(Vec::capacity).sum();
-            assert!(kept <= 4 * OUTPUT_WINDOW, "{kept}");
+            assert!(kept <= 4 * WINDOW, "{kept}");
         }
         assert!(floods > 0, "what is printed without an end counts");
         shared.lock().unwrap().change(None);
@@ -211,17 +150,17 @@ mod tests {
     #[test]
     fn half_a_line_is_of_the_call_that_printed_it() {
         let (shared, book) = (SharedLog::default(), Arc::default());
-        let stdout = GuestOutput::new(&shared, Stream::Out);
-        let stderr = GuestOutput::new(&shared, Stream::Err);
+        let stdout = GuestOutput::stream(&shared, Stream::Out);
+        let stderr = GuestOutput::stream(&shared, Stream::Err);
         // Before any call nobody is told.
-        stdout.take(b"at deploy").unwrap();
+        stdout.0.print(b"at deploy").unwrap();
         shared.lock().unwrap().change(log(&book, "one"));
-        stdout.take(b"whole\nha").unwrap();
-        stderr.take(b"wrong\n").unwrap();
-        stdout.take(b"lf").unwrap();
+        stdout.0.print(b"whole\nha").unwrap();
+        stderr.0.print(b"wrong\n").unwrap();
+        stdout.0.print(b"lf").unwrap();
         shared.lock().unwrap().change(None);
         shared.lock().unwrap().change(log(&book, "two"));
-        stdout.take(b"next\n").unwrap();
+        stdout.0.print(b"next\n").unwrap();
         let expected = [
             ("one", "whole"),
             ("one", "wrong"),
@@ -231,7 +170,7 @@ mod tests {
         let expected = expected.map(|(task, text)| (task.to_owned(), text.to_owned()));
         assert_eq!(said(&book), expected);
         // A line without an end is cut.
-        stdout.take(&vec![b'y'; 3 * OUTPUT_WINDOW + 1]).unwrap();
+        stdout.0.print(&vec![b'y'; 3 * WINDOW + 1]).unwrap();
         assert_eq!(said(&book).len(), 7);
     }
 }

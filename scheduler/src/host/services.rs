@@ -2,8 +2,10 @@
 
 use super::wit::dormouse::agent::{llm, memory, types::ServiceError as WitError};
 use super::{GuestState, HostCall};
+use crate::aside::aside;
 use dormouse_services::memory::{Entry, Hit, MemoryScope, Query};
-use dormouse_services::{Desk, ServiceError, llm as service};
+use dormouse_services::weight::are_too_heavy;
+use dormouse_services::{Desk, Service, ServiceError, llm as service};
 use serde_json::Value;
 use std::ops::Deref;
 use std::sync::Arc;
@@ -149,9 +151,9 @@ impl<T: Send> llm::HostWithStore<T> for HasSelf<GuestState> {
         request: llm::Request,
     ) -> Served<llm::Response> {
         let desk = desk(accessor, &handle)?;
-        let request = match lifted(request) {
+        let request = match granted(&desk, request).await {
             Ok(request) => request,
-            Err(nonsense) => return Ok(Err(WitError::Invalid(nonsense))),
+            Err(refused) => return Ok(Err(refusal(refused))),
         };
         let answered = desk.generate(request).await;
         Ok(answered.map(Into::into).map_err(refusal))
@@ -163,9 +165,9 @@ impl<T: Send> llm::HostWithStore<T> for HasSelf<GuestState> {
         request: llm::Request,
     ) -> Served<Resource<HostAnswer>> {
         let desk = desk(accessor, &handle)?;
-        let request = match lifted(request) {
+        let request = match granted(&desk, request).await {
             Ok(request) => request,
-            Err(nonsense) => return Ok(Err(WitError::Invalid(nonsense))),
+            Err(refused) => return Ok(Err(refusal(refused))),
         };
         let begun = desk.stream(request).await;
         // Its end is the end of the call, although the guest may keep the handle.
@@ -210,6 +212,40 @@ impl<T: Send> llm::HostAnswerWithStore<T> for HasSelf<GuestState> {
             service::Piece::Done(response) => llm::Piece::Done(response.into()),
         }))
     }
+}
+
+/// What a guest asks a model, if it may, and if it is not too much.
+async fn granted(desk: &Desk, request: llm::Request) -> Result<service::Request, ServiceError> {
+    desk.allows(&Service::Llm)?;
+    let bytes = measured(&request)?;
+    let lifted = aside(bytes, move || lifted(request)).await;
+    lifted.map_err(ServiceError::Invalid)
+}
+
+/// The bytes of the JSON in it.
+///
+/// # Errors
+/// Limit if it is too much to be parsed.
+fn measured(request: &llm::Request) -> Result<usize, ServiceError> {
+    let json = json_of(request);
+    let bytes = json.clone().map(str::len).sum();
+    service::check_size(bytes)?;
+    if are_too_heavy(json.map(str::as_bytes)) {
+        let sentence = "the JSON of a request to a model has at most 64 MiB in memory";
+        return Err(ServiceError::Limit(sentence.to_owned()));
+    }
+    Ok(bytes)
+}
+
+/// The JSON in it.
+fn json_of(request: &llm::Request) -> impl Iterator<Item = &str> + Clone {
+    let calls = request.turns.iter().flat_map(|turn| match turn {
+        llm::Turn::Assistant(said) => &*said.tool_calls,
+        llm::Turn::User(_) | llm::Turn::ToolResults(_) => &[],
+    });
+    let tools = request.tools.iter().map(|tool| &*tool.parameters);
+    let calls = calls.map(|call| &*call.arguments);
+    tools.chain(calls).chain(request.schema.as_deref())
 }
 
 fn lifted(request: llm::Request) -> Result<service::Request, String> {
@@ -300,5 +336,55 @@ pub(super) fn refusal(error: ServiceError) -> WitError {
         ServiceError::Limit(text) => WitError::Limit(text),
         ServiceError::Invalid(text) => WitError::Invalid(text),
         ServiceError::Unavailable(text) => WitError::Unavailable(text),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(parameters: &str, arguments: &str, schema: &str) -> llm::Request {
+        let tool = llm::Tool {
+            name: "a-tool".to_owned(),
+            description: String::new(),
+            parameters: parameters.to_owned(),
+        };
+        let call = llm::ToolCall {
+            id: String::new(),
+            name: "a-tool".to_owned(),
+            arguments: arguments.to_owned(),
+        };
+        let said = llm::Said {
+            text: String::new(),
+            tool_calls: vec![call],
+        };
+        llm::Request {
+            model: None,
+            system: String::new(),
+            turns: vec![llm::Turn::Assistant(said)],
+            tools: vec![tool],
+            schema: Some(schema.to_owned()),
+            max_tokens: None,
+            temperature: None,
+        }
+    }
+
+    #[test]
+    fn all_json_of_a_request_to_a_model_is_measured_before_it_is_parsed() {
+        assert_eq!(measured(&request("{}", "{ }", "[[]]")), Ok(9));
+        let third = format!("[{}0]", r#"{"a":0},"#.repeat(40_000));
+        assert!(measured(&request(&third, &third, "{}")).is_ok());
+        for heavy in [
+            request(&third, &third, &third),
+            request(&" ".repeat(5 << 20), "{}", "{}"),
+            request("{}", &" ".repeat(5 << 20), "{}"),
+            request("{}", "{}", &" ".repeat(5 << 20)),
+        ] {
+            let refused = measured(&heavy);
+            assert!(
+                matches!(refused, Err(ServiceError::Limit(_))),
+                "{refused:?}"
+            );
+        }
     }
 }

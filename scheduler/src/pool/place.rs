@@ -5,6 +5,7 @@ use crate::call::{CallFailure, VersionRef};
 use crate::instance::Instance;
 use crate::lane::may_be_held_up;
 use crate::metrics::{Counted, Ended, Metrics};
+use crate::policy::admit;
 use crate::queue::Ticket;
 use crate::shared::Message;
 use std::mem;
@@ -33,6 +34,8 @@ pub(crate) struct Slot<I: Weighed = Box<Instance>> {
     pub(super) pool: Arc<Pool<I>>,
     pub(super) version: Arc<VersionRef>,
     pub(super) counted: Option<Counted>,
+    /// Until when its instance was to be parked, when it was last.
+    pub(super) kept_until: Option<Instant>,
 }
 
 /// What a call is given.
@@ -138,16 +141,14 @@ impl<I: Weighed> Drop for Place<I> {
             }
             Acquired::Own(_) | Acquired::Lead(..) | Acquired::Seat(_) => return,
         };
-        let owner = self.fit.owner.take();
-        self.pool.park(live, owner, Instant::now(), UNUSED);
+        let (owner, now) = (self.fit.owner.take(), Instant::now());
+        let over = self.pool.lock().put_back(&self.pool, live, owner, now);
+        drop(over);
     }
 }
 
 /// Why [`Live`] has both of its parts.
 const WHOLE: &str = "only what consumes it takes it apart";
-
-/// How long an instance is kept whose call has gone away before it began.
-const UNUSED: Duration = Duration::from_secs(1);
 
 impl<I: Weighed> Room<I> {
     pub(super) fn new(evicted: Option<(I, Option<Counted>)>, slot: Slot<I>) -> Self {
@@ -309,6 +310,18 @@ impl<I: Weighed> Lead<I> {
     /// Lets no other call join.
     pub(crate) fn close(&self) {
         self.pool.lock().seats.close(self.number);
+    }
+
+    /// The same, if those who come next can have another instance. Returns whether they can.
+    pub(crate) fn make_way(&self) -> bool {
+        let mut state = self.pool.lock();
+        let fit = state.seats.fit_of(self.number);
+        let load = fit.map(|fit| state.load(&fit.version.agent));
+        let can = load.is_some_and(|load| admit(self.pool.caps, load).is_go());
+        if can {
+            state.seats.close(self.number);
+        }
+        can
     }
 }
 

@@ -78,6 +78,11 @@ impl<M> Seats<M> {
         self.change(number, |shared| shared.joinable = false);
     }
 
+    /// What an instance is for.
+    pub(crate) fn fit_of(&self, number: u64) -> Option<&Fit> {
+        self.shared.get(&number).map(|shared| &shared.fit)
+    }
+
     /// Whether somebody has a seat.
     pub(crate) fn is_taken(&self, number: u64) -> bool {
         let shared = self.shared.get(&number);

@@ -55,8 +55,9 @@ impl<L> Shelf<L> {
         used
     }
 
-    /// The newest that fits: its memory is the likeliest to be in the processor's cache.
-    pub(super) fn take_newest(&mut self, fit: &Fit) -> Option<(Stamp, L)> {
+    /// The newest that fits, when it was used, and until when it was to be kept: its memory is the likeliest to be in the
+    /// processor's cache.
+    pub(super) fn take_newest(&mut self, fit: &Fit) -> Option<(Stamp, Instant, L)> {
         let same = self.parked.get_mut(fit)?;
         let newest = same.pop_back()?;
         if same.is_empty() {
@@ -64,7 +65,7 @@ impl<L> Shelf<L> {
         }
         self.by_use.remove(&newest.used);
         self.by_end.remove(&newest.end);
-        Some((newest.used, newest.live))
+        Some((newest.used, newest.end.0, newest.live))
     }
 
     /// The one that was not used for the longest time.

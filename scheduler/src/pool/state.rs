@@ -59,10 +59,36 @@ impl<I: Weighed> State<I> {
     pub(super) fn park(
         &mut self,
         pool: &Arc<Pool<I>>,
-        mut live: Live<I>,
+        live: Live<I>,
         owner: Owner,
         now: Instant,
         bound: Duration,
+    ) -> Option<Live<I>> {
+        let keep = self.rhythms.rested(&live.slot().version.agent, now, bound);
+        self.keep(pool, live, owner, now, keep)
+    }
+
+    /// The same of one that nobody has entered: it is kept for as long as it was to be before.
+    #[must_use]
+    pub(super) fn put_back(
+        &mut self,
+        pool: &Arc<Pool<I>>,
+        live: Live<I>,
+        owner: Owner,
+        now: Instant,
+    ) -> Option<Live<I>> {
+        let until = live.slot().kept_until.unwrap_or(now);
+        let keep = until.saturating_duration_since(now);
+        self.keep(pool, live, owner, now, keep)
+    }
+
+    fn keep(
+        &mut self,
+        pool: &Arc<Pool<I>>,
+        mut live: Live<I>,
+        owner: Owner,
+        now: Instant,
+        keep: Duration,
     ) -> Option<Live<I>> {
         let load = self.agents.get(&live.slot().version.agent);
         if load.is_some_and(|load| load.most.is_some_and(|most| load.live > most)) {
@@ -72,7 +98,6 @@ impl<I: Weighed> State<I> {
         if let Some(counted) = &mut live.slot_mut().counted {
             counted.park();
         }
-        let keep = self.rhythms.rested(&live.slot().version.agent, now, bound);
         self.put(live, owner, now, keep);
         self.serve_waiters(pool);
         None
@@ -106,8 +131,10 @@ impl<I: Weighed> State<I> {
 
     fn find(&mut self, pool: &Arc<Pool<I>>, fit: &Fit) -> Option<Found<I>> {
         let version = &fit.version;
-        if let Some((used, live)) = self.shelf.take_newest(fit) {
-            return Some(Found::Parked(self.taken(&version.agent, used, live)));
+        if let Some((used, until, live)) = self.shelf.take_newest(fit) {
+            let mut live = self.taken(&version.agent, used, live);
+            live.slot_mut().kept_until = Some(until);
+            return Some(Found::Parked(live));
         }
         let oldest = match admit(pool.caps, self.load(&version.agent)) {
             Admission::Start => {
@@ -117,6 +144,7 @@ impl<I: Weighed> State<I> {
                     pool: Arc::clone(pool),
                     version: Arc::clone(version),
                     counted: None,
+                    kept_until: None,
                 };
                 return Some(Found::Room(Room::new(None, slot)));
             }

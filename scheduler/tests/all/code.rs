@@ -107,6 +107,29 @@ async fn what_a_killed_process_has_left_is_removed() {
     assert_eq!(report.start.unwrap().0, Temperature::Cold);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn code_of_an_upload_that_its_process_did_not_survive_is_removed() {
+    let platform = Platform::new(|_| {}).await;
+    let (echo, counter) = (
+        platform.deploy("echo").await,
+        platform.deploy("counter").await,
+    );
+    let dir = ended(platform).await;
+    let code = |agent: &Deployed| file(dir.path(), agent.version.digest);
+    let (kept, left) = (code(&echo), code(&counter));
+    assert!(kept.exists() && left.exists());
+    let platform = again(dir, &["echo"]).await;
+    let named = vec![echo.version.digest];
+    assert_eq!(platform.scheduler.compile_missing(named).await, 0);
+    assert!(kept.exists() && !left.exists());
+    // What this process has made is not asked about.
+    let counter = platform.deploy("counter").await;
+    platform.scheduler.compile_missing(Vec::new()).await;
+    assert!(left.exists());
+    let (report, _) = platform.call(&counter, "counter", text("x")).await;
+    assert!(report.result.is_ok());
+}
+
 const GUESTS: [&str; 4] = ["hostile", "conformance", "counter", "echo"];
 
 /// All guests, deployed, and then without their code.

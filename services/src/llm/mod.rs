@@ -362,12 +362,19 @@ fn check(request: &Request) -> Result<usize, ServiceError> {
         return invalid("a temperature is 0 to 2");
     }
     let bytes = bytes(request);
+    check_size(bytes)?;
+    Ok(bytes)
+}
+
+/// # Errors
+/// Limit if a request to a model must not have so many bytes of texts, schemas and arguments.
+pub fn check_size(bytes: usize) -> Result<(), ServiceError> {
     if bytes > MAX_REQUEST_BYTES {
         return Err(ServiceError::Limit(format!(
             "a request to a model has at most {MAX_REQUEST_BYTES} bytes, not {bytes}"
         )));
     }
-    Ok(bytes)
+    Ok(())
 }
 
 fn bytes(request: &Request) -> usize {

@@ -3,7 +3,7 @@
 use crate::support::{World, ann, artifact, asks, done, failure, finish, labels, says, user};
 use dormouse_services::call::StateScope;
 use dormouse_services::model::{AgentArtifact, FailureClass, Outcome, PartContent, TaskState};
-use dormouse_services::{Call, TaskError, TaskLimits};
+use dormouse_services::{Call, TaskError, TaskFilter, TaskLimits};
 use serde_json::json;
 
 fn past(result: Result<impl Sized, TaskError>, what: &str, limit: u64) {
@@ -44,11 +44,6 @@ async fn what_all_events_take_in_memory() {
     })
     .await;
     let call = world.running().await;
-    let heavy = |objects: usize| {
-        let mut artifact = of_size(0);
-        artifact.parts[0].content = PartContent::Data(json!(vec![json!({"a": 0}); objects]));
-        artifact
-    };
     let add = async |objects| call.artifact(heavy(objects), true, false).await;
     add(700).await.unwrap();
     let what = "the JSON of one task in memory (bytes)";
@@ -58,6 +53,50 @@ async fn what_all_events_take_in_memory() {
     drop(call);
     // It is weighed again when it is read from the store.
     assert_eq!(world.state_of(&id).await, TaskState::Failed);
+}
+
+fn heavy(objects: usize) -> AgentArtifact {
+    let mut artifact = of_size(0);
+    artifact.parts[0].content = PartContent::Data(json!(vec![json!({"a": 0}); objects]));
+    artifact
+}
+
+#[tokio::test(start_paused = true)]
+async fn large_tasks_are_read_when_there_is_room_for_them() {
+    let room_bytes = 4 << 20;
+    let world = World::with(TaskLimits {
+        room_bytes,
+        ..TaskLimits::default()
+    })
+    .await;
+    let (scope, mut ids) = (ann(), Vec::new());
+    let filter = TaskFilter {
+        page_size: 10,
+        ..TaskFilter::default()
+    };
+    // Each takes about 0.8 MiB.
+    for _ in 0..3 {
+        let call = world.running().await;
+        call.artifact(heavy(1_000), false, true).await.unwrap();
+        finish(&call, done()).await;
+        ids.push(call.task_id());
+    }
+    // Two copies of it.
+    let request = world.engine.room(1 << 20).await.unwrap();
+    for id in &ids {
+        world.get(id).await.unwrap();
+    }
+    let more = world.engine.room(3 << 18).await.unwrap();
+    let crowded = world.get(&ids[0]).await;
+    assert!(matches!(crowded, Err(TaskError::Crowded)), "{crowded:?}");
+    drop(more);
+    // A page ends where there is no room for more; who waits gets what others give back.
+    let page = || world.engine.list(&scope, filter.clone());
+    let short = page().await.unwrap();
+    assert!((1..3).contains(&short.tasks.len()), "{short:?}");
+    assert!(!short.next_page_token.is_empty());
+    drop(request);
+    assert_eq!(page().await.unwrap().tasks.len(), 3);
 }
 
 #[tokio::test]

@@ -99,6 +99,26 @@ fn a_free_seat_is_for_the_first_who_waits_for_just_that() {
 }
 
 #[test]
+fn an_instance_makes_way_if_there_can_be_another() {
+    let crowd = version(1, 1);
+    for (instances, can) in [(1, false), (2, true)] {
+        let mut world = World::new(Caps {
+            instances,
+            instances_per_agent: instances,
+            queue: 100,
+        });
+        world.enter_as(&crowd, 7);
+        world.begin_all();
+        let lead = world.running[0].lead.as_ref().unwrap();
+        assert_eq!(lead.make_way(), can);
+        world.enter_as(&crowd, 7);
+        world.begin_all();
+        assert_eq!((world.running.len(), world.seated.len()), (instances, 2));
+        world.check();
+    }
+}
+
+#[test]
 fn a_crowd_of_owners_is_not_looked_through() {
     const PARKED: usize = 1_000;
     let mut world = world(PARKED + 1);

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::pool::place::Room;
+use std::sync::Weak;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::{self, ThreadId};
 
@@ -9,6 +10,25 @@ use std::thread::{self, ThreadId};
 struct Weight {
     is_heavy: bool,
     tell: Sender<ThreadId>,
+}
+
+/// Says how many are parked while it ends.
+struct Watching {
+    pool: Weak<Pool<Watching>>,
+    tell: Sender<usize>,
+}
+
+impl Weighed for Watching {
+    fn is_heavy(&self) -> bool {
+        false
+    }
+}
+
+impl Drop for Watching {
+    fn drop(&mut self) {
+        let parked = self.pool.upgrade().map(|pool| pool.parked());
+        self.tell.send(parked.unwrap_or_default()).unwrap();
+    }
 }
 
 impl Weighed for Weight {
@@ -107,4 +127,44 @@ async fn evictions_end_heavy_instances_where_they_are() {
     let retired = place.pool.retire(&version(0, 1).agent, |_| false);
     retired.into_iter().for_each(Live::end_here);
     assert!(place.ends_here());
+}
+
+#[tokio::test]
+async fn a_call_that_goes_away_before_it_begins_changes_nothing_about_the_instance() {
+    let place = OnePlace::new();
+    let (live, now) = (place.live(false).await, Instant::now());
+    place.pool.park(live, None, now, KEEP);
+    for _ in 0..3 {
+        drop(place.pool.enter(&version(0, 1), None).unwrap());
+    }
+    place.pool.evict_idle(now + KEEP - Duration::from_nanos(1));
+    assert_eq!(place.pool.parked(), 1);
+    place.pool.evict_idle(now + KEEP);
+    assert_eq!(place.pool.parked(), 0);
+}
+
+#[tokio::test]
+async fn what_is_evicted_can_be_had_until_its_turn_comes() {
+    let caps = Caps {
+        instances: 3,
+        instances_per_agent: 3,
+        queue: 10,
+    };
+    let metrics = Metrics::register(&prometheus::Registry::new()).unwrap();
+    let pool = Pool::new(caps, Arc::new(metrics));
+    let (tell, told) = mpsc::channel();
+    let mut live = Vec::new();
+    for _ in 0..3 {
+        let place = pool.enter(&version(0, 1), None).unwrap();
+        let Acquired::Own(Found::Room(room)) = place.take().await else {
+            panic!("nothing is parked");
+        };
+        let (pool, tell) = (Arc::downgrade(&pool), tell.clone());
+        live.push(room.make().await.hold(Watching { pool, tell }));
+    }
+    for live in live {
+        pool.park(live, None, Instant::now(), KEEP);
+    }
+    pool.evict_idle(Instant::now() + KEEP);
+    assert_eq!(told.try_iter().collect::<Vec<_>>(), [2, 1, 0]);
 }
