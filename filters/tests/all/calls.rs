@@ -79,14 +79,6 @@ async fn one_that_is_called_is_busy_until_it_has_answered() {
 }
 
 #[test]
-fn it_has_no_network_no_files_and_no_environment() {
-    let (_runtime, agent) = hostile(WasmAgentConfig::default());
-    assert_ne!(word(&agent, "network"), "connected");
-    assert_eq!(word(&agent, "files"), "refused");
-    assert_eq!(word(&agent, "environment"), "0");
-}
-
-#[test]
 fn the_allow_list_keeps_strangers_out() {
     let runtime = WasmAgentRuntime::new(WasmAgentConfig::default()).unwrap();
     runtime
