@@ -25,7 +25,7 @@ pub(crate) enum FilterCommand {
     /// Show one: its settings, and what its calls may use
     Show(FilterShowArgs),
     /// Put a filter before agents, or change one
-    Put(FilterPutArgs),
+    Put(Box<FilterPutArgs>),
     /// Ask a filter's instances for their health now, and replace those that are not well
     Health(FilterHealthArgs),
     /// Take a filter away

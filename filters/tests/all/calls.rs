@@ -1,6 +1,6 @@
 //! What reaches a filter, and what comes back.
 
-use crate::harness::{header, hostile, metadata, policy, told, word};
+use crate::harness::{header, hostile, metadata, policy, told};
 use dormouse_filters::{
     Decision, Event, HeaderOp, WasmAgentConfig, WasmAgentRuntime, WasmRuntimeError,
 };
