@@ -14,7 +14,9 @@ mod settings;
 
 pub(crate) use activity::{CancelArgs, LogsArgs, TaskArgs, TasksArgs};
 pub(crate) use agents::{DeployArgs, NewArgs, RollbackArgs, Template};
-pub(crate) use filters::{FilterCommand, FilterHealthArgs, FilterPutArgs};
+pub(crate) use filters::{
+    FilterCommand, FilterHealthArgs, FilterPutArgs, FilterSetting, FilterShowArgs,
+};
 pub(crate) use settings::{ConfigArgs, LimitName, LimitsArgs};
 
 use crate::config::{LogFormat, Settings};

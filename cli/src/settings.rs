@@ -112,7 +112,7 @@ fn joined(before: &[Value], more: &Value) -> Value {
 }
 
 /// As it could be given to a flag.
-fn readable(member: &str, value: &Value) -> String {
+pub(crate) fn readable(member: &str, value: &Value) -> String {
     if let Some(bytes) = value.as_u64().filter(|_| member.ends_with("_bytes")) {
         return match (bytes >> 20, bytes >> 10) {
             (mebibytes @ 1.., _) if bytes == mebibytes << 20 => format!("{mebibytes}MiB"),

@@ -2,7 +2,7 @@
 
 use crate::AgentInfo;
 use crate::blocking::Blocking;
-use crate::config::WasmAgentConfig;
+use crate::config::{Limits, WasmAgentConfig};
 use crate::error::WasmRuntimeError;
 use crate::live::{Answer, Call, Engine, Live};
 use crate::message::{self, Content, Subject};
@@ -89,6 +89,8 @@ pub struct WasmAgentInstance {
     config: String,
     code: Code,
     shared: Arc<Shared>,
+    /// Those of the runtime, with this agent's limits.
+    settings: WasmAgentConfig,
     /// In a box, because it is taken out and put back for each call.
     live: Arc<Mutex<Option<Box<Live>>>>,
     unloaded: AtomicBool,
@@ -120,18 +122,23 @@ impl WasmAgentInstance {
     pub(crate) async fn load(
         shared: Arc<Shared>,
         code: Code,
+        limits: &Limits,
         id: &str,
         config: &str,
     ) -> Result<Self, WasmRuntimeError> {
         let id: Arc<str> = id.into();
-        let (live, info) =
-            Live::start(&shared.engine, &code, &shared.settings, &id, config).await?;
+        let settings = WasmAgentConfig {
+            limits: limits.clone(),
+            ..shared.settings.clone()
+        };
+        let (live, info) = Live::start(&shared.engine, &code, &settings, &id, config).await?;
         Ok(Self {
             id,
             info,
             config: config.to_owned(),
             code,
             shared,
+            settings,
             live: Arc::new(Mutex::new(Some(Box::new(live)))),
             unloaded: AtomicBool::new(false),
             fuel: AtomicU64::new(0),
@@ -145,6 +152,11 @@ impl WasmAgentInstance {
     /// What `get-info` said when the agent was loaded.
     pub fn info(&self) -> &AgentInfo {
         &self.info
+    }
+
+    /// What it may use.
+    pub fn limits(&self) -> &Limits {
+        &self.settings.limits
     }
 
     /// Whether the agent has declared that it wants this event.
@@ -255,9 +267,7 @@ impl WasmAgentInstance {
         let Some(mut live) = place.take() else {
             return;
         };
-        let Shared {
-            engine, settings, ..
-        } = &*self.shared;
+        let (engine, settings) = (&self.shared.engine, &self.settings);
         if let Err(error) = live.call(engine, settings, Call::Shutdown).await {
             warn!(filter = &*self.id, %error, "a filter did not shut down cleanly");
         }
@@ -273,9 +283,7 @@ impl WasmAgentInstance {
         place: &mut Option<Box<Live>>,
         call: Call<'_>,
     ) -> Result<Answer, WasmRuntimeError> {
-        let Shared {
-            engine, settings, ..
-        } = &*self.shared;
+        let (engine, settings) = (&self.shared.engine, &self.settings);
         if self.unloaded.load(Ordering::SeqCst) {
             return Err(WasmRuntimeError::Shutdown);
         }

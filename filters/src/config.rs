@@ -46,6 +46,12 @@ pub struct Limits {
 /// Instructions between two looks at the clock when epochs are off: well under a millisecond.
 pub const FUEL_PER_LOOK: u64 = 100_000;
 
+/// The names of the presets, the tightest first.
+pub const PRESETS: [&str; 4] = ["strict", "minimal", "default", "high-performance"];
+
+/// See [`Limits::among_others`].
+const WALL_TIMES: u32 = 5;
+
 /// A component is at most so many times as large as its largest function may be, as in the original.
 const FUNCTIONS: usize = 10;
 /// Enough for the decision on one request, and for what is worth logging of it.
@@ -69,6 +75,36 @@ impl Default for Limits {
     }
 }
 
+impl Limits {
+    /// For agents that share threads with others: five times as much wall time as processor time, because none is to fail
+    /// by what others do beside it.
+    #[must_use]
+    pub fn among_others(self) -> Self {
+        Self {
+            max_execution_time: self.max_processor_time * WALL_TIMES,
+            ..self
+        }
+    }
+
+    /// None of them more than `ceiling` has.
+    #[must_use]
+    pub fn at_most(self, ceiling: &Self) -> Self {
+        Self {
+            max_instances: self.max_instances.min(ceiling.max_instances),
+            max_memory: self.max_memory.min(ceiling.max_memory),
+            max_execution_time: self.max_execution_time.min(ceiling.max_execution_time),
+            max_processor_time: self.max_processor_time.min(ceiling.max_processor_time),
+            max_fuel: self.max_fuel.min(ceiling.max_fuel),
+            max_table_elements: self.max_table_elements.min(ceiling.max_table_elements),
+            max_tables: self.max_tables.min(ceiling.max_tables),
+            max_memories: self.max_memories.min(ceiling.max_memories),
+            max_function_size: self.max_function_size.min(ceiling.max_function_size),
+            max_component_size: self.max_component_size.min(ceiling.max_component_size),
+            max_output: self.max_output.min(ceiling.max_output),
+        }
+    }
+}
+
 impl Default for WasmAgentConfig {
     fn default() -> Self {
         Self {
@@ -81,6 +117,17 @@ impl Default for WasmAgentConfig {
 }
 
 impl WasmAgentConfig {
+    /// The preset of this name, which is one of [`PRESETS`].
+    pub fn preset(name: &str) -> Option<Self> {
+        match name {
+            "strict" => Some(Self::strict()),
+            "minimal" => Some(Self::minimal()),
+            "default" => Some(Self::default()),
+            "high-performance" => Some(Self::high_performance()),
+            _ => None,
+        }
+    }
+
     /// One small agent on a small machine: no clock thread.
     pub fn minimal() -> Self {
         Self {

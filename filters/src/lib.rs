@@ -2,22 +2,40 @@
 //! in this process. It works alone, as here, and on the platform's engine ([`WasmAgentRuntime::on_engine`]). What
 //! the world and this interface call an agent is a *filter* everywhere else in Dormouse.
 //!
-//! ```no_run
+//! ```
 //! use dormouse_filters::{Decision, Header, RequestMetadata, WasmAgentConfig, WasmAgentRuntime};
 //!
-//! # fn answer(metadata: &RequestMetadata, headers: &[Header]) -> Result<u16, dormouse_filters::WasmRuntimeError> {
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let runtime = WasmAgentRuntime::new(WasmAgentConfig::default())?;
-//! runtime.compile_component_file("my-agent", "agents/my-agent.wasm")?;
-//! let agent = runtime.load_agent("my-agent-1", "my-agent", r#"{"key": "value"}"#)?;
+//! // A component that lets everything pass but DELETE.
+//! let component = wat::parse_file("tests/no-delete.wat")?;
+//! runtime.compile_component("no-delete", &component)?;
+//! let agent = runtime.load_agent("no-delete-1", "no-delete", r#"{"key": "value"}"#)?;
+//! assert_eq!(agent.info().supported_events, ["request_headers"]);
 //!
-//! let response = agent.on_request_headers(metadata, "GET", "/api/users", headers)?;
-//! let status = match response.decision {
-//!     Decision::Allow => 200,
-//!     Decision::Block(block) => block.status,
-//!     Decision::Redirect(redirect) => redirect.status,
+//! let metadata = RequestMetadata {
+//!     correlation_id: "c-1".into(),
+//!     request_id: "r-1".into(),
+//!     client_ip: "192.0.2.1".into(),
+//!     client_port: 4711,
+//!     server_name: None,
+//!     protocol: "HTTP/1.1".into(),
+//!     tls_version: None,
+//!     route_id: None,
+//!     upstream_id: None,
+//!     timestamp_ms: 1_800_000_000_000,
+//!     traceparent: None,
 //! };
+//! let headers = [Header { name: "accept".into(), value: "*/*".into() }];
+//! let status = |method: &str| match agent.on_request_headers(&metadata, method, "/api/users", &headers)?.decision {
+//!     Decision::Allow => Ok::<_, dormouse_filters::WasmRuntimeError>(200),
+//!     Decision::Block(block) => Ok(block.status),
+//!     Decision::Redirect(redirect) => Ok(redirect.status),
+//! };
+//! assert_eq!(status("GET")?, 200);
+//! assert_eq!(status("DELETE")?, 405);
 //! runtime.shutdown();
-//! # Ok(status)
+//! # Ok(())
 //! # }
 //! ```
 //!

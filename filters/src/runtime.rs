@@ -149,10 +149,23 @@ impl WasmAgentRuntime {
     /// # Errors
     /// When it is over a limit, damaged, or of neither world; the sentence names what does not fit.
     pub fn compile_component(&self, id: &str, bytes: &[u8]) -> Result<(), WasmRuntimeError> {
+        self.compile_component_within(&self.shared.settings.limits, id, bytes)
+    }
+
+    /// [`compile_component`](Self::compile_component) under other limits than those of the runtime.
+    ///
+    /// # Errors
+    /// As of [`compile_component`](Self::compile_component).
+    pub fn compile_component_within(
+        &self,
+        limits: &Limits,
+        id: &str,
+        bytes: &[u8],
+    ) -> Result<(), WasmRuntimeError> {
         if self.lock().stopped {
             return Err(WasmRuntimeError::Shutdown);
         }
-        check(bytes, &self.shared.settings.limits)?;
+        check(bytes, limits)?;
         let compiled = self.compiler.compile(&self.shared.engine.wasmtime, bytes);
         let component =
             compiled.map_err(|error| WasmRuntimeError::Compilation(format!("{error:#}")))?;
@@ -187,16 +200,20 @@ impl WasmAgentRuntime {
         component_id: &str,
         config: &str,
     ) -> Result<Arc<WasmAgentInstance>, WasmRuntimeError> {
-        self.load_beside(0, agent_id, component_id, config).await
+        let limits = &self.shared.settings.limits;
+        self.load_within(limits, 0, agent_id, component_id, config)
+            .await
     }
 
-    /// [`load`](Self::load) beside agents that will be unloaded soon: `leaving` of those that are here, which do not
-    /// count against [`max_instances`](Limits::max_instances) while the spare places last.
+    /// [`load`](Self::load) under other limits than those of the runtime: the engine's pool must have room for its memory
+    /// and tables, and [`max_instances`](Limits::max_instances) is the runtime's in any case. And beside agents that will
+    /// be unloaded soon: `leaving` of those that are here, which do not count against that while the spare places last.
     ///
     /// # Errors
     /// As of [`load`](Self::load).
-    pub async fn load_beside(
+    pub async fn load_within(
         &self,
+        limits: &Limits,
         leaving: usize,
         agent_id: &str,
         component_id: &str,
@@ -209,7 +226,8 @@ impl WasmAgentRuntime {
             id: component_id.to_owned(),
         })?;
         let shared = Arc::clone(&self.shared);
-        let agent = Arc::new(WasmAgentInstance::load(shared, code, agent_id, config).await?);
+        let agent =
+            Arc::new(WasmAgentInstance::load(shared, code, limits, agent_id, config).await?);
         let (replaced, stopped) = {
             let mut known = self.lock();
             let stopped = known.stopped;
@@ -238,7 +256,22 @@ impl WasmAgentRuntime {
         component_id: &str,
         config: &str,
     ) -> Result<Arc<WasmAgentInstance>, WasmRuntimeError> {
-        let loading = self.load(agent_id, component_id, config);
+        let limits = &self.shared.settings.limits;
+        self.load_agent_within(limits, agent_id, component_id, config)
+    }
+
+    /// [`load_within`](Self::load_within) for those who do not wait asynchronously.
+    ///
+    /// # Errors
+    /// As of [`load`](Self::load).
+    pub fn load_agent_within(
+        &self,
+        limits: &Limits,
+        agent_id: &str,
+        component_id: &str,
+        config: &str,
+    ) -> Result<Arc<WasmAgentInstance>, WasmRuntimeError> {
+        let loading = self.load_within(limits, 0, agent_id, component_id, config);
         self.shared.blocking.wait(loading)
     }
 

@@ -65,6 +65,8 @@ pub(crate) enum Kind {
     /// A filter would not see all of the message, and fails closed.
     TooLargeToInspect,
     FilterFailed,
+    /// It is over a limit of its own: instructions, or what it answers and prints.
+    FilterLimit,
     FilterTimeout,
     /// Its turn does not come soon enough.
     FilterBusy,

@@ -32,6 +32,9 @@ const KEEP_TABLE: usize = 4 << 10;
 /// keeps the mapping of that module's code, which counts as resident.
 const WARM_SLOTS: u32 = 16;
 
+/// Tables of an instance of a filter. A component for `wasm32-wasip2` has two, one that was composed of two has four.
+pub(crate) const FILTER_TABLES: u32 = 4;
+
 pub(crate) struct Engine {
     pub(crate) wasmtime: wasmtime::Engine,
     /// That of filters (`docs/decisions/0027`).
@@ -125,7 +128,7 @@ fn filter_pool(config: &SchedulerConfig) -> PoolingAllocationConfig {
     // One instance may have as many of each as there are for each, so that counting instances counts all: nobody takes
     // what is another's. A component for `wasm32-wasip2` has three core instances, a memory and two tables; one that was
     // composed of two has twice as many core instances and tables.
-    let (core_instances, memories, tables) = (8, 1, 4);
+    let (core_instances, memories, tables) = (8, 1, FILTER_TABLES as usize);
     pool.total_core_instances(count(instances * core_instances))
         .max_core_instances_per_component(count(core_instances))
         // More would be addresses that `machine.rs` does not count.

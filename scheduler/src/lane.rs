@@ -49,16 +49,17 @@ pub(crate) enum Owner {
     Agent(Arc<VersionRef>),
     /// Modules that are asked for their agents, which nobody owns yet.
     Deploys,
-    Filters,
+    /// By its name.
+    Filter(Arc<str>),
 }
 
 impl Owner {
     fn name(&self) -> &str {
         match self {
             Self::Agent(version) => &version.agent,
-            // No agent has such names.
+            // No agent and no filter has such a name. Agents and filters are in lanes of their own.
             Self::Deploys => "(deploys)",
-            Self::Filters => "(filters)",
+            Self::Filter(name) => name,
         }
     }
 }

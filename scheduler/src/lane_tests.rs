@@ -32,7 +32,7 @@ fn a_call_that_ends_at_its_first_poll_wakes_nobody() {
     let lane = SlowLane::start().unwrap();
     let wakes = Arc::new(Wakes::default());
     let waker = Waker::from(Arc::clone(&wakes));
-    let mut call = Lane::new(&lane, Owner::Filters, Pace::new(), Box::pin(restless(1)));
+    let mut call = Lane::new(&lane, Owner::Deploys, Pace::new(), Box::pin(restless(1)));
     let poll = Pin::new(&mut call).poll(&mut Context::from_waker(&waker));
     assert_eq!(poll, Poll::Ready(1));
     assert_eq!(wakes.0.load(Ordering::SeqCst), 0);
@@ -43,7 +43,7 @@ fn a_wake_up_during_a_poll_is_not_lost() {
     let lane = SlowLane::start().unwrap();
     let wakes = Arc::new(Wakes::default());
     let waker = Waker::from(Arc::clone(&wakes));
-    let mut call = Lane::new(&lane, Owner::Filters, Pace::new(), Box::pin(restless(3)));
+    let mut call = Lane::new(&lane, Owner::Deploys, Pace::new(), Box::pin(restless(3)));
     let mut poll = || Pin::new(&mut call).poll(&mut Context::from_waker(&waker));
     assert_eq!((poll(), wakes.0.load(Ordering::SeqCst)), (Poll::Pending, 1));
     assert_eq!((poll(), wakes.0.load(Ordering::SeqCst)), (Poll::Pending, 2));
@@ -57,7 +57,7 @@ async fn work_whose_poll_takes_a_tick_goes_on_in_the_lane_of_filters() {
     let name = || std::thread::current().name().map(str::to_owned);
     let names = Lane::new(
         &lane,
-        Owner::Filters,
+        Owner::Deploys,
         Pace::of_polls(),
         Box::pin(async move {
             tokio::task::yield_now().await;
@@ -72,6 +72,25 @@ async fn work_whose_poll_takes_a_tick_goes_on_in_the_lane_of_filters() {
     assert_eq!(moved.as_deref(), Some("filter-lane"));
 }
 
+/// One that has much to do there makes only its own wait longer.
+#[tokio::test]
+async fn filters_take_turns_with_each_other() {
+    let lane = SlowLane(Turns::start("one-thread", 1, || {}).unwrap());
+    let (open, gate) = std::sync::mpsc::channel::<()>();
+    let hold = Box::pin(async move { gate.recv().unwrap() });
+    let held = Lane::new(&lane, Owner::Deploys, Pace::of_polls(), hold).moved();
+    let order = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let asked = ["a", "a", "a", "b"].map(|name| {
+        let order = Arc::clone(&order);
+        let work = Box::pin(async move { order.lock().unwrap().push(name) });
+        Lane::new(&lane, Owner::Filter(name.into()), Pace::of_polls(), work).moved()
+    });
+    open.send(()).unwrap();
+    held.await;
+    futures_util::future::join_all(asked).await;
+    assert_eq!(*order.lock().unwrap(), ["a", "b", "a", "a"]);
+}
+
 #[tokio::test]
 async fn a_call_that_has_spent_its_tick_goes_on_in_the_slow_lane() {
     let lane = SlowLane::start().unwrap();
@@ -79,7 +98,7 @@ async fn a_call_that_has_spent_its_tick_goes_on_in_the_slow_lane() {
     let asked = Arc::clone(&pace);
     let names = Lane::new(
         &lane,
-        Owner::Filters,
+        Owner::Deploys,
         pace,
         Box::pin(async move {
             let name = || std::thread::current().name().map(str::to_owned);
@@ -108,7 +127,7 @@ async fn a_call_of_a_long_skill_begins_in_the_slow_lane() {
     let (short, long) = (Pace::new(), Pace::new());
     let call = Lane::new(
         &lane,
-        Owner::Filters,
+        Owner::Deploys,
         Arc::clone(&short),
         Box::pin(async move { name() }),
     );
@@ -116,7 +135,7 @@ async fn a_call_of_a_long_skill_begins_in_the_slow_lane() {
     assert!(!short.was_long());
     let call = Lane::new(
         &lane,
-        Owner::Filters,
+        Owner::Deploys,
         Arc::clone(&long),
         Box::pin(async {
             let begun = processor_time();
@@ -142,7 +161,7 @@ async fn an_instance_is_as_long_as_its_calls_are() {
     for (calls, is_long) in [(1, true), (2, true), (1_000_000, false)] {
         let pace = Pace::new();
         let work = busy(Arc::clone(&pace), calls);
-        let run = Lane::new(&lane, Owner::Filters, Arc::clone(&pace), work);
+        let run = Lane::new(&lane, Owner::Deploys, Arc::clone(&pace), work);
         run.moved().await;
         assert_eq!(pace.was_long(), is_long, "{calls}");
     }
@@ -155,7 +174,7 @@ async fn processor_time_is_counted_on_both_lanes() {
     let asked = Arc::clone(&pace);
     Lane::new(
         &lane,
-        Owner::Filters,
+        Owner::Deploys,
         Arc::clone(&pace),
         Box::pin(async move {
             let busy = |time: Duration| {
@@ -190,7 +209,7 @@ async fn a_call_that_is_dropped_in_the_slow_lane_ends() {
     let held = Ended(Some(sender));
     let mut call = Lane::new(
         &lane,
-        Owner::Filters,
+        Owner::Deploys,
         pace,
         Box::pin(async move {
             let _held = held;
@@ -212,7 +231,7 @@ async fn a_panic_is_the_callers() {
     let asked = Arc::clone(&pace);
     Lane::new(
         &lane,
-        Owner::Filters,
+        Owner::Deploys,
         pace,
         Box::pin(async move {
             std::thread::sleep(TICK);

@@ -8,3 +8,4 @@ mod life;
 mod limits;
 mod messages;
 mod policies;
+mod reach;

@@ -162,6 +162,13 @@ impl Kind {
                 "too_large_to_inspect",
             ),
             Self::FilterFailed => row(-32603, 503, "UNAVAILABLE", "FILTER_FAILED", "filter_failed"),
+            Self::FilterLimit => row(
+                -32603,
+                503,
+                "UNAVAILABLE",
+                "FILTER_OVER_LIMIT",
+                "filter_over_limit",
+            ),
             Self::FilterTimeout => row(
                 -32603,
                 504,

@@ -1,7 +1,8 @@
 //! `/v1/filters`: the platform API's part about filters.
 
-use super::book::{kept, refused};
+use super::book::{Filters, kept, refused};
 use super::filter::Filter;
+use super::limits::Overrides;
 use super::stored::{BodyMode, Record, Settings};
 use crate::body;
 use crate::errors::ApiError;
@@ -32,8 +33,10 @@ const SETTINGS_BYTES: usize = 64 << 10;
 
 /// The member with the module's bytes.
 const MODULE: &str = "wasm";
+/// The member with what its calls may use.
+const LIMITS: &str = "limits";
 /// All that a request may say.
-const MEMBERS: [&str; 9] = [
+const MEMBERS: [&str; 10] = [
     MODULE,
     "digest",
     "config",
@@ -43,6 +46,7 @@ const MEMBERS: [&str; 9] = [
     "body",
     "max_body_bytes",
     "instances",
+    LIMITS,
 ];
 
 /// A filter, by its bytes or by the digest of what is stored. With neither, the one that is there keeps its own.
@@ -74,17 +78,21 @@ pub(crate) async fn answer(
 }
 
 fn list(shared: &Shared) -> Reply {
-    let filters = shared.filters.all();
-    let filters: Vec<Value> = filters.iter().map(|filter| entry(filter)).collect();
+    let filters = &shared.filters;
+    let all = filters.all();
+    let filters: Vec<Value> = all.iter().map(|one| entry(filters, one)).collect();
     respond::json(StatusCode::OK, &json!({"filters": filters}))
 }
 
 fn get(shared: &Shared, name: &str) -> Result<Reply, ApiError> {
     let filter = shared.filters.find(name).ok_or_else(|| no_filter(name))?;
-    Ok(respond::json(StatusCode::OK, &entry(&filter)))
+    Ok(respond::json(
+        StatusCode::OK,
+        &entry(&shared.filters, &filter),
+    ))
 }
 
-fn entry(filter: &Filter) -> Value {
+fn entry(filters: &Filters, filter: &Filter) -> Value {
     let record = &filter.record;
     let info = filter.instances.first().map(|instance| {
         let info = instance.info();
@@ -99,6 +107,7 @@ fn entry(filter: &Filter) -> Value {
         })
     });
     let settings = &record.settings;
+    let (limits, counts_fuel) = (filters.limits(record), filters.counts_fuel());
     json!({
         "name": record.name,
         "digest": record.digest,
@@ -109,6 +118,8 @@ fn entry(filter: &Filter) -> Value {
         "instances": settings.instances,
         "body": settings.body,
         "max_body_bytes": settings.max_body_bytes,
+        "limits": settings.limits.shown(&limits, counts_fuel),
+        "overrides": settings.limits,
         "breaker": filter.breaker(),
         "component": info,
     })
@@ -144,7 +155,7 @@ async fn put(shared: &Arc<Shared>, name: &str, body: Incoming) -> Result<Reply, 
     // Base64 takes four bytes for three.
     let limit = shared.config.max_module_bytes / 3 * 4 + SETTINGS_BYTES;
     let body = body::read(body, &shared.config, limit).await?;
-    check_members(&body)?;
+    check_members(&shared.filters, &body)?;
     let put: Put = serde_json::from_slice(&body).map_err(|error| invalid(&error.to_string()))?;
     if !(1..=MAX_INSTANCES).contains(&put.settings.instances) {
         return Err(invalid(&format!("instances is 1 to {MAX_INSTANCES}")));
@@ -160,8 +171,8 @@ async fn put(shared: &Arc<Shared>, name: &str, body: Incoming) -> Result<Reply, 
     Detached::new(&shared.operations.calls, taking).await
 }
 
-/// Looks at what serde takes without a word: members that nobody knows, and settings of any length.
-fn check_members(body: &[u8]) -> Result<(), ApiError> {
+/// Looks at what serde takes without a word: members that nobody knows, settings of any length, and limits of any size.
+fn check_members(filters: &Filters, body: &[u8]) -> Result<(), ApiError> {
     let members: BTreeMap<Cow<'_, str>, &RawValue> =
         serde_json::from_slice(body).map_err(|error| invalid(&error.to_string()))?;
     let known = |name: &str| MEMBERS.contains(&name);
@@ -178,7 +189,14 @@ fn check_members(body: &[u8]) -> Result<(), ApiError> {
             "all but the module may have {SETTINGS_BYTES} bytes and has {bytes}"
         )));
     }
-    Ok(())
+    let Some(limits) = members.get(LIMITS) else {
+        return Ok(());
+    };
+    let (ceiling, counts_fuel) = (filters.ceiling(), filters.counts_fuel());
+    let parsed = Overrides::parse(limits.get().as_bytes(), &ceiling, counts_fuel);
+    parsed.map(drop).map_err(|sentence| {
+        ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_limits", sentence)
+    })
 }
 
 async fn take(shared: Arc<Shared>, name: String, put: Put) -> Result<Reply, ApiError> {
@@ -203,7 +221,7 @@ async fn take(shared: Arc<Shared>, name: String, put: Put) -> Result<Reply, ApiE
         filters.give_up(&record, &new.instances).await;
         return Err(error);
     }
-    let reply = entry(&new);
+    let reply = entry(filters, &new);
     filters.change(&record.name, Some(new)).await;
     if let Some(old) = &old
         && old.digest != record.digest

@@ -7,6 +7,7 @@ use super::standing::{Departures, Standing};
 use super::stored::{Record, Shared};
 use crate::config::FilterRules;
 use crate::errors::{ApiError, GatewayError};
+use dormouse_filters::config::Limits;
 use dormouse_filters::{WasmAgentInstance, WasmAgentRuntime, WasmRuntimeError, World};
 use dormouse_scheduler::Scheduler;
 use dormouse_store::{Digest, ModuleStore, StoreError};
@@ -124,6 +125,22 @@ impl Filters {
         self.all().iter().any(|one| one.record.digest == digest)
     }
 
+    /// What no filter's own limits go beyond.
+    pub(super) fn ceiling(&self) -> Limits {
+        self.tools.scheduler.filter_ceiling()
+    }
+
+    /// Whether instructions are counted.
+    pub(super) fn counts_fuel(&self) -> bool {
+        self.runtime.config().fuel_enabled
+    }
+
+    /// What holds for the calls of a filter.
+    pub(super) fn limits(&self, record: &Record) -> Limits {
+        let usual = &self.runtime.config().limits;
+        record.settings.limits.limits(usual, &self.ceiling())
+    }
+
     fn swap(&self, filters: Vec<Arc<Filter>>) {
         let pipeline = (!filters.is_empty()).then(|| Arc::new(Pipeline::new(filters)));
         let see_messages = pipeline
@@ -140,15 +157,16 @@ impl Filters {
     fn start_stored(&self, record: &Record) -> Result<Vec<Arc<WasmAgentInstance>>, NotStarted> {
         let digest = record.digest().ok_or(NotStarted::Digest)?;
         let bytes = self.modules.get(&digest)?.ok_or(NotStarted::Gone)?;
-        self.runtime.compile_component(&record.digest, &bytes)?;
+        let (runtime, limits) = (&self.runtime, self.limits(record));
+        runtime.compile_component_within(&limits, &record.digest, &bytes)?;
         let mut instances: Vec<Arc<WasmAgentInstance>> = Vec::new();
         for id in self.ids(record) {
             let (component, config) = (&record.digest, record.config());
-            match self.runtime.load_agent(&id, component, &config) {
+            match runtime.load_agent_within(&limits, &id, component, &config) {
                 Ok(instance) => instances.push(instance),
                 Err(error) => {
                     for instance in instances {
-                        self.runtime.unload_agent(instance.agent_id());
+                        runtime.unload_agent(instance.agent_id());
                     }
                     return Err(error.into());
                 }
@@ -171,9 +189,12 @@ impl Filters {
         bytes: Vec<u8>,
     ) -> Result<Filter, WasmRuntimeError> {
         self.make_room(&record).await?;
+        let limits = self.limits(&record);
         let (runtime, digest) = (Arc::clone(&self.runtime), record.digest.clone());
-        let compiling =
-            tokio::task::spawn_blocking(move || runtime.compile_component(&digest, &bytes));
+        let of_bytes = limits.clone();
+        let compiling = tokio::task::spawn_blocking(move || {
+            runtime.compile_component_within(&of_bytes, &digest, &bytes)
+        });
         let compiled = compiling.await.unwrap_or(Err(WasmRuntimeError::Shutdown));
         // What compiles may still not fit, and its code is on the disk then.
         compiled.inspect_err(|_refused| self.forget_unused(&record))?;
@@ -182,7 +203,8 @@ impl Filters {
         for id in self.ids(&record) {
             // Who may stand was said above: those that leave have places of their own.
             let (leaving, digest) = (usize::MAX, &record.digest);
-            let loading = self.runtime.load_beside(leaving, &id, digest, &config);
+            let runtime = &self.runtime;
+            let loading = runtime.load_within(&limits, leaving, &id, digest, &config);
             match loading.await {
                 Ok(instance) => instances.push(instance),
                 Err(error) => {
@@ -313,12 +335,12 @@ impl Filters {
         let checks = filter.instances.iter().map(|instance| async move {
             let asked = Arc::clone(instance);
             let check = Box::pin(async move { asked.check_health().await });
-            let said = self.tools.scheduler.aside(check).await;
+            let name = &*filter.record.name;
+            let said = self.tools.scheduler.aside(name, check).await;
             // Nothing is wrong with one that has left in the meantime.
             if let Err(error) = &said
                 && !matches!(error, WasmRuntimeError::Shutdown)
             {
-                let name = &*filter.record.name;
                 warn!(filter = name, %error, "a filter is not well and starts anew");
                 self.tools.metrics.replaced(name);
             }

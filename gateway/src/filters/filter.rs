@@ -251,8 +251,8 @@ impl Filter {
                 return asking;
             }
             // Moves to other threads by itself when it is long, and is dropped with whoever waits for it.
-            let tools = Arc::clone(&self.tools);
-            let asking = tokio::spawn(async move { tools.scheduler.aside(asking).await });
+            let (tools, name) = (Arc::clone(&self.tools), self.record.name.clone());
+            let asking = tokio::spawn(async move { tools.scheduler.aside(&name, asking).await });
             let task = AbortOnDropHandle::new(asking);
             Box::pin(async move {
                 let died = |_died| Err(Unanswered::Failed(WasmRuntimeError::Shutdown));
@@ -367,13 +367,19 @@ impl Filter {
         match heard {
             Ok(answer) => Said::Answer(answer),
             Err(failure @ Failure::ShareFull) => {
-                debug!(filter = name, phase, correlation_id = about.id, "{failure}");
+                debug!(
+                    decided_by = name,
+                    phase,
+                    correlation_id = about.id,
+                    "{failure}"
+                );
                 Said::Refuse(failure)
             }
             Err(failure) => {
                 let id = about.id;
                 warn!(
                     filter = name,
+                    decided_by = name,
                     phase,
                     correlation_id = id,
                     decision,

@@ -224,6 +224,10 @@ impl From<Stop> for A2aError {
                 Kind::FilterTimeout,
                 "a filter of this agent did not decide in time",
             ),
+            Stop::Failed(Failure::Limit(_)) => Self::new(
+                Kind::FilterLimit,
+                "a filter of this agent needs more for this than it may use",
+            ),
             Stop::Failed(Failure::QueueFull | Failure::NoTurn) => Self::new(
                 Kind::FilterBusy,
                 "a filter of this agent has too much to do; try again",

@@ -3,7 +3,7 @@
 //! Reading order: `filter` (one of them, and what its failure means), `question` (what it is asked), `said` (what comes of that), `turn` (one call of it), `waiting` (who waits
 //! for it), `breaker` (when it is not asked any more), `audit` (what is said of its decisions), `pipeline` (all that apply to a request, in their order) with `bodies`, `messages` (those
 //! that see messages), `edits` (what of an answer is valid), `book` (which there are, and how they change), `standing` (those before agents now, and those that are leaving), `api`
-//! (`/v1/filters`), `stored` (what is kept of one), `metrics`.
+//! (`/v1/filters`), `stored` (what is kept of one), `limits` (what one may use), `metrics`.
 //!
 //! Without a filter all of this costs a request one load of a pointer, and a message one look at a flag.
 
@@ -14,6 +14,7 @@ mod book;
 mod breaker;
 mod edits;
 mod filter;
+mod limits;
 mod messages;
 mod metrics;
 mod pipeline;

@@ -27,6 +27,9 @@ pub(super) enum Failure {
     Timeout,
     #[error("there is more than it looks at")]
     TooLarge,
+    /// Of instructions or output; of memory it is a trap.
+    #[error("it is over its limit of {0}")]
+    Limit(String),
     #[error(transparent)]
     Failed(WasmRuntimeError),
     #[error(transparent)]
@@ -59,6 +62,7 @@ impl Failure {
             Self::ShareFull => "filter_share_full",
             Self::Timeout => "filter_timeout",
             Self::TooLarge => "too_large_to_inspect",
+            Self::Limit(_) => "filter_over_limit",
             Self::Failed(_) => "filter_failed",
             Self::Invalid(_) => "filter_answer_invalid",
         }
@@ -78,6 +82,7 @@ impl From<WasmRuntimeError> for Failure {
     fn from(error: WasmRuntimeError) -> Self {
         match error {
             WasmRuntimeError::Timeout(_) => Self::Timeout,
+            WasmRuntimeError::ResourceLimit(what) => Self::Limit(what),
             error => Self::Failed(error),
         }
     }

@@ -1,5 +1,6 @@
 //! What is kept of a filter, and what an operator may say of one.
 
+use super::limits::Overrides;
 use dormouse_store::{Digest, StoreError, TaskStore};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -43,6 +44,9 @@ pub(super) struct Settings {
     /// Live instances: so many requests can be looked at at once.
     #[serde(default = "two")]
     pub(super) instances: usize,
+    /// What its calls may use, where that differs.
+    #[serde(default, skip_serializing_if = "Overrides::is_empty")]
+    pub(super) limits: Overrides,
 }
 
 fn two() -> usize {
@@ -113,3 +117,24 @@ async fn write(
 
 /// The store as it is shared.
 pub(super) type Shared = Arc<dyn TaskStore>;
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use serde_json::json;
+
+    /// As they were written before there were limits of single filters.
+    #[test]
+    fn records_of_old_are_read_and_written_as_they_were() {
+        let old = json!({"name": "guard", "digest": "blake3:0", "config": {"a": 1}, "order": 3, "fail": "open",
+                         "agents": null, "body": "stream", "max_body_bytes": null, "instances": 1});
+        let record: Record = serde_json::from_value(old.clone()).unwrap();
+        assert!(record.settings.limits.is_empty());
+        assert_eq!(serde_json::to_value(&record).unwrap(), old);
+        let mut new = old;
+        new["limits"] = json!({"preset": "strict", "call_seconds": 0.5});
+        let record: Record = serde_json::from_value(new.clone()).unwrap();
+        assert_eq!(serde_json::to_value(&record).unwrap(), new);
+    }
+}

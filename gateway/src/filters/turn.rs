@@ -52,7 +52,8 @@ impl Filter {
             return refused(Failure::Open);
         };
         // It has bounds of its own, so nobody waits without end.
-        let answer = match self.tools.scheduler.aside(work(turn)).await {
+        let name = &self.record.name;
+        let answer = match self.tools.scheduler.aside(name, work(turn)).await {
             Err(Unanswered::Left(question)) => return Err(question),
             Err(Unanswered::Failed(error)) => Err(error.into()),
             Ok(answer) => check(answer).map_err(Failure::Invalid),

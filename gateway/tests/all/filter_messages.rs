@@ -75,7 +75,7 @@ async fn what_goes_wrong_fails_closed_or_open_as_configured() {
         ("trap", "FILTER_FAILED"),
         ("loop", "FILTER_TIMEOUT"),
         ("sleep", "FILTER_TIMEOUT"),
-        ("flood", "FILTER_FAILED"),
+        ("flood", "FILTER_OVER_LIMIT"),
         ("no such part", "FILTER_FAILED"),
         ("a file", "FILTER_FAILED"),
         ("no json", "FILTER_FAILED"),

@@ -274,8 +274,8 @@ async fn every_way_to_go_wrong_is_a_failure_with_a_name() {
         ("loop", 504, "filter_timeout"),
         ("sleep 60000", 504, "filter_timeout"),
         ("allocate", 503, "filter_failed"),
-        ("print 1000000", 503, "filter_failed"),
-        ("flood 1000000", 503, "filter_failed"),
+        ("print 1000000", 503, "filter_over_limit"),
+        ("flood 1000000", 503, "filter_over_limit"),
         ("status 9999", 503, "filter_answer_invalid"),
         ("status 99", 503, "filter_answer_invalid"),
         ("redirect 200", 503, "filter_answer_invalid"),
@@ -379,7 +379,7 @@ async fn instructions_are_counted_where_the_platform_counts_them() {
     // Ten million instructions are what a filter may use.
     assert_eq!(
         server.code("spin 20000000").await,
-        (503, "filter_failed".to_owned())
+        (503, "filter_over_limit".to_owned())
     );
     assert_eq!(server.told("echo", "").await.status, 200);
 }
@@ -430,9 +430,12 @@ async fn who_has_decided_and_why_is_in_the_log() {
     let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
     let request = format!("POST /agents/echo\nx-do: block\ntraceparent: {trace}");
     assert_eq!(server.ask(&request, b"{}").await.status, 403);
-    let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
-    let line = log.lines().find(|line| line.contains("decided_by"));
-    let line = line.unwrap_or_else(|| panic!("{log}"));
+    let line_with = |part: &str| {
+        let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+        let line = log.lines().find(|line| line.contains(part));
+        line.unwrap_or_else(|| panic!("{log}")).to_owned()
+    };
+    let line = line_with("decided_by");
     for part in [
         "decided_by=\"guard\"",
         "decision=\"block\"",
@@ -443,4 +446,8 @@ async fn who_has_decided_and_why_is_in_the_log() {
     ] {
         assert!(line.contains(part), "{part}: {line}");
     }
+    // A refusal in its place is its decision, too.
+    assert_eq!(server.code("trap").await.1, "filter_failed");
+    let line = line_with("failed_closed");
+    assert!(line.contains("decided_by=\"guard\""), "{line}");
 }

@@ -12,6 +12,8 @@ mod door;
 mod drain;
 mod filter_bodies;
 mod filter_changes;
+mod filter_heads;
+mod filter_limits;
 mod filter_messages;
 mod filter_tasks;
 mod filter_turns;

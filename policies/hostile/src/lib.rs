@@ -1,5 +1,8 @@
 //! A filter with a way to go wrong for each test: the header `x-do` says which. Without it, and in all other
-//! phases, it is a model filter that edits headers and counts.
+//! phases, it is a model filter that edits headers and counts. What it is told about the request, and what it has of the
+//! world, is in `world`.
+
+mod world;
 
 use dormouse_filter_sdk::{Answer, Chunk, Filter, Header, Request, filter, metrics};
 use std::time::Duration;
@@ -9,6 +12,8 @@ struct Hostile {
     events: Vec<u32>,
     /// How long its shutdown takes.
     lingers: Duration,
+    /// What to block the response to the request on its way with.
+    later: Option<u16>,
 }
 
 /// Bytes of a page of linear memory.
@@ -34,6 +39,11 @@ fn grow(_pages: usize) -> bool {
     false
 }
 
+/// For whoever reads the answer, and for clients.
+fn said(word: &str) -> Answer {
+    Answer::allow().tag(word).set_response("x-word", word)
+}
+
 impl Hostile {
     fn go_wrong(&mut self, what: &str, number: usize) -> Answer {
         let count = self.count.to_string();
@@ -54,8 +64,8 @@ impl Hostile {
                 self.lingers = Duration::from_millis(number as u64);
                 Answer::allow()
             }
-            "pages" => Answer::allow().tag(&pages().to_string()),
-            "grow" => Answer::allow().tag(if grow(number) { "grown" } else { "refused" }),
+            "pages" => said(&pages().to_string()),
+            "grow" => said(if grow(number) { "grown" } else { "refused" }),
             "allocate" => {
                 let mut held = Vec::new();
                 loop {
@@ -88,15 +98,6 @@ impl Hostile {
                 .set_response("content-length", "1")
                 .set_response("connection", "close")
                 .set_response("x-kept", "yes"),
-            "network" => match std::net::TcpStream::connect("127.0.0.1:1") {
-                Ok(_) => Answer::allow().tag("connected"),
-                Err(error) => Answer::allow().tag(&error.kind().to_string()),
-            },
-            "files" => match std::fs::read_dir("/") {
-                Ok(_) => Answer::allow().tag("read"),
-                Err(_) => Answer::allow().tag("refused"),
-            },
-            "environment" => Answer::allow().tag(&std::env::vars().count().to_string()),
             "metrics" => {
                 metrics::count("asked", 2);
                 metrics::gauge("level", 0.5);
@@ -135,6 +136,7 @@ impl Filter for Hostile {
                 count: 0,
                 events: Vec::new(),
                 lingers: Duration::ZERO,
+                later: None,
             }),
         }
     }
@@ -143,11 +145,9 @@ impl Filter for Hostile {
         self.count += 1;
         let asked = request.header("x-do").unwrap_or_default();
         let (what, number) = asked.split_once(' ').unwrap_or((asked, "0"));
-        if what == "tls" {
-            let version = request.metadata.tls_version.as_deref();
-            return Answer::allow().set_response("x-tls", version.unwrap_or("none"));
-        }
-        self.go_wrong(what, number.parse().unwrap_or_default())
+        self.later = (what == "later").then(|| number.parse().unwrap_or_default());
+        let number = number.parse().unwrap_or_default();
+        world::answer(request, what).unwrap_or_else(|| self.go_wrong(what, number))
     }
 
     fn request_body(&mut self, chunk: &Chunk<'_>) -> Answer {
@@ -162,6 +162,9 @@ impl Filter for Hostile {
     }
 
     fn response_headers(&mut self, _id: &str, status: u16, _headers: &[Header]) -> Answer {
+        if let Some(block) = self.later.take() {
+            return Answer::block(block, "the head says so").with_header("x-blocked", "later");
+        }
         Answer::allow().set_response("x-status-seen", &status.to_string())
     }
 

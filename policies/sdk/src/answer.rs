@@ -4,7 +4,22 @@ use crate::bindings::zentinel::agent::types::{
     AgentResponse, AuditMetadata, BlockParams, Decision, Header, HeaderOp, RedirectParams,
 };
 
-/// A decision with its header edits and its audit record, made piece by piece.
+/// A decision with its header edits and its audit record, made piece by piece. Edits are made in their order.
+///
+/// ```
+/// use dormouse_filter_sdk::{Answer, HeaderOp, testing};
+///
+/// let answer = Answer::allow()
+///     .remove_request("x-user")
+///     .add_request("x-user", "ann")
+///     .remove_response("server")
+///     .add_response("vary", "origin");
+/// let mut headers = testing::headers(&[("x-user", "ann"), ("vary", "origin")]);
+/// let [user, vary] = [headers.remove(0), headers.remove(0)];
+/// let response = answer.response();
+/// assert_eq!(response.request_headers, [HeaderOp::Remove("x-user".into()), HeaderOp::Add(user)]);
+/// assert_eq!(response.response_headers, [HeaderOp::Remove("server".into()), HeaderOp::Add(vary)]);
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 #[must_use]
 pub struct Answer(AgentResponse);
@@ -65,6 +80,14 @@ impl Answer {
         self
     }
 
+    /// Adds one to those of this name that the request has.
+    pub fn add_request(mut self, name: &str, value: &str) -> Self {
+        let edits = &mut self.0.request_headers;
+        edits.push(HeaderOp::Add(header(name, value)));
+        self
+    }
+
+    /// Takes away all of this name.
     pub fn remove_request(mut self, name: &str) -> Self {
         let edits = &mut self.0.request_headers;
         edits.push(HeaderOp::Remove(name.to_owned()));
@@ -75,6 +98,20 @@ impl Answer {
     pub fn set_response(mut self, name: &str, value: &str) -> Self {
         let edits = &mut self.0.response_headers;
         edits.push(HeaderOp::Set(header(name, value)));
+        self
+    }
+
+    /// Adds one to those of this name that the response has.
+    pub fn add_response(mut self, name: &str, value: &str) -> Self {
+        let edits = &mut self.0.response_headers;
+        edits.push(HeaderOp::Add(header(name, value)));
+        self
+    }
+
+    /// Takes away all of this name.
+    pub fn remove_response(mut self, name: &str) -> Self {
+        let edits = &mut self.0.response_headers;
+        edits.push(HeaderOp::Remove(name.to_owned()));
         self
     }
 

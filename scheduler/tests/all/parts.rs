@@ -203,6 +203,7 @@ async fn a_filter_of_more_parts_than_are_counted_for_it_is_refused() {
 #[tokio::test]
 async fn filters_of_as_many_parts_as_may_be_leave_others_their_places() {
     let (_platform, runtime) = filters().await;
+    let limits = runtime.config().limits.clone();
     for (name, module) in [("a", "(module)"), ("b", "(module (table 1 funcref))")] {
         let count = if name == "a" { 5 } else { 2 };
         let component = filter_with(module, count);
@@ -210,7 +211,7 @@ async fn filters_of_as_many_parts_as_may_be_leave_others_their_places() {
         for number in 0..6 {
             let id = format!("{name}{number}");
             runtime
-                .load_beside(usize::MAX, &id, name, "{}")
+                .load_within(&limits, usize::MAX, &id, name, "{}")
                 .await
                 .unwrap();
         }
@@ -219,7 +220,7 @@ async fn filters_of_as_many_parts_as_may_be_leave_others_their_places() {
             .unwrap();
         for id in ["x", "y"] {
             runtime
-                .load_beside(usize::MAX, id, "plain", "{}")
+                .load_within(&limits, usize::MAX, id, "plain", "{}")
                 .await
                 .unwrap();
         }
