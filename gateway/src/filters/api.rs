@@ -8,7 +8,7 @@ use crate::body;
 use crate::errors::ApiError;
 use crate::handle::{Shared, method_not_allowed};
 use crate::ops::Detached;
-use crate::platform::{blocking, no_module};
+use crate::platform::{blocking, no_module, permit};
 use crate::respond::{self, Reply};
 use crate::route::Route;
 use base64::Engine;
@@ -24,6 +24,7 @@ use serde_json::{Value, json};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use tokio::sync::OwnedSemaphorePermit;
 use tracing::{info, warn};
 
 /// Instances of one filter.
@@ -152,6 +153,7 @@ async fn put(shared: &Arc<Shared>, name: &str, body: Incoming) -> Result<Reply, 
             sentence,
         ));
     }
+    let permit = permit(shared).await?;
     // Base64 takes four bytes for three.
     let limit = shared.config.max_module_bytes / 3 * 4 + SETTINGS_BYTES;
     let body = body::read(body, &shared.config, limit).await?;
@@ -167,7 +169,7 @@ async fn put(shared: &Arc<Shared>, name: &str, body: Incoming) -> Result<Reply, 
         )));
     }
     // All of it or nothing, also when the client leaves from here on.
-    let taking = take(Arc::clone(shared), name.to_owned(), put);
+    let taking = take(Arc::clone(shared), name.to_owned(), put, permit);
     Detached::new(&shared.operations.calls, taking).await
 }
 
@@ -199,9 +201,14 @@ fn check_members(filters: &Filters, body: &[u8]) -> Result<(), ApiError> {
     })
 }
 
-async fn take(shared: Arc<Shared>, name: String, put: Put) -> Result<Reply, ApiError> {
+/// Has a place among uploads until it is done.
+async fn take(
+    shared: Arc<Shared>,
+    name: String,
+    put: Put,
+    _permit: OwnedSemaphorePermit,
+) -> Result<Reply, ApiError> {
     let filters = &shared.filters;
-    let _permit = crate::platform::permit(&shared).await?;
     let _changing = filters.changes.lock().await;
     // Not the filter itself, which ends when nobody has it.
     let old = filters.find(&name).map(|old| old.record.clone());
