@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use std::time::Duration;
 
+/// The clock that ends calls ticks as often.
+const LEAST_SECONDS: f64 = 0.001;
 /// Longer than any call should run, and short enough for every clock.
 const MAX_SECONDS: f64 = 24.0 * 60.0 * 60.0;
 /// One host call holds up to this in the host's memory.
@@ -80,8 +82,9 @@ impl Overrides {
                 "preset is strict, default or generous, not {word:?}"
             ));
         }
-        seconds("call_seconds", given.call_seconds)?;
-        seconds("processor_seconds", given.processor_seconds)?;
+        seconds("call_seconds", given.call_seconds, MAX_SECONDS)?;
+        let processor = given.processor_seconds;
+        seconds("processor_seconds", processor, MAX_SECONDS)?;
         let slot = "what a slot of the platform's instance pool has";
         let at_once = "what the host takes at once";
         let platform = "what the platform has";
@@ -196,22 +199,30 @@ impl Overrides {
     }
 }
 
-fn set<T>(to: &mut T, value: Option<T>) {
+/// What was set takes the place of what is usual.
+pub(crate) fn set<T>(to: &mut T, value: Option<T>) {
     if let Some(value) = value {
         *to = value;
     }
 }
 
-fn seconds(name: &str, given: Option<f64>) -> Result<(), String> {
+/// A time that was set, of at most so many seconds.
+pub(crate) fn seconds(name: &str, given: Option<f64>, most: f64) -> Result<(), String> {
     match given {
-        Some(seconds) if !(0.001..=MAX_SECONDS).contains(&seconds) => Err(format!(
-            "{name} is 0.001 to {MAX_SECONDS} seconds, not {seconds}"
+        Some(seconds) if !(LEAST_SECONDS..=most).contains(&seconds) => Err(format!(
+            "{name} is {LEAST_SECONDS} to {most} seconds, not {seconds}"
         )),
         _ => Ok(()),
     }
 }
 
-fn most(name: &str, given: Option<usize>, most: usize, reason: &str) -> Result<(), String> {
+/// A number that was set, of at most so many; the reason is told.
+pub(crate) fn most(
+    name: &str,
+    given: Option<usize>,
+    most: usize,
+    reason: &str,
+) -> Result<(), String> {
     match given {
         Some(0) => Err(format!("{name} is at least 1")),
         Some(given) if given > most => {

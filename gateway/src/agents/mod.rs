@@ -2,7 +2,7 @@
 
 mod card;
 mod interfaces;
-mod limits;
+pub(crate) mod limits;
 mod signing;
 pub(crate) mod values;
 

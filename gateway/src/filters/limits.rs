@@ -1,5 +1,6 @@
 //! Limits of single filters: what was set for one, and what then holds. As those of agents (`agents/limits.rs`).
 
+use crate::agents::limits::{most, seconds, set};
 use dormouse_filters::WasmAgentConfig;
 use dormouse_filters::config::{Limits, PRESETS};
 use serde::{Deserialize, Serialize};
@@ -8,8 +9,6 @@ use std::time::Duration;
 
 /// What holds where nothing else was set.
 const USUAL: &str = "default";
-/// The clock that ends calls ticks as often.
-const LEAST_SECONDS: f64 = 0.001;
 
 /// What an operator has set for one filter, as it is sent and kept. What is not there is as for every filter.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -71,9 +70,9 @@ impl Overrides {
 
     fn check(&self, ceiling: &Limits) -> Result<(), String> {
         let time = ceiling.max_execution_time;
-        seconds("call_seconds", self.call_seconds, time)?;
-        let time = ceiling.max_processor_time;
-        seconds("processor_seconds", self.processor_seconds, time)?;
+        seconds("call_seconds", self.call_seconds, time.as_secs_f64())?;
+        let (given, time) = (self.processor_seconds, ceiling.max_processor_time);
+        seconds("processor_seconds", given, time.as_secs_f64())?;
         let slot = "what a slot of the pool of filters has";
         let size = self.memory_bytes;
         most("memory_bytes", size, ceiling.max_memory, slot)?;
@@ -145,32 +144,6 @@ impl Overrides {
 
     pub(super) fn is_empty(&self) -> bool {
         *self == Self::default()
-    }
-}
-
-fn set<T>(to: &mut T, value: Option<T>) {
-    if let Some(value) = value {
-        *to = value;
-    }
-}
-
-fn seconds(name: &str, given: Option<f64>, most: Duration) -> Result<(), String> {
-    let most = most.as_secs_f64();
-    match given {
-        Some(seconds) if !(LEAST_SECONDS..=most).contains(&seconds) => Err(format!(
-            "{name} is {LEAST_SECONDS} to {most} seconds, not {seconds}"
-        )),
-        _ => Ok(()),
-    }
-}
-
-fn most(name: &str, given: Option<usize>, most: usize, reason: &str) -> Result<(), String> {
-    match given {
-        Some(0) => Err(format!("{name} is at least 1")),
-        Some(given) if given > most => {
-            Err(format!("{name} is at most {most}, {reason}, not {given}"))
-        }
-        _ => Ok(()),
     }
 }
 
