@@ -177,9 +177,10 @@ async fn processor_time_is_counted_on_both_lanes() {
         Owner::Deploys,
         Arc::clone(&pace),
         Box::pin(async move {
+            // The system may give the thread less of a core than there is time.
             let busy = |time: Duration| {
-                let begun = Instant::now();
-                while begun.elapsed() < time {}
+                let begun = processor_time();
+                while processor_time() - begun < time {}
             };
             busy(TICK * 3);
             assert!(asked.must_yield());
@@ -190,7 +191,7 @@ async fn processor_time_is_counted_on_both_lanes() {
     )
     .await;
     let used = pace.used_in_polls();
-    assert!(used >= TICK * 4, "{used:?}");
+    assert!(used >= TICK * 8, "{used:?}");
     assert!(used < Duration::from_secs(2), "{used:?}");
 }
 
